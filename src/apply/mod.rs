@@ -1,0 +1,1 @@
+//! IO writes: executes the stages of a plan, each write preconditioned.

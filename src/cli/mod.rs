@@ -1,0 +1,1 @@
+//! The verbs of `kubectl tidegate` and `tidegate`, one file each.

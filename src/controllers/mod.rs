@@ -1,0 +1,1 @@
+//! kube-rs wiring: watches, queues and the reconcile functions that the simulation drives too.

@@ -1,0 +1,1 @@
+//! IO reads: caches and live reads into one serialisable Snapshot.

@@ -1,0 +1,1 @@
+//! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.

@@ -1,0 +1,1 @@
+//! Metric providers: the only code that asks anything outside the cluster a question.

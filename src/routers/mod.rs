@@ -1,0 +1,1 @@
+//! Pure renderers of traffic weights into route objects, and their verification.
