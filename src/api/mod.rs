@@ -1,1 +1,13 @@
-//! The types of `tidegate.dev/v1alpha1`: what users write and what the controller reports. No behaviour beyond parsing.
+//! The types of `tidegate.dev/v1alpha1`: what users write and what the controller reports.
+//! No behaviour beyond parsing and formatting; decisions live in `plan`.
+
+pub mod analysis_run;
+pub mod analysis_template;
+pub mod condition;
+pub mod duration;
+pub mod names;
+pub mod rollout;
+pub mod rollout_command;
+pub mod rollout_status;
+pub mod schema;
+pub mod time;

@@ -1,0 +1,197 @@
+//! One grammar for every duration users write: `90s`, `1h30m`, `500ms`, `2d`, or a plain number of seconds.
+//! A string without a unit is refused (`"5"` could mean anything), and so is more than 30 days.
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use thiserror::Error;
+
+pub const MAX_MILLIS: i64 = 30 * 24 * 3_600 * 1_000;
+/// The same grammar for the CRD schema. Each unit at most once, from large to small.
+pub const PATTERN: &str = r"^([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?$";
+
+/// A length of time, in milliseconds; never negative, at most 30 days.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Duration {
+    millis: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DurationError {
+    #[error("{0:?} is not a duration; write a number with a unit, for example 30s, 5m or 1h30m")]
+    Grammar(String),
+    #[error("{0:?} is longer than 30 days")]
+    TooLong(String),
+}
+
+impl Duration {
+    pub const fn from_seconds(seconds: u32) -> Self {
+        Duration {
+            millis: seconds as i64 * 1_000,
+        }
+    }
+
+    pub fn as_millis(self) -> i64 {
+        self.millis
+    }
+
+    pub fn is_zero(self) -> bool {
+        self.millis == 0
+    }
+
+    pub fn to_chrono(self) -> chrono::Duration {
+        chrono::Duration::milliseconds(self.millis)
+    }
+
+    /// Units must come from large to small, each at most once: `1h30m`, not `30m1h`.
+    pub fn parse(text: &str) -> Result<Self, DurationError> {
+        let grammar = || DurationError::Grammar(text.to_owned());
+        let mut rest = text;
+        let mut total: i64 = 0;
+        let mut last_rank = usize::MAX;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, tail) = rest.split_at(digits);
+            let unit_length = tail.bytes().take_while(|byte| !byte.is_ascii_digit()).count();
+            let (unit, tail) = tail.split_at(unit_length);
+            let (rank, factor) = unit_factor(unit).ok_or_else(grammar)?;
+            let number: i64 = number.parse().map_err(|_| grammar())?;
+            if rank >= last_rank {
+                return Err(grammar());
+            }
+            last_rank = rank;
+            total = total.saturating_add(number.saturating_mul(factor));
+            rest = tail;
+        }
+        match total {
+            _ if text.is_empty() => Err(grammar()),
+            total if total > MAX_MILLIS => Err(DurationError::TooLong(text.to_owned())),
+            millis => Ok(Duration { millis }),
+        }
+    }
+}
+
+/// Rank (larger units rank higher) and length in milliseconds.
+fn unit_factor(unit: &str) -> Option<(usize, i64)> {
+    Some(match unit {
+        "ms" => (0, 1),
+        "s" => (1, 1_000),
+        "m" => (2, 60_000),
+        "h" => (3, 3_600_000),
+        "d" => (4, 86_400_000),
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.millis;
+        if rest == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, factor) in [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1_000),
+            ("ms", 1),
+        ] {
+            if rest >= factor {
+                write!(f, "{}{unit}", rest / factor)?;
+                rest %= factor;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Seconds(i64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Text(text) => Duration::parse(&text).map_err(D::Error::custom),
+            Written::Seconds(seconds) => match seconds.checked_mul(1_000) {
+                Some(millis) if (0..=MAX_MILLIS).contains(&millis) => Ok(Duration { millis }),
+                _ => Err(D::Error::custom(format!(
+                    "{seconds} seconds is not between 0 and 30 days"
+                ))),
+            },
+        }
+    }
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": PATTERN,
+            "minLength": 2,
+            "minimum": 0,
+            "maximum": MAX_MILLIS / 1_000,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_grammar() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("1h30m", 5_400_000),
+            ("500ms", 500),
+            ("2d", 172_800_000),
+            ("0s", 0),
+            ("30d", MAX_MILLIS),
+        ] {
+            assert_eq!(
+                Duration::parse(text).map(Duration::as_millis),
+                Ok(millis),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        for text in [
+            "", "5", "-5s", "1h30", "NaN", "1.5h", "30m1h", "5s5s", " 5s", "5 s", "31d", "999999h", "s",
+        ] {
+            assert!(Duration::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        for text in ["30s", "1h30m", "500ms", "2d", "1m1s1ms"] {
+            assert_eq!(Duration::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(
+            serde_json::from_str::<Duration>("90").unwrap(),
+            Duration::parse("1m30s").unwrap()
+        );
+    }
+}

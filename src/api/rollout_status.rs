@@ -1,0 +1,329 @@
+//! The status of a `Rollout`: everything the controller knows and has decided, so that a restart loses
+//! nothing. Names follow Argo Rollouts where the meaning is the same.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::analysis_run::Verdict;
+use super::condition::Condition;
+use super::names::{PodTemplateHash, Revision, StepIndex, Weight};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// One sentence: what is happening and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_on: Option<WaitingOn>,
+
+    /// Hash of the version that carries traffic when nothing is in progress.
+    #[serde(default, rename = "stableRS", skip_serializing_if = "Option::is_none")]
+    pub stable_rs: Option<PodTemplateHash>,
+    /// Hash of the version in `spec.template`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_pod_hash: Option<PodTemplateHash>,
+    /// Revision of `currentPodHash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// When the release of `currentPodHash` began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision_started_at: Option<DateTime<Utc>>,
+    /// Version of the algorithm that made the hashes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_algorithm: Option<String>,
+    /// Hash of the steps; with `stepHashes` tells which of them were edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_step_hash: Option<String>,
+    /// Hash of each step already executed, so that an edit behind us can be told from one ahead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub executed_step_hashes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_step_index: Option<StepIndex>,
+    /// `2/5`, for the STEP column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Newest verdict of the running analyses, for the VERDICT column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Where the promotion after the last step stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
+    /// All remaining steps and analyses are skipped, by `promote --full`, first deploy or a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast_track: Option<FastTrack>,
+
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pause_conditions: Vec<PauseCondition>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abort: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort_reason: Option<AbortReason>,
+    /// Counts retries of this revision; part of the names of its AnalysisRuns.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
+    /// When something last moved forward; the progress deadline counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_progress_at: Option<DateTime<Utc>>,
+
+    #[serde(default, skip_serializing_if = "CanaryStatus::is_empty")]
+    pub canary: CanaryStatus,
+
+    /// Pods of all versions.
+    #[serde(default)]
+    pub replicas: i64,
+    #[serde(default)]
+    pub updated_replicas: i64,
+    #[serde(default)]
+    pub ready_replicas: i64,
+    #[serde(default)]
+    pub available_replicas: i64,
+    /// Pods that are expected to carry traffic, for the autoscaler.
+    #[serde(default, rename = "HPAReplicas")]
+    pub hpa_replicas: i64,
+    /// Label selector as text, for `/scale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The newest 20 decisions, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryEntry>,
+    /// Uids of RolloutCommands carried out whose own status may not say so yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled_commands: Vec<String>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    Healthy,
+    #[default]
+    Progressing,
+    Paused,
+    Degraded,
+}
+
+/// What keeps the Rollout from its next action; nothing when there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingOn {
+    pub reason: WaitingReason,
+    /// Names the object, the number it has and the number it needs.
+    pub message: String,
+    pub since: DateTime<Utc>,
+    /// When the wait ends by itself, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Closed set: feeds the condition, the metric, the CLI and the docs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum WaitingReason {
+    /// The spec or an object it names must be mended first.
+    Invalid,
+    /// Canary pods are not available yet.
+    CanaryPods,
+    /// Stable pods are not available yet.
+    StablePods,
+    /// The endpoints of a Service do not show the pods yet.
+    Endpoints,
+    /// The route object's controller has not accepted our change yet.
+    RouteAccepted,
+    /// Others change the route's weights back.
+    RouteContended,
+    /// The data plane is given time to follow.
+    Settle,
+    /// A pause with a duration.
+    PauseDuration,
+    /// A pause that only `promote` ends.
+    Promotion,
+    /// `spec.paused`.
+    SpecPaused,
+    /// An inconclusive analysis asks for a person.
+    InconclusiveAnalysis,
+    /// An analysis runs.
+    Analysis,
+    /// Old ReplicaSets are kept for a while.
+    ScaleDownDelay,
+    /// The bake after a promotion.
+    Bake,
+    /// Pods of older versions go first.
+    OldPods,
+    /// An abort or a rollback: a new version or `retry` goes on.
+    NewVersion,
+}
+
+/// The promotion does one thing at a time; each value names the thing being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Promotion {
+    /// The canary grows to all replicas and the weight to `maxTrafficWeight`.
+    FullWeight,
+    /// The stable Service selects the new pods; its endpoints are verified.
+    StableService,
+    /// The weight goes back to stable, which is the new version now; it is verified.
+    WeightToStable,
+    /// The bake runs.
+    Bake,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FastTrack {
+    FirstDeploy,
+    PromoteFull,
+    /// The template is the stable one again.
+    Rollback,
+    /// The template is of a revision in the rollback window.
+    RollbackWindow,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseCondition {
+    pub reason: PauseReason,
+    pub start_time: DateTime<Utc>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PauseReason {
+    CanaryPauseStep,
+    InconclusiveAnalysisRun,
+}
+
+/// Who stopped the release and on what grounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AbortReason {
+    pub at: DateTime<Utc>,
+    pub by: AbortSource,
+    /// `requestedBy` of the command, name of the AnalysisRun, fingerprint of the alert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    pub reason: String,
+    /// The metric that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AbortSource {
+    Analysis,
+    Command,
+    Alert,
+    ProgressDeadline,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<TrafficWeights>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_step_analysis_run_status: Option<RunSummary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_background_analysis_run_status: Option<RunSummary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake_analysis_run_status: Option<RunSummary>,
+    /// When the running step began: its pause and its analysis count from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_started_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake_started_at: Option<DateTime<Utc>>,
+    /// Times of the newest reverts of a foreign change of our routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub route_reverts: Vec<DateTime<Utc>>,
+}
+
+impl CanaryStatus {
+    pub fn is_empty(&self) -> bool {
+        *self == CanaryStatus::default()
+    }
+}
+
+/// What the routes say, what may still be in effect behind them, and since when nothing changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficWeights {
+    pub canary: BackendWeight,
+    pub stable: BackendWeight,
+    /// Written, accepted, backed by ready endpoints, and settled: the only vector in effect.
+    pub verified: bool,
+    /// When the routes, selectors and endpoints were first seen as they are now; settling counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// Every split that some data plane may still follow, oldest first; the newest is the one in the routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<TrafficSplit>,
+    /// Ready endpoints behind each Service, and since when at least so many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointsSeen>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendWeight {
+    pub weight: Weight,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service_name: String,
+    #[serde(default, skip_serializing_if = "PodTemplateHash::is_empty")]
+    pub pod_template_hash: PodTemplateHash,
+}
+
+/// One split of traffic between the versions behind the two Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficSplit {
+    pub canary_weight: Weight,
+    #[serde(default, skip_serializing_if = "PodTemplateHash::is_empty")]
+    pub canary_hash: PodTemplateHash,
+    #[serde(default, skip_serializing_if = "PodTemplateHash::is_empty")]
+    pub stable_hash: PodTemplateHash,
+}
+
+/// At least `ready` endpoints of `podTemplateHash` were ready behind the Service ever since `since`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointsSeen {
+    pub service_name: String,
+    pub pod_template_hash: PodTemplateHash,
+    pub ready: i64,
+    pub since: DateTime<Utc>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunSummary {
+    pub name: String,
+    pub status: Verdict,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// One decision: when, who, what, why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    pub at: DateTime<Utc>,
+    /// `controller`, a person, or `alert:<fingerprint>`.
+    pub who: String,
+    /// CamelCase, as the event's reason.
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    pub why: String,
+}
