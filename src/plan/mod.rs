@@ -1,1 +1,4 @@
 //! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.
+
+pub mod model;
+pub mod snapshot;
