@@ -1,1 +1,3 @@
 //! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.
+
+pub mod validate;
