@@ -6,6 +6,7 @@ pub mod analysis_template;
 pub mod condition;
 pub mod duration;
 pub mod names;
+pub mod patch;
 pub mod rollout;
 pub mod rollout_command;
 pub mod rollout_status;
