@@ -47,13 +47,8 @@ impl Source {
     pub fn test_modules(&self) -> Vec<String> {
         let mut found = Vec::new();
         for_each_level(&self.tokens, &mut |level| {
-            for (index, tree) in level
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| is_cfg_test(level, *index))
-            {
-                let _ = tree;
-                let item = &level[index..end_of_item(level, index)];
+            for start in (0..level.len()).filter(|start| is_cfg_test(level, *start)) {
+                let item = &level[start..end_of_item(level, start)];
                 found.extend(names_after("mod", item).map(|(name, _)| self.child(&name)));
             }
         });
@@ -65,7 +60,7 @@ impl Source {
         let mut found = Vec::new();
         for_each_level(&self.shipped, &mut |level| paths_in(level, &mut found));
         for path in &mut found {
-            path.segments = self.from_root(&path.segments);
+            path.segments = self.rooted(&path.segments);
         }
         found
     }
@@ -151,7 +146,7 @@ impl Source {
     }
 
     /// `super`, `self` and the library's own name, written as a path from the root of the package.
-    fn from_root(&self, path: &[String]) -> Vec<String> {
+    fn rooted(&self, path: &[String]) -> Vec<String> {
         let here: Vec<&str> = self.module.iter().flat_map(|module| module.split("::")).collect();
         let relative = path
             .iter()
