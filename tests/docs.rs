@@ -1,7 +1,10 @@
-//! Every relative link in the documentation leads to a file that exists, and to a heading in it if it names one.
+//! The documentation keeps up: every relative link leads to a file that exists, and to a heading in it if it names
+//! one, and every reason to wait is explained.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use tidegate::api::rollout_status::WaitingReason;
 
 /// The targets of `[text](target)` outside code blocks, without those that leave the repository.
 fn relative_links(markdown: &str) -> Vec<&str> {
@@ -91,4 +94,27 @@ fn a_broken_link_is_found() {
     let links = relative_links(markdown).into_iter();
     let broken: Vec<&str> = links.filter(|link| is_broken(&file, markdown, link)).collect();
     assert_eq!(broken, ["#its-up", "none.md", "README.md#none"]);
+}
+
+#[test]
+fn every_reason_to_wait_is_explained() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+    let page = fs::read_to_string(page).unwrap();
+    let schema = schemars::schema_for!(WaitingReason);
+    let reasons = schema
+        .get("oneOf")
+        .and_then(|variants| variants.as_array())
+        .unwrap();
+    let reasons: Vec<&str> = reasons
+        .iter()
+        .map(|variant| variant["const"].as_str().unwrap())
+        .collect();
+    let missing: Vec<_> = reasons
+        .iter()
+        .filter(|reason| !page.contains(&format!("\n| `{reason}` |")))
+        .collect();
+    assert!(
+        reasons.contains(&"Settle") && missing.is_empty(),
+        "not in docs/troubleshooting.md: {missing:?}"
+    );
 }
