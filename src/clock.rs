@@ -57,6 +57,11 @@ impl Stopwatch {
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
+
+    /// What is left of `limit`, to sleep for; nothing once it is over.
+    pub fn left_of(&self, limit: Duration) -> Duration {
+        limit.saturating_sub(self.elapsed())
+    }
 }
 
 #[cfg(test)]
@@ -78,5 +83,10 @@ mod tests {
         let stopwatch = Stopwatch::start();
         tokio::time::advance(Duration::from_millis(1500)).await;
         assert_eq!(stopwatch.elapsed(), Duration::from_millis(1500));
+        assert_eq!(
+            stopwatch.left_of(Duration::from_secs(2)),
+            Duration::from_millis(500)
+        );
+        assert_eq!(stopwatch.left_of(Duration::from_secs(1)), Duration::ZERO);
     }
 }

@@ -68,10 +68,10 @@
 //!
 //! | module | kind | of ours | of others |
 //! |---|---|---|---|
-//! | `api` | pure | | chrono, k8s_openapi, kube::core, kube::CustomResource, kube::CustomResourceExt, kube::KubeSchema, kube::CELSchema, kube::Resource, kube::ResourceExt, schemars, serde, serde_json, thiserror |
+//! | `api` | pure | | chrono, k8s_openapi, kube::core, kube::CustomResource, kube::CustomResourceExt, kube::KubeSchema, kube::CELSchema, kube::Resource, kube::ResourceExt, schemars, serde, serde_json, serde_saphyr, thiserror |
 //! | `routers` | pure | api | k8s_openapi, serde, serde_json, thiserror |
-//! | `plan` | pure | api, routers | chrono, expr_lang, promql_parser, serde, serde_json, sha2, thiserror |
-//! | `view` | pure | api, plan | chrono, serde, serde_json, thiserror |
+//! | `plan` | pure | api, routers | chrono, expr_lang, k8s_openapi::apimachinery, promql_parser, serde, serde_json, sha2, thiserror |
+//! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror |
 //! | `clock` | IO | | chrono, tokio |
 //! | `observe` | IO | api, plan::snapshot | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `apply` | IO | api, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
