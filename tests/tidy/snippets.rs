@@ -50,6 +50,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("imports", "src/observe/mod.rs", "use crate::plan::step;", "2: `observe` may not use `crate::plan::step`"),
     ("imports", "src/sandbox/store.rs", "use crate::plan::Plan;", "2: `sandbox::store` may not use `crate::plan::Plan`"),
     ("imports", "src/bin/tidegate.rs", "use tidegate::plan;", "2: `bin::tidegate` may not use `crate::plan`"),
+    ("imports", "src/plan/mod.rs", "#[cfg(any(test, feature = \"x\"))]\nuse kube::Client;", "3: `plan` may not use `kube::Client`"),
     ("imports", "src/newcomer.rs", "", "1: `newcomer` has no row"),
     ("bans", "src/plan/mod.rs", "fn f() { let now = chrono::Utc::now(); }", "2: `Utc::now` does not belong"),
     ("bans", "src/cli/get.rs", "use std::time::{Duration, Instant};", "2: `time::Instant` does not belong"),
@@ -177,7 +178,7 @@ fn a_file_without_a_word_about_itself_is_found() {
 
 #[test]
 fn test_modules_in_files_of_their_own_are_known() {
-    let code = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\n#[path = \"x.rs\"]\nmod golden;\nmod shipped;";
+    let code = "#[cfg(test)]\nmod tests;\n#[cfg(all(test, feature = \"sandbox\"))]\n#[path = \"x.rs\"]\nmod golden;\nmod shipped;";
     assert_eq!(
         Source::parse("src/plan/mod.rs", code).test_modules(),
         ["plan::tests", "plan::golden"]

@@ -230,7 +230,8 @@ fn is_cfg_test(level: &[TokenTree], index: usize) -> bool {
     let attribute = level
         .get(index + 1)
         .and_then(|tree| group(tree, Delimiter::Bracket));
-    is_punct(level.get(index), '#') && attribute.is_some_and(|it| squeezed(it) == "cfg(test)")
+    let says_test = |it: &Group| squeezed(it) == "cfg(test)" || squeezed(it).starts_with("cfg(all(test,");
+    is_punct(level.get(index), '#') && attribute.is_some_and(says_test)
 }
 
 /// Where the item that starts at `start` ends: behind its body or its semicolon.
