@@ -1,1 +1,3 @@
+//! The kubectl plugin: not there yet.
+
 fn main() {}
