@@ -138,7 +138,7 @@ impl<'a> World<'a> {
             .unwrap_or(Weight::ZERO)
     }
 
-    /// Pods the canary should have by the steps; traffic may ask for more.
+    /// Pods the canary should have by the steps. `setCanaryScale` never makes it smaller than its weight needs.
     pub fn intended_canary_size(&self) -> i64 {
         if self.status.promotion.is_some() || self.steps_done() {
             return self.replicas;
@@ -150,12 +150,13 @@ impl<'a> World<'a> {
                 _ => None,
             })
             .last();
+        let by_weight = pods_for_share(self.replicas, self.intended_weight(), self.max_weight());
         let size = match scale {
-            Some(CanaryScale::Replicas(replicas)) => return replicas,
-            Some(CanaryScale::Percent(percent)) => pods_for_share(self.replicas, Weight(percent), Weight(100)),
-            Some(CanaryScale::MatchTrafficWeight) | None => {
-                pods_for_share(self.replicas, self.intended_weight(), self.max_weight())
+            Some(CanaryScale::Replicas(replicas)) => return replicas.max(by_weight),
+            Some(CanaryScale::Percent(percent)) => {
+                pods_for_share(self.replicas, Weight(percent), Weight(100)).max(by_weight)
             }
+            Some(CanaryScale::MatchTrafficWeight) | None => by_weight,
         };
         let smallest = self.spec.canary.routing.as_ref().map_or(1, |routing| routing.min_pods);
         if size == 0 { 0 } else { size.max(smallest.min(self.replicas)) }
