@@ -43,6 +43,8 @@ pub fn all() -> Result<Vec<Value>, CrdError> {
                 schema::mend(root);
                 rules::add(&kind, root)?;
             }
+            // Whatever order serde_json keeps, files must not change with it.
+            crd.sort_all_objects();
             Ok(crd)
         })
         .collect()
