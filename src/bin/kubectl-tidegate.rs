@@ -1,3 +1,6 @@
+<<<<<<< HEAD
 //! The kubectl plugin: not there yet.
 
+=======
+>>>>>>> store
 fn main() {}

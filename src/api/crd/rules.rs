@@ -41,15 +41,17 @@ pub(super) fn add(kind: &str, root: &mut Value) -> Result<(), CrdError> {
 }
 
 fn add_rule(node: &mut Map<String, Value>, rule: &str, message: &str, field: &str) {
-    let mut entry = json!({"rule": rule, "message": message});
+    let mut entry = Map::new();
+    entry.insert("rule".to_owned(), json!(rule));
+    entry.insert("message".to_owned(), json!(message));
     if !field.is_empty() {
-        entry["fieldPath"] = json!(format!(".{field}"));
+        entry.insert("fieldPath".to_owned(), json!(format!(".{field}")));
     }
     let rules = node
         .entry("x-kubernetes-validations")
         .or_insert_with(|| json!([]));
     if let Some(rules) = rules.as_array_mut() {
-        rules.push(entry);
+        rules.push(Value::Object(entry));
     }
 }
 
