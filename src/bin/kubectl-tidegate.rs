@@ -1,6 +1,3 @@
-<<<<<<< HEAD
 //! The kubectl plugin: not there yet.
 
-=======
->>>>>>> store
 fn main() {}
