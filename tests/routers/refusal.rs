@@ -437,3 +437,66 @@ fn names_to_read_are_the_stable_and_our_own() {
     );
     assert!(names.http_routes.is_empty());
 }
+
+#[test]
+fn the_sum_of_weights_has_limits() {
+    let routing = routing(gateway());
+    let observed = observe(&routing, &[route(json!([backends(&[("checkout-stable", 1)])]))]);
+    for (max, refused) in [
+        (0, true),
+        (99, true),
+        (100, false),
+        (1_000_000, false),
+        (1_000_001, true),
+        (-1, true),
+    ] {
+        let mut target = target(0);
+        target.max_weight = Weight(max);
+        let violations = routers::validate(&target, &routing, &observed);
+        assert_eq!(!violations.is_empty(), refused, "{max}");
+        assert_ne!(
+            routers::verify(&target, &routing, &observed),
+            Verification::Written
+        );
+    }
+}
+
+#[test]
+fn canaries_left_of_another_dialect_count_until_they_are_gone() {
+    let routing = routing(gateway());
+    let left = owned(
+        ingress("checkout-web-canary", json!([path("checkout-canary")])),
+        "40",
+    );
+    let mut observed = observe(
+        &routing,
+        &[
+            route(json!([backends(&[
+                ("checkout-stable", 90),
+                ("checkout-canary", 10)
+            ])])),
+            left,
+        ],
+    );
+    assert_eq!(
+        routers::observed_weight(&target(10), &routing, &observed),
+        WeightState::Mixed {
+            canary_max: Weight(40),
+            stable_max: Weight(90)
+        }
+    );
+    assert_eq!(
+        routers::verify(&target(10), &routing, &observed),
+        Verification::Unwritten
+    );
+    let writes = routers::render(&target(10), &routing, &observed);
+    assert!(
+        matches!(writes.as_slice(), [RouteWrite::Delete { .. }]),
+        "{writes:?}"
+    );
+    apply(&mut observed, &writes);
+    assert_eq!(
+        routers::verify(&target(10), &routing, &observed),
+        Verification::Written
+    );
+}
