@@ -1,1 +1,5 @@
 //! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.
+
+pub mod analysis;
+pub mod condition;
+pub mod template;
