@@ -17,7 +17,8 @@ const MIN_MAX_AGE: Duration = Duration::from_seconds(300);
 pub struct Schedule {
     /// Due now, at most one per metric.
     pub tasks: Vec<MeasureTask>,
-    /// When something else is due; not later than now if `record` has something to write by itself.
+    /// When the first of the tasks is due, whether now or later; now as well if `record` has something to write by
+    /// itself. `None` for a finished run. A controller comes back at the `next_at` of the status it has written.
     pub next_at: Option<DateTime<Utc>>,
 }
 
@@ -39,9 +40,9 @@ pub fn schedule(run: &AnalysisRun, now: DateTime<Utc>) -> Schedule {
             continue;
         }
         let due_at = due_at(metric, result, started_at, now);
-        match task(run, metric) {
-            Some(task) if due_at <= now => schedule.tasks.push(task),
-            _ => schedule.next_at = Some(schedule.next_at.map_or(due_at, |next_at| next_at.min(due_at))),
+        schedule.next_at = Some(schedule.next_at.map_or(due_at, |next_at| next_at.min(due_at)));
+        if due_at <= now {
+            schedule.tasks.extend(task(run, metric));
         }
     }
     schedule
