@@ -45,7 +45,8 @@ use crate::plan::report::{Findings, report, report_invalid};
 use crate::plan::scale::{Size, plan_sizes, whole_seconds};
 use crate::plan::snapshot::Snapshot;
 use crate::plan::traffic::{Traffic, observe_traffic};
-use crate::plan::validate::{ValidRollout, Violation, validate_rollout};
+use crate::plan::validate::valid::ValidRollout;
+use crate::plan::validate::{Violation, validate_rollout};
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
