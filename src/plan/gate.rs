@@ -8,12 +8,12 @@ use serde_json::json;
 use crate::api::analysis_run::{AnalysisRun, Gate, Verdict};
 use crate::api::names::{API_VERSION, HASH_LABEL, ROLLOUT_LABEL};
 use crate::api::patch::PatchOp;
-use crate::api::rollout::OnInconclusive;
+use crate::api::rollout::{AnalysisStep, OnInconclusive};
 use crate::api::rollout_status::{Promotion, RunSummary, WaitingReason};
 use crate::plan::model::{Action, Kind, Precondition, Subresource, Target, Write};
 use crate::plan::revision::{hash_value, owner_reference};
-use crate::plan::template;
-use crate::plan::validate::valid::{Analysis, Step};
+use crate::plan::template::{self, ArgContext, TemplateSet};
+use crate::plan::validate::valid::Step;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
@@ -31,7 +31,7 @@ pub enum GateKind {
 pub struct OpenGate<'a> {
     pub kind: GateKind,
     pub gate: Gate,
-    pub analysis: &'a Analysis,
+    pub analysis: &'a AnalysisStep,
     pub run: Option<&'a AnalysisRun>,
     run_name: String,
 }
@@ -72,7 +72,7 @@ pub fn open_gates<'a>(world: &World<'a>) -> Vec<OpenGate<'a>> {
     gates
 }
 
-fn open<'a>(world: &World<'a>, kind: GateKind, name: String, analysis: &'a Analysis) -> OpenGate<'a> {
+fn open<'a>(world: &World<'a>, kind: GateKind, name: String, analysis: &'a AnalysisStep) -> OpenGate<'a> {
     let retried = |text: String| match world.status.retries {
         0 => text,
         retries => format!("{text}-{retries}"),
@@ -117,7 +117,7 @@ impl OpenGate<'_> {
             Verdict::Pending | Verdict::Running => Finding::Open,
             Verdict::Failed | Verdict::Error => Finding::Refused,
             Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated if accepted => Finding::Passed,
-            Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated => match self.analysis.on_inconclusive {
+            Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated => match self.analysis.on_inconclusive.unwrap_or_default() {
                 OnInconclusive::Pause => Finding::Undecided,
                 OnInconclusive::Abort => Finding::Refused,
                 OnInconclusive::Continue => Finding::Passed,
@@ -158,8 +158,12 @@ impl OpenGate<'_> {
 
     /// The run with everything it needs inside, or what keeps it from being made.
     fn create(&self, world: &World) -> Result<Write, Wait> {
-        let spec = template::build_run(world, self.analysis)
-            .map_err(|error| Wait::on(WaitingReason::Invalid, error.to_string()))?;
+        let invalid = |error: template::TemplateError| Wait::on(WaitingReason::Invalid, error.to_string());
+        let spec = template::build_run(&templates(world), self.analysis, &arg_context(world))
+            .map_err(invalid)?;
+        if self.kind != GateKind::Background {
+            template::check_bounded(&spec).map_err(invalid)?;
+        }
         let mut spec = serde_json::to_value(spec)
             .map_err(|error| Wait::on(WaitingReason::Invalid, error.to_string()))?;
         if let Some(map) = spec.as_object_mut() {
@@ -203,6 +207,32 @@ pub fn plan_runs(world: &World, gates: &[OpenGate]) -> (Vec<Write>, Vec<Wait>) {
         }
     }
     (writes, waits)
+}
+
+fn templates(world: &World) -> TemplateSet {
+    let mut set = TemplateSet::default();
+    for seen in &world.snapshot.templates {
+        let Some(spec) = &seen.spec else { continue };
+        let cluster = seen.reference.cluster_scope == Some(true);
+        let kind = if cluster { &mut set.cluster } else { &mut set.namespaced };
+        kind.insert(seen.reference.template_name.clone(), spec.clone());
+    }
+    set
+}
+
+fn arg_context(world: &World) -> ArgContext {
+    let map = |path: &str| {
+        let value = world.snapshot.rollout.pointer(path).cloned().unwrap_or_default();
+        serde_json::from_value(value).unwrap_or_default()
+    };
+    ArgContext {
+        name: world.spec.name.clone(),
+        namespace: world.spec.namespace.clone(),
+        labels: map("/metadata/labels"),
+        annotations: map("/metadata/annotations"),
+        stable_hash: world.stable().cloned(),
+        latest_hash: world.current.clone(),
+    }
 }
 
 fn terminate(name: &str, run: &AnalysisRun) -> Write {

@@ -17,7 +17,7 @@ use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
 /// What one ReplicaSet should look like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Size<'a> {
     pub set: &'a ReplicaSetSeen,
     pub replicas: i64,
@@ -27,7 +27,7 @@ pub struct Size<'a> {
 }
 
 /// Sizes of all ReplicaSets, and what a smaller size still waits for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sizes<'a> {
     pub sizes: Vec<Size<'a>>,
     pub waits: Vec<Wait>,
@@ -200,7 +200,7 @@ impl<'a> Sizes<'a> {
 }
 
 impl Size<'_> {
-    fn write(&self, world: &World) -> Option<Write> {
+    pub fn write(&self, world: &World) -> Option<Write> {
         let mut ops = Vec::new();
         if self.replicas != self.set.replicas {
             ops.push(PatchOp::test("/spec/replicas", self.set.replicas));
