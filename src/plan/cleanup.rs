@@ -22,16 +22,28 @@ pub fn plan_cleanup(world: &World) -> Vec<Write> {
 
 /// Deletes of the oldest idle ReplicaSets, and the hashes that stay.
 fn old_replica_sets(world: &World) -> (Vec<Write>, Vec<String>) {
-    let mut idle: Vec<&ReplicaSetSeen> =
-        world.older_sets().filter(|set| set.replicas == 0 && set.running == 0).collect();
+    let mut idle: Vec<&ReplicaSetSeen> = world
+        .older_sets()
+        .filter(|set| set.replicas == 0 && set.running == 0)
+        .collect();
     idle.sort_by_key(|set| Reverse((set.revision, set.created_at, set.name.clone())));
     let old: Vec<&ReplicaSetSeen> = idle.into_iter().skip(world.spec.revision_history_limit).collect();
-    let stays = world.snapshot.replica_sets.values().filter(|set| old.iter().all(|gone| gone.name != set.name));
+    let stays = world
+        .snapshot
+        .replica_sets
+        .values()
+        .filter(|set| old.iter().all(|gone| gone.name != set.name));
     let kept = stays.map(|set| set.hash.to_string()).collect();
     let writes = old.into_iter().map(|set| Write {
-        target: Target { kind: Kind::ReplicaSet, name: set.name.clone() },
+        target: Target {
+            kind: Kind::ReplicaSet,
+            name: set.name.clone(),
+        },
         action: Action::Delete {
-            precondition: Precondition { uid: set.uid.clone(), resource_version: set.resource_version.clone() },
+            precondition: Precondition {
+                uid: set.uid.clone(),
+                resource_version: set.resource_version.clone(),
+            },
         },
         reason: "beyond revisionHistoryLimit".to_owned(),
     });
@@ -40,8 +52,13 @@ fn old_replica_sets(world: &World) -> (Vec<Write>, Vec<String>) {
 
 /// Finished runs beyond the limits, and those of versions that are gone. Runs of this release stay.
 fn old_runs(world: &World, kept_hashes: &[String]) -> Vec<Write> {
-    let finished = world.snapshot.runs.iter().filter(|(_, run)| is_ours(world, run) && phase(run).is_final());
-    let (mut good, mut bad): (Vec<_>, Vec<_>) = finished.partition(|(_, run)| phase(run) == Verdict::Successful);
+    let finished = world
+        .snapshot
+        .runs
+        .iter()
+        .filter(|(_, run)| is_ours(world, run) && phase(run).is_final());
+    let (mut good, mut bad): (Vec<_>, Vec<_>) =
+        finished.partition(|(_, run)| phase(run) == Verdict::Successful);
     let newest_first = |run: &(&String, &AnalysisRun)| Reverse((completed_at(run.1), run.0.clone()));
     good.sort_by_key(newest_first);
     bad.sort_by_key(newest_first);
@@ -52,13 +69,23 @@ fn old_runs(world: &World, kept_hashes: &[String]) -> Vec<Write> {
     let mut writes = Vec::new();
     for (runs, limit) in limits {
         for (index, (name, run)) in runs.into_iter().enumerate() {
-            let hash = run.spec.gate.as_ref().map(|gate| gate.pod_template_hash.as_str()).unwrap_or_default();
+            let hash = run
+                .spec
+                .gate
+                .as_ref()
+                .map(|gate| gate.pod_template_hash.as_str())
+                .unwrap_or_default();
             let needed = hash == world.current.as_str() && !at_end(world);
             let orphaned = kept_hashes.iter().all(|kept| kept != hash);
             if !needed && (index >= limit || orphaned) {
                 writes.push(Write {
-                    target: Target { kind: Kind::AnalysisRun, name: name.clone() },
-                    action: Action::Delete { precondition: precondition_of(&run.metadata) },
+                    target: Target {
+                        kind: Kind::AnalysisRun,
+                        name: name.clone(),
+                    },
+                    action: Action::Delete {
+                        precondition: precondition_of(&run.metadata),
+                    },
                     reason: "beyond the limits of spec.analysis".to_owned(),
                 });
             }
@@ -72,11 +99,16 @@ fn at_end(world: &World) -> bool {
 }
 
 fn is_ours(world: &World, run: &AnalysisRun) -> bool {
-    run.spec.gate.as_ref().is_some_and(|gate| gate.rollout_uid == world.spec.uid)
+    run.spec
+        .gate
+        .as_ref()
+        .is_some_and(|gate| gate.rollout_uid == world.spec.uid)
 }
 
 fn phase(run: &AnalysisRun) -> Verdict {
-    run.status.as_ref().map_or(Verdict::Pending, |status| status.phase)
+    run.status
+        .as_ref()
+        .map_or(Verdict::Pending, |status| status.phase)
 }
 
 fn completed_at(run: &AnalysisRun) -> Option<DateTime<Utc>> {

@@ -27,10 +27,15 @@ pub struct Commands<'a> {
 
 pub fn read_commands<'a>(world: &World<'a>) -> Commands<'a> {
     let mut commands = Commands::default();
-    for command in in_order(world).into_iter().filter(|command| phase_of(command).is_none()) {
+    for command in in_order(world)
+        .into_iter()
+        .filter(|command| phase_of(command).is_none())
+    {
         let uid = command.metadata.uid.clone().unwrap_or_default();
         if world.status.handled_commands.contains(&uid) {
-            commands.writes.push(answer(command, CommandPhase::Accepted, "carried out", world.now));
+            commands
+                .writes
+                .push(answer(command, CommandPhase::Accepted, "carried out", world.now));
             commands.handled.push(uid);
             continue;
         }
@@ -66,17 +71,31 @@ fn refusal(world: &World, command: &RolloutCommand) -> Option<(CommandPhase, Str
     let begun = world.status.revision_started_at;
     let expected = command.spec.expect.clone().unwrap_or_default();
     if let Some(wanted) = expected.revision.filter(|wanted| *wanted != revision) {
-        let phase = if wanted < revision { CommandPhase::Expired } else { CommandPhase::Refused };
-        return Some((phase, format!("it was meant for revision {wanted}, and revision {revision} is current")));
+        let phase = if wanted < revision {
+            CommandPhase::Expired
+        } else {
+            CommandPhase::Refused
+        };
+        return Some((
+            phase,
+            format!("it was meant for revision {wanted}, and revision {revision} is current"),
+        ));
     }
     // Creation times have whole seconds.
-    let older = |created: DateTime<Utc>| begun.is_some_and(|begun| created + chrono::Duration::seconds(1) <= begun);
+    let older =
+        |created: DateTime<Utc>| begun.is_some_and(|begun| created + chrono::Duration::seconds(1) <= begun);
     if expected.revision.is_none() && created_at(command).is_some_and(older) {
-        return Some((CommandPhase::Expired, format!("it is older than revision {revision}")));
+        return Some((
+            CommandPhase::Expired,
+            format!("it is older than revision {revision}"),
+        ));
     }
     if let Some(step) = expected.step.filter(|step| *step != world.step_index()) {
         let now_at = world.step_index();
-        return Some((CommandPhase::Refused, format!("it was meant for step {step}, and the Rollout is at step {now_at}")));
+        return Some((
+            CommandPhase::Refused,
+            format!("it was meant for step {step}, and the Rollout is at step {now_at}"),
+        ));
     }
     refusal_of_verb(world, command, revision).map(|message| (CommandPhase::Refused, message))
 }
@@ -114,7 +133,10 @@ fn answer(command: &RolloutCommand, phase: CommandPhase, message: &str, now: Dat
     };
     let name = command.metadata.name.clone().unwrap_or_default();
     Write {
-        target: Target { kind: Kind::RolloutCommand, name },
+        target: Target {
+            kind: Kind::RolloutCommand,
+            name,
+        },
         action: Action::Patch {
             precondition: precondition_of(&command.metadata),
             subresource: Some(Subresource::Status),
@@ -126,13 +148,22 @@ fn answer(command: &RolloutCommand, phase: CommandPhase, message: &str, now: Dat
 
 /// The oldest answered commands beyond the newest 50.
 pub fn expire_commands(world: &World) -> Vec<Write> {
-    let mut answered: Vec<&RolloutCommand> =
-        world.snapshot.commands.values().filter(|command| phase_of(command).is_some()).collect();
+    let mut answered: Vec<&RolloutCommand> = world
+        .snapshot
+        .commands
+        .values()
+        .filter(|command| phase_of(command).is_some())
+        .collect();
     answered.sort_by_key(|command| std::cmp::Reverse((created_at(command), command.metadata.name.clone())));
     let old = answered.into_iter().skip(KEPT_COMMANDS);
     old.map(|command| Write {
-        target: Target { kind: Kind::RolloutCommand, name: command.metadata.name.clone().unwrap_or_default() },
-        action: Action::Delete { precondition: precondition_of(&command.metadata) },
+        target: Target {
+            kind: Kind::RolloutCommand,
+            name: command.metadata.name.clone().unwrap_or_default(),
+        },
+        action: Action::Delete {
+            precondition: precondition_of(&command.metadata),
+        },
         reason: "older than the newest 50".to_owned(),
     })
     .collect()

@@ -32,7 +32,10 @@ pub struct Evidence<'a> {
 
 /// What the round comes to: a new status core, or what the next step waits for.
 pub enum Decision {
-    Move { status: Box<RolloutStatus>, rule: &'static str },
+    Move {
+        status: Box<RolloutStatus>,
+        rule: &'static str,
+    },
     Wait(Wait),
     /// Nothing is in progress.
     Rest,
@@ -48,7 +51,10 @@ pub fn decide(evidence: &Evidence) -> Decision {
         .or_else(|| abort_at_deadline(world))
         .or_else(|| finish_rollback(evidence));
     if let Some((status, rule)) = moved {
-        return Decision::Move { status: Box::new(status), rule };
+        return Decision::Move {
+            status: Box::new(status),
+            rule,
+        };
     }
     if world.aborted() {
         let message = "a new version, or retry".to_owned();
@@ -65,7 +71,10 @@ pub fn decide(evidence: &Evidence) -> Decision {
         None => advance_step(evidence),
     };
     match advanced {
-        Ok((status, rule)) => Decision::Move { status: Box::new(status), rule },
+        Ok((status, rule)) => Decision::Move {
+            status: Box::new(status),
+            rule,
+        },
         Err(wait) => Decision::Wait(wait),
     }
 }
@@ -82,12 +91,24 @@ fn adopt_stable(world: &World) -> Option<Moved> {
         let selector = &world.service(name)?.selector;
         selector.get(crate::api::names::HASH_LABEL).cloned()
     });
-    let running = || world.snapshot.replica_sets.values().filter(|set| set.owned && set.available > 0);
+    let running = || {
+        world
+            .snapshot
+            .replica_sets
+            .values()
+            .filter(|set| set.owned && set.available > 0)
+    };
     let chosen = running().find(|set| Some(set.hash.as_str()) == selected.as_deref());
     let chosen = chosen.or_else(|| running().max_by_key(|set| (set.available, set.revision)))?;
     let mut status = world.status.clone();
     status.stable_rs = Some(chosen.hash.clone());
-    note(world, &mut status, "controller", "StableAdopted", format!("version {} was found running", chosen.hash));
+    note(
+        world,
+        &mut status,
+        "controller",
+        "StableAdopted",
+        format!("version {} was found running", chosen.hash),
+    );
     Some((status, "StableAdopted"))
 }
 
@@ -114,10 +135,22 @@ fn begin_revision(world: &World) -> Option<Moved> {
     restart_steps(world, &mut status);
     clear_abort(&mut status);
     let (what, why) = match fast_track {
-        None => ("RevisionStarted", format!("version {} is released step by step", world.current)),
-        Some(FastTrack::FirstDeploy) => ("RevisionStarted", "the first version goes out without steps".to_owned()),
-        Some(FastTrack::Rollback) => ("RollbackStarted", "the template is the stable one again".to_owned()),
-        Some(_) => ("RollbackStarted", "the template is of a revision in the rollback window".to_owned()),
+        None => (
+            "RevisionStarted",
+            format!("version {} is released step by step", world.current),
+        ),
+        Some(FastTrack::FirstDeploy) => (
+            "RevisionStarted",
+            "the first version goes out without steps".to_owned(),
+        ),
+        Some(FastTrack::Rollback) => (
+            "RollbackStarted",
+            "the template is the stable one again".to_owned(),
+        ),
+        Some(_) => (
+            "RollbackStarted",
+            "the template is of a revision in the rollback window".to_owned(),
+        ),
     };
     note(world, &mut status, "controller", what, why);
     Some((status, what))
@@ -126,11 +159,21 @@ fn begin_revision(world: &World) -> Option<Moved> {
 /// The ReplicaSet of the template still exists and fewer than `rollbackWindow.revisions` are newer, stable
 /// excluded.
 fn in_rollback_window(world: &World) -> bool {
-    let Some(window) = world.spec.rollback_window else { return false };
-    let Some(revision) = world.set(&world.current).and_then(|set| set.revision) else { return false };
-    let stable = world.stable_set().and_then(|set| set.revision).unwrap_or_default();
+    let Some(window) = world.spec.rollback_window else {
+        return false;
+    };
+    let Some(revision) = world.set(&world.current).and_then(|set| set.revision) else {
+        return false;
+    };
+    let stable = world
+        .stable_set()
+        .and_then(|set| set.revision)
+        .unwrap_or_default();
     let between = world.snapshot.replica_sets.values().filter(|set| {
-        set.owned && set.revision.is_some_and(|other| other > revision && other < stable)
+        set.owned
+            && set
+                .revision
+                .is_some_and(|other| other > revision && other < stable)
     });
     revision < stable && between.count() < window
 }
@@ -166,8 +209,15 @@ fn enter_step(world: &World, status: &mut RolloutStatus, index: StepIndex) {
 }
 
 fn pause(world: &World, status: &mut RolloutStatus, reason: PauseReason) {
-    if status.pause_conditions.iter().all(|condition| condition.reason != reason) {
-        status.pause_conditions.push(PauseCondition { reason, start_time: world.now });
+    if status
+        .pause_conditions
+        .iter()
+        .all(|condition| condition.reason != reason)
+    {
+        status.pause_conditions.push(PauseCondition {
+            reason,
+            start_time: world.now,
+        });
     }
 }
 
@@ -190,7 +240,10 @@ fn take_edited_steps(world: &World) -> Option<Moved> {
     }
     let executed = &world.status.executed_step_hashes;
     let unchanged = executed.len() <= world.spec.canary.raw_steps.len()
-        && executed.iter().zip(&world.spec.canary.raw_steps).all(|(executed, step)| *executed == hash_value(step));
+        && executed
+            .iter()
+            .zip(&world.spec.canary.raw_steps)
+            .all(|(executed, step)| *executed == hash_value(step));
     let why = if unchanged {
         enter_step(world, &mut status, world.step_index());
         "the executed steps are unchanged; it goes on"
@@ -205,8 +258,16 @@ fn take_edited_steps(world: &World) -> Option<Moved> {
 fn carry_out_command(evidence: &Evidence) -> Option<Moved> {
     let command = evidence.commands.carry_out?;
     let world = evidence.world;
-    let who = command.spec.requested_by.clone().unwrap_or_else(|| "unknown".to_owned());
-    let given = command.spec.reason.clone().unwrap_or_else(|| "no reason was given".to_owned());
+    let who = command
+        .spec
+        .requested_by
+        .clone()
+        .unwrap_or_else(|| "unknown".to_owned());
+    let given = command
+        .spec
+        .reason
+        .clone()
+        .unwrap_or_else(|| "no reason was given".to_owned());
     let mut status = world.status.clone();
     status.handled_commands = evidence.commands.handled.clone();
     status.handled_commands.extend(command.metadata.uid.clone());
@@ -238,10 +299,18 @@ fn abort_by_command(world: &World, command: &RolloutCommand, who: &str, given: &
     let alert = command.spec.alert.as_ref();
     AbortReason {
         at: world.now,
-        by: if alert.is_some() { AbortSource::Alert } else { AbortSource::Command },
+        by: if alert.is_some() {
+            AbortSource::Alert
+        } else {
+            AbortSource::Command
+        },
         who: Some(alert.map_or_else(|| who.to_owned(), |alert| format!("alert:{}", alert.fingerprint))),
         reason: given.to_owned(),
-        rule: command.metadata.name.as_ref().map(|name| format!("RolloutCommand {name}")),
+        rule: command
+            .metadata
+            .name
+            .as_ref()
+            .map(|name| format!("RolloutCommand {name}")),
         measured: None,
         threshold: None,
     }
@@ -250,12 +319,20 @@ fn abort_by_command(world: &World, command: &RolloutCommand, who: &str, given: &
 /// The person takes the responsibility for what was undecided, and ends the step that waits.
 fn accept_and_go_on(evidence: &Evidence, status: &mut RolloutStatus) {
     let world = evidence.world;
-    let undecided = evidence.gates.iter().filter(|gate| gate.finding(world) == Finding::Undecided);
+    let undecided = evidence
+        .gates
+        .iter()
+        .filter(|gate| gate.finding(world) == Finding::Undecided);
     let accepted: Vec<&OpenGate> = undecided.collect();
-    status.canary.accepted_runs.extend(accepted.iter().map(|gate| gate.run_name().to_owned()));
+    status
+        .canary
+        .accepted_runs
+        .extend(accepted.iter().map(|gate| gate.run_name().to_owned()));
     let only_background = !accepted.is_empty() && accepted.iter().all(|gate| gate.kind != GateKind::Step);
     if only_background || world.status.promotion.is_some() {
-        status.pause_conditions.retain(|condition| condition.reason != PauseReason::InconclusiveAnalysisRun);
+        status
+            .pause_conditions
+            .retain(|condition| condition.reason != PauseReason::InconclusiveAnalysisRun);
         return;
     }
     finish_step(world, status);
@@ -278,7 +355,10 @@ fn finish_step(world: &World, status: &mut RolloutStatus) {
 /// Failed and Error take the traffic back; no verdict asks for a person.
 fn judge_analyses(evidence: &Evidence) -> Option<Moved> {
     let world = evidence.world;
-    let refused = evidence.gates.iter().find(|gate| gate.finding(world) == Finding::Refused);
+    let refused = evidence
+        .gates
+        .iter()
+        .find(|gate| gate.finding(world) == Finding::Refused);
     if let Some(gate) = refused {
         let decision = gate.run.and_then(|run| deciding_metric(run.status.as_ref()?));
         let mut status = world.status.clone();
@@ -299,14 +379,27 @@ fn judge_analyses(evidence: &Evidence) -> Option<Moved> {
         abort(world, &mut status, grounds);
         return Some((status, "AbortedByAnalysis"));
     }
-    let undecided = evidence.gates.iter().find(|gate| gate.finding(world) == Finding::Undecided)?;
-    let paused = |reason| world.status.pause_conditions.iter().any(|condition| condition.reason == reason);
+    let undecided = evidence
+        .gates
+        .iter()
+        .find(|gate| gate.finding(world) == Finding::Undecided)?;
+    let paused = |reason| {
+        world
+            .status
+            .pause_conditions
+            .iter()
+            .any(|condition| condition.reason == reason)
+    };
     if paused(PauseReason::InconclusiveAnalysisRun) {
         return None;
     }
     let mut status = world.status.clone();
     pause(world, &mut status, PauseReason::InconclusiveAnalysisRun);
-    let why = format!("AnalysisRun {} is {:?}", undecided.run_name(), undecided.verdict());
+    let why = format!(
+        "AnalysisRun {} is {:?}",
+        undecided.run_name(),
+        undecided.verdict()
+    );
     note(world, &mut status, "controller", "PausedInconclusive", why);
     Some((status, "PausedInconclusive"))
 }
@@ -349,14 +442,24 @@ fn abort_at_deadline(world: &World) -> Option<Moved> {
 /// The wait that has lasted longer than the progress deadline. Pauses, analyses and settling do not count.
 pub fn overdue<'a>(world: &'a World) -> Option<&'a crate::api::rollout_status::WaitingOn> {
     let deadline = world.spec.progress_deadline?;
-    let waiting = world.status.waiting_on.as_ref().filter(|waiting| counts_as_stuck(waiting.reason))?;
-    let since = world.status.last_progress_at.map_or(waiting.since, |progress| progress.max(waiting.since));
+    let waiting = world
+        .status
+        .waiting_on
+        .as_ref()
+        .filter(|waiting| counts_as_stuck(waiting.reason))?;
+    let since = world
+        .status
+        .last_progress_at
+        .map_or(waiting.since, |progress| progress.max(waiting.since));
     (!world.spec_paused() && world.now >= since + deadline.to_chrono()).then_some(waiting)
 }
 
 pub fn counts_as_stuck(reason: WaitingReason) -> bool {
     use WaitingReason as R;
-    matches!(reason, R::CanaryPods | R::StablePods | R::Endpoints | R::RouteAccepted | R::OldPods)
+    matches!(
+        reason,
+        R::CanaryPods | R::StablePods | R::Endpoints | R::RouteAccepted | R::OldPods
+    )
 }
 
 /// The stable version carries everything again, verified.
@@ -367,18 +470,29 @@ fn finish_rollback(evidence: &Evidence) -> Option<Moved> {
     }
     let mut status = world.status.clone();
     status.fast_track = None;
-    note(world, &mut status, "controller", "RolledBack", "stable carries all traffic again".to_owned());
+    note(
+        world,
+        &mut status,
+        "controller",
+        "RolledBack",
+        "stable carries all traffic again".to_owned(),
+    );
     Some((status, "RolledBack"))
 }
 
 /// Both Services select stable, all weight is there and verified, and stable has its pods.
 pub fn at_rest(evidence: &Evidence) -> bool {
     let world = evidence.world;
-    let Some(stable) = world.stable() else { return false };
+    let Some(stable) = world.stable() else {
+        return false;
+    };
     let needed = world.replicas - world.budgets().unavailable;
     let settled = evidence.traffic.is_none_or(|traffic| {
         let newest = traffic.newest();
-        traffic.verified() && newest.canary_weight.0 == 0 && newest.stable_hash == *stable && newest.canary_hash == *stable
+        traffic.verified()
+            && newest.canary_weight.0 == 0
+            && newest.stable_hash == *stable
+            && newest.canary_hash == *stable
     });
     settled && world.steady(stable) >= needed
 }
@@ -386,13 +500,27 @@ pub fn at_rest(evidence: &Evidence) -> bool {
 fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
     let world = evidence.world;
     if world.replicas == 0 && !world.is_first_deploy() {
-        return Err(Wait::on(WaitingReason::StablePods, "spec.replicas is 0; nothing can be judged".to_owned()));
+        return Err(Wait::on(
+            WaitingReason::StablePods,
+            "spec.replicas is 0; nothing can be judged".to_owned(),
+        ));
     }
     if world.spec_paused() {
-        return Err(Wait::on(WaitingReason::SpecPaused, "spec.paused is set".to_owned()));
+        return Err(Wait::on(
+            WaitingReason::SpecPaused,
+            "spec.paused is set".to_owned(),
+        ));
     }
-    if let Some(gate) = evidence.gates.iter().find(|gate| gate.finding(world) == Finding::Undecided) {
-        let message = format!("AnalysisRun {} is {:?}; promote or abort", gate.run_name(), gate.verdict());
+    if let Some(gate) = evidence
+        .gates
+        .iter()
+        .find(|gate| gate.finding(world) == Finding::Undecided)
+    {
+        let message = format!(
+            "AnalysisRun {} is {:?}; promote or abort",
+            gate.run_name(),
+            gate.verdict()
+        );
         return Err(Wait::on(WaitingReason::InconclusiveAnalysis, message));
     }
     let Some(step) = world.current_step() else {
@@ -418,23 +546,36 @@ fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
 }
 
 fn end_pause(world: &World, duration: Option<crate::api::duration::Duration>) -> Result<(), Wait> {
-    let pause = world.status.pause_conditions.iter().find(|pause| pause.reason == PauseReason::CanaryPauseStep);
+    let pause = world
+        .status
+        .pause_conditions
+        .iter()
+        .find(|pause| pause.reason == PauseReason::CanaryPauseStep);
     let begun = pause.map_or(world.now, |pause| pause.start_time);
     let Some(duration) = duration else {
-        return Err(Wait::on(WaitingReason::Promotion, "promote, at a pause without a duration".to_owned()));
+        return Err(Wait::on(
+            WaitingReason::Promotion,
+            "promote, at a pause without a duration".to_owned(),
+        ));
     };
     let until = begun + duration.to_chrono();
     if world.now >= until {
         return Ok(());
     }
-    Err(Wait::until(WaitingReason::PauseDuration, format!("the pause of {duration} to end"), until))
+    Err(Wait::until(
+        WaitingReason::PauseDuration,
+        format!("the pause of {duration} to end"),
+        until,
+    ))
 }
 
 /// The traffic and the pods are where the steps so far want them, verified.
 fn weight_reached(evidence: &Evidence) -> Result<(), Wait> {
     let world = evidence.world;
     canary_ready(evidence)?;
-    let Some(traffic) = evidence.traffic else { return Ok(()) };
+    let Some(traffic) = evidence.traffic else {
+        return Ok(());
+    };
     let wanted = world.intended_weight();
     let newest = traffic.newest();
     if newest.canary_weight != wanted || newest.canary_hash != world.current {
@@ -457,10 +598,16 @@ fn canary_ready(evidence: &Evidence) -> Result<(), Wait> {
         let message = format!("canary has {available} available pods of {needed}");
         return Err(Wait::on(WaitingReason::CanaryPods, message));
     }
-    let stable = world.stable_set().filter(|set| set.hash != world.current).map_or(0, |set| set.replicas);
+    let stable = world
+        .stable_set()
+        .filter(|set| set.hash != world.current)
+        .map_or(0, |set| set.replicas);
     let older: i64 = world.older_sets().map(|set: &ReplicaSetSeen| set.replicas).sum();
     if evidence.traffic.is_none() && (stable > basic_target(world).stable || older > 0) {
-        let message = format!("{stable} stable and {older} older pods to become {}", basic_target(world).stable);
+        let message = format!(
+            "{stable} stable and {older} older pods to become {}",
+            basic_target(world).stable
+        );
         return Err(Wait::on(WaitingReason::OldPods, message));
     }
     Ok(())
@@ -469,7 +616,10 @@ fn canary_ready(evidence: &Evidence) -> Result<(), Wait> {
 /// All steps are done. A background analysis must have something good to say before it is ended.
 fn begin_promotion(evidence: &Evidence) -> Result<Moved, Wait> {
     let world = evidence.world;
-    let silent = evidence.gates.iter().find(|gate| gate.kind == GateKind::Background && !gate.is_satisfied(world));
+    let silent = evidence
+        .gates
+        .iter()
+        .find(|gate| gate.kind == GateKind::Background && !gate.is_satisfied(world));
     if let Some(gate) = silent {
         return Err(gate.wait());
     }
@@ -483,7 +633,10 @@ fn begin_promotion(evidence: &Evidence) -> Result<Moved, Wait> {
 fn advance_promotion(evidence: &Evidence, promotion: Promotion) -> Result<Moved, Wait> {
     let world = evidence.world;
     if world.spec_paused() {
-        return Err(Wait::on(WaitingReason::SpecPaused, "spec.paused is set".to_owned()));
+        return Err(Wait::on(
+            WaitingReason::SpecPaused,
+            "spec.paused is set".to_owned(),
+        ));
     }
     let mut status = world.status.clone();
     status.last_progress_at = Some(world.now);
@@ -519,7 +672,10 @@ fn advance_promotion(evidence: &Evidence, promotion: Promotion) -> Result<Moved,
 fn all_pods_ready(world: &World) -> Result<(), Wait> {
     let available = world.steady(&world.current);
     if available < world.replicas {
-        let message = format!("version {} has {available} available pods of {}", world.current, world.replicas);
+        let message = format!(
+            "version {} has {available} available pods of {}",
+            world.current, world.replicas
+        );
         return Err(Wait::on(WaitingReason::CanaryPods, message));
     }
     Ok(())
@@ -527,18 +683,28 @@ fn all_pods_ready(world: &World) -> Result<(), Wait> {
 
 fn stable_service_moved(evidence: &Evidence) -> Result<(), Wait> {
     let world = evidence.world;
-    let Some(traffic) = evidence.traffic else { return Ok(()) };
+    let Some(traffic) = evidence.traffic else {
+        return Ok(());
+    };
     if traffic.newest().stable_hash != world.current {
-        let message = format!("Service {} to select version {}", traffic.service_name(Backend::Stable), world.current);
+        let message = format!(
+            "Service {} to select version {}",
+            traffic.service_name(Backend::Stable),
+            world.current
+        );
         return Err(Wait::on(WaitingReason::Endpoints, message));
     }
-    let needed = (world.replicas - world.budgets().unavailable).max(1).min(world.replicas);
+    let needed = (world.replicas - world.budgets().unavailable)
+        .max(1)
+        .min(world.replicas);
     traffic.endpoints_settled(Backend::Stable, needed, world.now)?;
     traffic.unsettled.clone().map_or(Ok(()), Err)
 }
 
 fn weight_back(evidence: &Evidence) -> Result<(), Wait> {
-    let Some(traffic) = evidence.traffic else { return Ok(()) };
+    let Some(traffic) = evidence.traffic else {
+        return Ok(());
+    };
     let newest = traffic.newest();
     if newest.canary_weight.0 != 0 || newest.canary_hash != evidence.world.current {
         let message = format!("weight {} to become 0", newest.canary_weight);
@@ -549,15 +715,25 @@ fn weight_back(evidence: &Evidence) -> Result<(), Wait> {
 
 fn baked(evidence: &Evidence) -> Result<(), Wait> {
     let world = evidence.world;
-    let Some(bake) = &world.spec.canary.bake else { return Ok(()) };
+    let Some(bake) = &world.spec.canary.bake else {
+        return Ok(());
+    };
     let begun = world.status.canary.bake_started_at.unwrap_or(world.now);
     let until = begun + bake.duration.to_chrono();
     if world.now < until {
-        return Err(Wait::until(WaitingReason::Bake, format!("the bake of {} to end", bake.duration), until));
+        return Err(Wait::until(
+            WaitingReason::Bake,
+            format!("the bake of {} to end", bake.duration),
+            until,
+        ));
     }
     match evidence.gates.iter().find(|gate| gate.kind == GateKind::Bake) {
         Some(gate) if gate.finding(world) == Finding::Undecided => {
-            let message = format!("AnalysisRun {} is {:?}; promote or abort", gate.run_name(), gate.verdict());
+            let message = format!(
+                "AnalysisRun {} is {:?}; promote or abort",
+                gate.run_name(),
+                gate.verdict()
+            );
             Err(Wait::on(WaitingReason::InconclusiveAnalysis, message))
         }
         Some(gate) if gate.finding(world) != Finding::Passed => Err(gate.wait()),

@@ -57,20 +57,33 @@ pub fn plan_effects(
 fn create(world: &World) -> Vec<Write> {
     let mut writes = Vec::new();
     let unrouted = world.spec.canary.routing.is_none() && world.status.canary.routing.is_none();
-    let finalizers = world.snapshot.rollout.pointer("/metadata/finalizers").and_then(|list| list.as_array());
+    let finalizers = world
+        .snapshot
+        .rollout
+        .pointer("/metadata/finalizers")
+        .and_then(|list| list.as_array());
     let has_finalizer = finalizers.is_some_and(|list| list.iter().any(|name| name == FINALIZER));
     if !unrouted && !has_finalizer {
         let op = match finalizers {
             Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
             None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
         };
-        writes.push(patch_rollout(world, vec![op], "routes go back to stable before the Rollout goes"));
+        writes.push(patch_rollout(
+            world,
+            vec![op],
+            "routes go back to stable before the Rollout goes",
+        ));
     }
     if world.is_current_known() && world.set(&world.current).is_none() {
         let revision = world.status.revision.unwrap_or_default();
         writes.push(Write {
-            target: Target { kind: Kind::ReplicaSet, name: replica_set_name(&world.spec.name, &world.current) },
-            action: Action::Create { object: render_replica_set(world.spec, &world.current, revision) },
+            target: Target {
+                kind: Kind::ReplicaSet,
+                name: replica_set_name(&world.spec.name, &world.current),
+            },
+            action: Action::Create {
+                object: render_replica_set(world.spec, &world.current, revision),
+            },
             reason: format!("revision {revision} has no ReplicaSet yet"),
         });
     }
@@ -80,11 +93,18 @@ fn create(world: &World) -> Vec<Write> {
 /// A patch of the Rollout's metadata.
 pub fn patch_rollout(world: &World, ops: Vec<PatchOp>, reason: &str) -> Write {
     let text = |path: &str| {
-        let value = world.snapshot.rollout.pointer(path).and_then(|value| value.as_str());
+        let value = world
+            .snapshot
+            .rollout
+            .pointer(path)
+            .and_then(|value| value.as_str());
         value.unwrap_or_default().to_owned()
     };
     Write {
-        target: Target { kind: Kind::Rollout, name: world.spec.name.clone() },
+        target: Target {
+            kind: Kind::Rollout,
+            name: world.spec.name.clone(),
+        },
         action: Action::Patch {
             precondition: Precondition {
                 uid: text("/metadata/uid"),
@@ -106,11 +126,16 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
             None
         }
     };
-    let split = shift.as_ref().map_or_else(|| traffic.newest(), |shift| split_after(traffic, shift));
+    let split = shift
+        .as_ref()
+        .map_or_else(|| traffic.newest(), |shift| split_after(traffic, shift));
     let writes = match &shift {
         Some(Shift::Selector { backend, hash }) => {
             let service = world.service(traffic.service_name(*backend));
-            service.and_then(|service| select_version(world, service, hash)).into_iter().collect()
+            service
+                .and_then(|service| select_version(world, service, hash))
+                .into_iter()
+                .collect()
         }
         // Held weights are rendered too, so that everything else about the routes stays right.
         Some(Shift::Weight(_)) | None if traffic.weights.canary.pod_template_hash.is_empty() => Vec::new(),
@@ -131,16 +156,29 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
     true
 }
 
-fn render_routes(world: &World, traffic: &Traffic, split: &crate::api::rollout_status::TrafficSplit) -> Vec<Write> {
+fn render_routes(
+    world: &World,
+    traffic: &Traffic,
+    split: &crate::api::rollout_status::TrafficSplit,
+) -> Vec<Write> {
     let target = traffic.target(world, split.canary_weight);
     let writes = routers::render(&target, &traffic.routing.traffic_routing, traffic.routes());
     let reason = format!("canary weight {} of {}", split.canary_weight, traffic.max);
-    writes.into_iter().map(|write| route_write(write, &reason)).collect()
+    writes
+        .into_iter()
+        .map(|write| route_write(write, &reason))
+        .collect()
 }
 
 /// The routes show a weight that is neither the one we recorded nor the one we want.
 fn is_foreign_change(world: &World, traffic: &Traffic) -> bool {
-    let Some(recorded) = world.status.canary.weights.as_ref().map(|weights| weights.canary.weight) else {
+    let Some(recorded) = world
+        .status
+        .canary
+        .weights
+        .as_ref()
+        .map(|weights| weights.canary.weight)
+    else {
         return false;
     };
     let seen = traffic.seen_weight();
@@ -150,11 +188,20 @@ fn is_foreign_change(world: &World, traffic: &Traffic) -> bool {
 /// Too many reverts in the last minute: the weights are left alone until it is over.
 fn contention(world: &World) -> Option<Wait> {
     let minute = chrono::Duration::seconds(CONTENTION_SECONDS);
-    let recent = world.status.canary.route_reverts.iter().filter(|at| **at + minute > world.now);
+    let recent = world
+        .status
+        .canary
+        .route_reverts
+        .iter()
+        .filter(|at| **at + minute > world.now);
     let recent: Vec<_> = recent.collect();
     let oldest = recent.first().filter(|_| recent.len() >= REVERTS_ALLOWED)?;
     let message = "somebody else keeps changing the weights of our routes back".to_owned();
-    Some(Wait::until(WaitingReason::RouteContended, message, **oldest + minute))
+    Some(Wait::until(
+        WaitingReason::RouteContended,
+        message,
+        **oldest + minute,
+    ))
 }
 
 pub fn route_write(write: RouteWrite, reason: &str) -> Write {
@@ -165,21 +212,46 @@ pub fn route_write(write: RouteWrite, reason: &str) -> Write {
     let name = write.name().to_owned();
     let action = match write {
         RouteWrite::Create { object, .. } => Action::Create { object },
-        RouteWrite::Patch { uid, resource_version, ops, .. } => {
-            Action::Patch { precondition: Precondition { uid, resource_version }, subresource: None, ops }
-        }
-        RouteWrite::Delete { uid, resource_version, .. } => {
-            Action::Delete { precondition: Precondition { uid, resource_version } }
-        }
+        RouteWrite::Patch {
+            uid,
+            resource_version,
+            ops,
+            ..
+        } => Action::Patch {
+            precondition: Precondition {
+                uid,
+                resource_version,
+            },
+            subresource: None,
+            ops,
+        },
+        RouteWrite::Delete {
+            uid,
+            resource_version,
+            ..
+        } => Action::Delete {
+            precondition: Precondition {
+                uid,
+                resource_version,
+            },
+        },
     };
-    Write { target: Target { kind, name }, action, reason: reason.to_owned() }
+    Write {
+        target: Target { kind, name },
+        action,
+        reason: reason.to_owned(),
+    }
 }
 
 /// Without traffic routing named Services still follow their versions, as soon as there are pods to select.
 fn move_plain_services(world: &World, effects: &mut Effects) -> bool {
     let current = &world.current;
     let stable = world.stable().unwrap_or(current);
-    let canary = if world.in_release() && !world.aborted() && world.is_current_known() { current } else { stable };
+    let canary = if world.in_release() && !world.aborted() && world.is_current_known() {
+        current
+    } else {
+        stable
+    };
     let canary_service = world.spec.canary.canary_service.as_deref();
     let stable_service = world.spec.canary.stable_service.as_deref();
     let mut writes = Vec::new();
@@ -204,9 +276,15 @@ fn select_version(world: &World, service: &ServiceSeen, hash: &PodTemplateHash) 
     }
     if service.annotations.get(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
         if service.annotations.is_empty() {
-            ops.push(PatchOp::add("/metadata/annotations", json!({ MANAGED_BY_ANNOTATION: world.spec.name })));
+            ops.push(PatchOp::add(
+                "/metadata/annotations",
+                json!({ MANAGED_BY_ANNOTATION: world.spec.name }),
+            ));
         } else {
-            ops.push(PatchOp::add(pointer(["metadata", "annotations", MANAGED_BY_ANNOTATION]), world.spec.name.clone()));
+            ops.push(PatchOp::add(
+                pointer(["metadata", "annotations", MANAGED_BY_ANNOTATION]),
+                world.spec.name.clone(),
+            ));
         }
     }
     Some(patch_service(service, ops, format!("selects version {hash}")))
@@ -214,7 +292,10 @@ fn select_version(world: &World, service: &ServiceSeen, hash: &PodTemplateHash) 
 
 pub fn patch_service(service: &ServiceSeen, ops: Vec<PatchOp>, reason: String) -> Write {
     Write {
-        target: Target { kind: Kind::Service, name: service.name.clone() },
+        target: Target {
+            kind: Kind::Service,
+            name: service.name.clone(),
+        },
         action: Action::Patch {
             precondition: Precondition {
                 uid: service.uid.clone(),
@@ -235,7 +316,10 @@ pub fn service_label(traffic: &Traffic, backend: Backend) -> String {
 impl Effects {
     pub fn stage(&mut self, purpose: &str, writes: Vec<Write>) {
         if !writes.is_empty() {
-            self.stages.push(Stage { purpose: purpose.to_owned(), writes });
+            self.stages.push(Stage {
+                purpose: purpose.to_owned(),
+                writes,
+            });
         }
     }
 }

@@ -66,8 +66,17 @@ pub fn open_gates<'a>(world: &World<'a>) -> Vec<OpenGate<'a>> {
     if let Some(Step::Analysis(analysis)) = world.current_step() {
         gates.push(open(world, GateKind::Step, format!("step-{index}"), analysis));
     }
-    if let Some(background) = canary.analysis.as_ref().filter(|background| index >= background.starting_step) {
-        gates.push(open(world, GateKind::Background, "background".to_owned(), &background.analysis));
+    if let Some(background) = canary
+        .analysis
+        .as_ref()
+        .filter(|background| index >= background.starting_step)
+    {
+        gates.push(open(
+            world,
+            GateKind::Background,
+            "background".to_owned(),
+            &background.analysis,
+        ));
     }
     gates
 }
@@ -91,19 +100,29 @@ fn open<'a>(world: &World<'a>, kind: GateKind, name: String, analysis: &'a Analy
     let suffix: String = gate.step_hash.chars().take(5).collect();
     let run_name = if edited { format!("{base}-{suffix}") } else { base };
     let run = run_for(&run_name).filter(|run| judges(world, run, &gate));
-    OpenGate { kind, gate, analysis, run, run_name }
+    OpenGate {
+        kind,
+        gate,
+        analysis,
+        run,
+        run_name,
+    }
 }
 
 /// We own the run, and it was made for this gate.
 fn judges(world: &World, run: &AnalysisRun, gate: &Gate) -> bool {
     let owners = run.metadata.owner_references.iter().flatten();
-    let owned = owners.filter(|owner| owner.controller == Some(true)).any(|owner| owner.uid == world.spec.uid);
+    let owned = owners
+        .filter(|owner| owner.controller == Some(true))
+        .any(|owner| owner.uid == world.spec.uid);
     owned && run.spec.gate.as_ref() == Some(gate)
 }
 
 impl OpenGate<'_> {
     pub fn verdict(&self) -> Verdict {
-        self.run.and_then(|run| run.status.as_ref()).map_or(Verdict::Pending, |status| status.phase)
+        self.run
+            .and_then(|run| run.status.as_ref())
+            .map_or(Verdict::Pending, |status| status.phase)
     }
 
     pub fn run_name(&self) -> &str {
@@ -117,11 +136,13 @@ impl OpenGate<'_> {
             Verdict::Pending | Verdict::Running => Finding::Open,
             Verdict::Failed | Verdict::Error => Finding::Refused,
             Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated if accepted => Finding::Passed,
-            Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated => match self.analysis.on_inconclusive.unwrap_or_default() {
-                OnInconclusive::Pause => Finding::Undecided,
-                OnInconclusive::Abort => Finding::Refused,
-                OnInconclusive::Continue => Finding::Passed,
-            },
+            Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated => {
+                match self.analysis.on_inconclusive.unwrap_or_default() {
+                    OnInconclusive::Pause => Finding::Undecided,
+                    OnInconclusive::Abort => Finding::Refused,
+                    OnInconclusive::Continue => Finding::Passed,
+                }
+            }
         }
     }
 
@@ -131,16 +152,25 @@ impl OpenGate<'_> {
         if self.finding(world) != Finding::Open {
             return self.finding(world) == Finding::Passed;
         }
-        let Some((run, status)) = self.run.and_then(|run| Some((run, run.status.as_ref()?))) else { return false };
-        run.spec.metrics.iter().filter(|metric| !run.spec.dry_run.contains(&metric.name)).all(|metric| {
-            let result = status.metric_results.iter().find(|result| result.name == metric.name);
-            let endless = metric.count.is_none() && metric.interval.is_some();
-            result.is_some_and(|result| match result.phase {
-                Verdict::Successful => true,
-                Verdict::Running => endless && result.successful > 0 && result.consecutive_error == 0,
-                _ => false,
+        let Some((run, status)) = self.run.and_then(|run| Some((run, run.status.as_ref()?))) else {
+            return false;
+        };
+        run.spec
+            .metrics
+            .iter()
+            .filter(|metric| !run.spec.dry_run.contains(&metric.name))
+            .all(|metric| {
+                let result = status
+                    .metric_results
+                    .iter()
+                    .find(|result| result.name == metric.name);
+                let endless = metric.count.is_none() && metric.interval.is_some();
+                result.is_some_and(|result| match result.phase {
+                    Verdict::Successful => true,
+                    Verdict::Running => endless && result.successful > 0 && result.consecutive_error == 0,
+                    _ => false,
+                })
             })
-        })
     }
 
     pub fn summary(&self) -> RunSummary {
@@ -153,14 +183,17 @@ impl OpenGate<'_> {
     }
 
     pub fn wait(&self) -> Wait {
-        Wait::on(WaitingReason::Analysis, format!("AnalysisRun {} is {:?}", self.run_name, self.verdict()))
+        Wait::on(
+            WaitingReason::Analysis,
+            format!("AnalysisRun {} is {:?}", self.run_name, self.verdict()),
+        )
     }
 
     /// The run with everything it needs inside, or what keeps it from being made.
     fn create(&self, world: &World) -> Result<Write, Wait> {
         let invalid = |error: template::TemplateError| Wait::on(WaitingReason::Invalid, error.to_string());
-        let spec = template::build_run(&templates(world), self.analysis, &arg_context(world))
-            .map_err(invalid)?;
+        let spec =
+            template::build_run(&templates(world), self.analysis, &arg_context(world)).map_err(invalid)?;
         if self.kind != GateKind::Background {
             template::check_bounded(&spec).map_err(invalid)?;
         }
@@ -181,7 +214,10 @@ impl OpenGate<'_> {
             "spec": spec,
         });
         Ok(Write {
-            target: Target { kind: Kind::AnalysisRun, name: self.run_name.clone() },
+            target: Target {
+                kind: Kind::AnalysisRun,
+                name: self.run_name.clone(),
+            },
             action: Action::Create { object },
             reason: format!("gate {} is open", self.gate.name),
         })
@@ -199,7 +235,12 @@ pub fn plan_runs(world: &World, gates: &[OpenGate]) -> (Vec<Write>, Vec<Wait>) {
         }
     }
     let wanted = |name: &str| gates.iter().any(|gate| gate.run_name == name);
-    let ours = |run: &AnalysisRun| run.spec.gate.as_ref().is_some_and(|gate| gate.rollout_uid == world.spec.uid);
+    let ours = |run: &AnalysisRun| {
+        run.spec
+            .gate
+            .as_ref()
+            .is_some_and(|gate| gate.rollout_uid == world.spec.uid)
+    };
     for (name, run) in &world.snapshot.runs {
         let running = run.status.as_ref().is_none_or(|status| !status.phase.is_final());
         if running && ours(run) && !run.spec.terminate && !wanted(name) {
@@ -214,7 +255,11 @@ fn templates(world: &World) -> TemplateSet {
     for seen in &world.snapshot.templates {
         let Some(spec) = &seen.spec else { continue };
         let cluster = seen.reference.cluster_scope == Some(true);
-        let kind = if cluster { &mut set.cluster } else { &mut set.namespaced };
+        let kind = if cluster {
+            &mut set.cluster
+        } else {
+            &mut set.namespaced
+        };
         kind.insert(seen.reference.template_name.clone(), spec.clone());
     }
     set
@@ -237,7 +282,10 @@ fn arg_context(world: &World) -> ArgContext {
 
 fn terminate(name: &str, run: &AnalysisRun) -> Write {
     Write {
-        target: Target { kind: Kind::AnalysisRun, name: name.to_owned() },
+        target: Target {
+            kind: Kind::AnalysisRun,
+            name: name.to_owned(),
+        },
         action: Action::Patch {
             precondition: precondition_of(&run.metadata),
             subresource: None::<Subresource>,
@@ -248,7 +296,9 @@ fn terminate(name: &str, run: &AnalysisRun) -> Write {
 }
 
 /// The object as it was observed.
-pub fn precondition_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Precondition {
+pub fn precondition_of(
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> Precondition {
     Precondition {
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),

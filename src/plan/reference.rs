@@ -26,7 +26,10 @@ impl fmt::Display for Problem {
 pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
     let canary = &world.spec.canary;
     let mut problems = Vec::new();
-    for (field, name) in [("canaryService", &canary.canary_service), ("stableService", &canary.stable_service)] {
+    for (field, name) in [
+        ("canaryService", &canary.canary_service),
+        ("stableService", &canary.stable_service),
+    ] {
         if let Some(name) = name {
             problems.extend(service_problem(world, field, name));
         }
@@ -34,20 +37,31 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
     for claim in &world.snapshot.claims {
         problems.push(Problem {
             reason: "ClaimedByOther",
-            text: format!("{} {}: Rollout {} names it as well and is older; give this Rollout its own", claim.kind, claim.name, claim.rollout),
+            text: format!(
+                "{} {}: Rollout {} names it as well and is older; give this Rollout its own",
+                claim.kind, claim.name, claim.rollout
+            ),
         });
     }
     if let Some(traffic) = traffic.filter(|traffic| !traffic.retiring) {
         let target = traffic.target(world, Weight::ZERO);
         let violations = routers::validate(&target, &traffic.routing.traffic_routing, traffic.routes());
-        let found = violations.into_iter().map(|violation| Problem { reason: violation.reason.as_str(), text: violation.to_string() });
+        let found = violations.into_iter().map(|violation| Problem {
+            reason: violation.reason.as_str(),
+            text: violation.to_string(),
+        });
         problems.extend(found);
     }
     problems
 }
 
 fn service_problem(world: &World, field: &str, name: &str) -> Option<Problem> {
-    let problem = |reason, text: &str| Some(Problem { reason, text: format!("Service {name}: {text}") });
+    let problem = |reason, text: &str| {
+        Some(Problem {
+            reason,
+            text: format!("Service {name}: {text}"),
+        })
+    };
     let Some(service) = world.service(name) else {
         // Not read is not absent.
         let absent = world.snapshot.services.get(name).is_some_and(Option::is_none);
@@ -55,14 +69,27 @@ fn service_problem(world: &World, field: &str, name: &str) -> Option<Problem> {
         return absent.then(|| problem("ServiceNotFound", &text)).flatten();
     };
     if service.external_name {
-        return problem("ServiceInvalid", "its type is ExternalName; a Service that selects pods is needed");
+        return problem(
+            "ServiceInvalid",
+            "its type is ExternalName; a Service that selects pods is needed",
+        );
     }
     if service.selector.keys().all(|key| key == HASH_LABEL) {
-        return problem("ServiceInvalid", "spec.selector is empty; it must select the pods of this Rollout");
+        return problem(
+            "ServiceInvalid",
+            "spec.selector is empty; it must select the pods of this Rollout",
+        );
     }
-    let labels = world.spec.template.pointer("/metadata/labels").and_then(Value::as_object);
+    let labels = world
+        .spec
+        .template
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object);
     let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
-    let wrong = service.selector.iter().find(|(key, value)| *key != HASH_LABEL && label(key) != Some(value));
+    let wrong = service
+        .selector
+        .iter()
+        .find(|(key, value)| *key != HASH_LABEL && label(key) != Some(value));
     wrong.and_then(|(key, value)| {
         let text = format!("spec.selector {key}={value} selects no pod of this Rollout; spec.template.metadata.labels says otherwise");
         problem("ServiceInvalid", &text)

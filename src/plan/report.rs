@@ -29,13 +29,22 @@ pub struct Findings<'a> {
 }
 
 /// Fills in everything that is reported about `core`, the state as decided.
-pub fn report(world: &World, core: RolloutStatus, traffic: Option<&Traffic>, findings: Findings) -> RolloutStatus {
+pub fn report(
+    world: &World,
+    core: RolloutStatus,
+    traffic: Option<&Traffic>,
+    findings: Findings,
+) -> RolloutStatus {
     let mut status = core;
     status.observed_generation = Some(world.spec.generation);
     count_pods(world, &mut status);
     report_traffic(world, &mut status, traffic, findings.reverted);
     report_gates(&mut status, findings.gates);
-    status.step = Some(format!("{}/{}", status.current_step_index.unwrap_or_default(), world.steps().len()));
+    status.step = Some(format!(
+        "{}/{}",
+        status.current_step_index.unwrap_or_default(),
+        world.steps().len()
+    ));
     let before = world.status.waiting_on.as_ref();
     status.waiting_on = findings.wait.map(|wait| wait.recorded(before, world.now));
     let stuck = overdue(world).is_some();
@@ -62,7 +71,11 @@ fn count_pods(world: &World, status: &mut RolloutStatus) {
 
 /// As `kubectl get -l` takes it.
 fn selector_text(selector: &LabelSelector) -> String {
-    let labels = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
+    let labels = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value}"));
     let expressions = selector.match_expressions.iter().flatten().map(|expression| {
         let values = expression.values.clone().unwrap_or_default().join(",");
         match expression.operator.as_str() {
@@ -103,7 +116,11 @@ fn report_gates(status: &mut RolloutStatus, gates: &[OpenGate]) {
         }
     }
     if !gates.is_empty() {
-        status.verdict = gates.iter().map(OpenGate::verdict).max().filter(|verdict| *verdict != Verdict::Pending);
+        status.verdict = gates
+            .iter()
+            .map(OpenGate::verdict)
+            .max()
+            .filter(|verdict| *verdict != Verdict::Pending);
     }
 }
 
@@ -152,25 +169,49 @@ fn set_conditions(world: &World, status: &mut RolloutStatus, problems: &[Problem
         () if stalled => "Invalid",
         () => "NotStalled",
     };
-    let valid_reason = if template_invalid { "AnalysisInvalid" } else { valid_reason };
+    let valid_reason = if template_invalid {
+        "AnalysisInvalid"
+    } else {
+        valid_reason
+    };
     let reconciling_reason = match phase {
         Phase::Paused => "Paused",
         Phase::Progressing => "Progressing",
         _ => "AtRest",
     };
     let wanted = [
-        ("Ready", phase == Phase::Healthy, if phase == Phase::Healthy { "Healthy" } else { "NotReady" }),
+        (
+            "Ready",
+            phase == Phase::Healthy,
+            if phase == Phase::Healthy {
+                "Healthy"
+            } else {
+                "NotReady"
+            },
+        ),
         ("Reconciling", reconciling, reconciling_reason),
         ("Stalled", stalled, stalled_reason),
         ("Available", status.available_replicas >= needed, "AvailablePods"),
         ("Valid", problems.is_empty() && !template_invalid, valid_reason),
-        ("RouteContended", contended, if contended { "ForeignChanges" } else { "Uncontended" }),
+        (
+            "RouteContended",
+            contended,
+            if contended {
+                "ForeignChanges"
+            } else {
+                "Uncontended"
+            },
+        ),
     ];
     let before = std::mem::take(&mut status.conditions);
     status.conditions = wanted
         .into_iter()
         .map(|(type_, holds, reason)| {
-            let shown = if matches!(type_, "Available" | "RouteContended") { "" } else { text.as_str() };
+            let shown = if matches!(type_, "Available" | "RouteContended") {
+                ""
+            } else {
+                text.as_str()
+            };
             condition(&before, type_, holds, reason, shown, world.now)
         })
         .collect();
@@ -185,7 +226,9 @@ fn condition(
     now: DateTime<Utc>,
 ) -> Condition {
     let status = ConditionStatus::of(holds);
-    let old = before.iter().find(|old| old.type_ == type_ && old.status == status);
+    let old = before
+        .iter()
+        .find(|old| old.type_ == type_ && old.status == status);
     Condition {
         type_: type_.to_owned(),
         status,
@@ -197,9 +240,18 @@ fn condition(
 }
 
 /// A spec that cannot be used: everything stays where it is, and the status says what to mend.
-pub fn report_invalid(before: RolloutStatus, generation: i64, problems: &[Problem], now: DateTime<Utc>) -> RolloutStatus {
+pub fn report_invalid(
+    before: RolloutStatus,
+    generation: i64,
+    problems: &[Problem],
+    now: DateTime<Utc>,
+) -> RolloutStatus {
     let mut status = before;
-    let texts: Vec<&str> = problems.iter().map(|problem| problem.text.as_str()).take(5).collect();
+    let texts: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.text.as_str())
+        .take(5)
+        .collect();
     let text = texts.join(" · ");
     let reason = problems.first().map_or("Invalid", |problem| problem.reason);
     status.observed_generation = Some(generation);
@@ -213,7 +265,11 @@ pub fn report_invalid(before: RolloutStatus, generation: i64, problems: &[Proble
         ("Stalled", true, "Invalid"),
         ("Valid", false, reason),
     ];
-    status.conditions = old.iter().filter(|old| wanted.iter().all(|(type_, ..)| *type_ != old.type_)).cloned().collect();
+    status.conditions = old
+        .iter()
+        .filter(|old| wanted.iter().all(|(type_, ..)| *type_ != old.type_))
+        .cloned()
+        .collect();
     let fresh = wanted.map(|(type_, holds, reason)| condition(&old, type_, holds, reason, &text, now));
     status.conditions.extend(fresh);
     status.message = Some(text);

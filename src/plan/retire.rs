@@ -17,16 +17,24 @@ pub fn is_drained(world: &World, traffic: &Traffic) -> bool {
     if newest.canary_weight.0 > 0 {
         return false;
     }
-    let stable_gone = traffic.ready_endpoints(Backend::Stable).is_none_or(|ready| ready == 0);
+    let stable_gone = traffic
+        .ready_endpoints(Backend::Stable)
+        .is_none_or(|ready| ready == 0);
     let unserved = world.service(traffic.service_name(Backend::Stable)).is_none() || stable_gone;
     traffic.verified() || unserved && world.is_deleting() || world.replicas == 0
 }
 
 /// The routes as the user wrote them. True when nothing of ours is left in them.
 pub fn remove_routes(world: &World, traffic: &Traffic, effects: &mut Effects) -> bool {
-    let writes = routers::remove(&traffic.target(world, crate::api::names::Weight::ZERO), traffic.routes());
+    let writes = routers::remove(
+        &traffic.target(world, crate::api::names::Weight::ZERO),
+        traffic.routes(),
+    );
     let reason = "the routing is taken back";
-    let writes: Vec<Write> = writes.into_iter().map(|write| route_write(write, reason)).collect();
+    let writes: Vec<Write> = writes
+        .into_iter()
+        .map(|write| route_write(write, reason))
+        .collect();
     let done = writes.is_empty();
     effects.stage("take the routes back", writes);
     done
@@ -46,12 +54,19 @@ pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) 
     if !writes.is_empty() {
         return effects.stage("give the Services back", writes);
     }
-    let finalizers = world.snapshot.rollout.pointer("/metadata/finalizers").and_then(|list| list.as_array());
+    let finalizers = world
+        .snapshot
+        .rollout
+        .pointer("/metadata/finalizers")
+        .and_then(|list| list.as_array());
     let index = finalizers.and_then(|list| list.iter().position(|name| name == FINALIZER));
     if let Some(index) = index {
         let path = format!("/metadata/finalizers/{index}");
         let ops = vec![PatchOp::test(path.clone(), FINALIZER), PatchOp::remove(path)];
-        effects.stage("let the Rollout go", vec![patch_rollout(world, ops, "traffic is back on stable")]);
+        effects.stage(
+            "let the Rollout go",
+            vec![patch_rollout(world, ops, "traffic is back on stable")],
+        );
     }
 }
 
@@ -65,5 +80,9 @@ fn strip_service(world: &World, service: &ServiceSeen) -> Option<Write> {
         PatchOp::remove(pointer(["spec", "selector", HASH_LABEL])),
         PatchOp::remove(pointer(["metadata", "annotations", MANAGED_BY_ANNOTATION])),
     ];
-    Some(patch_service(service, ops, "the Rollout lets go of it".to_owned()))
+    Some(patch_service(
+        service,
+        ops,
+        "the Rollout lets go of it".to_owned(),
+    ))
 }

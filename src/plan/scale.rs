@@ -57,7 +57,11 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
         } else if traffic.retiring && world.is_deleting() && world.in_release() {
             planned.push(set, needed(set), None, "the Rollout is deleted");
         } else {
-            let goal = if world.in_release() { world.intended_canary_size() } else { world.replicas };
+            let goal = if world.in_release() {
+                world.intended_canary_size()
+            } else {
+                world.replicas
+            };
             let goal = if world.replicas == 0 { 0 } else { goal };
             let target = bound_by_surge(world, set, goal.max(needed(set)));
             planned.push(set, target, None, "current");
@@ -68,23 +72,49 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
 
 /// All replicas, or with `dynamicStableScale` what the weight leaves to stable.
 fn stable_size(world: &World) -> i64 {
-    let dynamic = world.spec.canary.routing.as_ref().is_some_and(|routing| routing.dynamic_stable_scale);
+    let dynamic = world
+        .spec
+        .canary
+        .routing
+        .as_ref()
+        .is_some_and(|routing| routing.dynamic_stable_scale);
     if !dynamic || world.aborted() || world.is_deleting() {
         return world.replicas;
     }
     let promoting = world.status.promotion.is_some();
-    let left = if promoting { 0 } else { world.max_weight().0 - world.intended_weight().0 };
-    pods_for_share(world.replicas, crate::api::names::Weight(left), world.max_weight())
+    let left = if promoting {
+        0
+    } else {
+        world.max_weight().0 - world.intended_weight().0
+    };
+    pods_for_share(
+        world.replicas,
+        crate::api::names::Weight(left),
+        world.max_weight(),
+    )
 }
 
 /// Under `dynamicStableScale` an explicit `maxSurge` bounds the sum: the canary waits for stable to shrink.
 fn bound_by_surge(world: &World, set: &ReplicaSetSeen, target: i64) -> i64 {
-    let routing = world.spec.canary.routing.as_ref().filter(|routing| routing.dynamic_stable_scale);
-    let Some(surge) = routing.and_then(|routing| routing.resolve_max_surge(world.replicas)) else { return target };
+    let routing = world
+        .spec
+        .canary
+        .routing
+        .as_ref()
+        .filter(|routing| routing.dynamic_stable_scale);
+    let Some(surge) = routing.and_then(|routing| routing.resolve_max_surge(world.replicas)) else {
+        return target;
+    };
     if !world.in_release() {
         return target;
     }
-    let others: i64 = world.snapshot.replica_sets.values().filter(|other| other.owned && other.hash != set.hash).map(|other| other.replicas).sum();
+    let others: i64 = world
+        .snapshot
+        .replica_sets
+        .values()
+        .filter(|other| other.owned && other.hash != set.hash)
+        .map(|other| other.replicas)
+        .sum();
     let room = (world.replicas + surge - others).max(1);
     target.min(room.max(set.replicas))
 }
@@ -97,12 +127,22 @@ fn older<'a>(world: &World<'a>, set: &'a ReplicaSetSeen, needed: i64, planned: &
     if needed > 0 {
         let message = format!("traffic to leave version {}", set.hash);
         planned.waits.push(Wait::on(WaitingReason::OldPods, message));
-        return planned.push(set, set.replicas.max(needed), set.scale_down_at, "older, may get traffic");
+        return planned.push(
+            set,
+            set.replicas.max(needed),
+            set.scale_down_at,
+            "older, may get traffic",
+        );
     }
-    match set.scale_down_at.filter(|at| world.now < *at && world.replicas > 0) {
+    match set
+        .scale_down_at
+        .filter(|at| world.now < *at && world.replicas > 0)
+    {
         Some(at) => {
             let message = format!("version {} is kept until {}", set.hash, to_rfc3339(at));
-            planned.waits.push(Wait::until(WaitingReason::ScaleDownDelay, message, at));
+            planned
+                .waits
+                .push(Wait::until(WaitingReason::ScaleDownDelay, message, at));
             planned.keep(set);
         }
         None => planned.push(set, 0, set.scale_down_at, "older"),
@@ -115,16 +155,29 @@ fn aborted<'a>(world: &World<'a>, traffic: &Traffic, set: &'a ReplicaSetSeen, pl
     if needed > 0 || !traffic.verified() {
         return planned.push(set, set.replicas.max(needed), None, "aborted, may get traffic");
     }
-    let Some(delay) = world.spec.canary.abort_scale_down_delay else { return planned.keep(set) };
+    let Some(delay) = world.spec.canary.abort_scale_down_delay else {
+        return planned.keep(set);
+    };
     let at = set.scale_down_at.unwrap_or(world.now + delay.to_chrono());
     if world.now >= at || world.replicas == 0 {
         return planned.push(set, 0, Some(at), "aborted");
     }
     if set.replicas > 0 {
-        let message = format!("the aborted version {} is kept until {}", set.hash, to_rfc3339(at));
-        planned.waits.push(Wait::until(WaitingReason::ScaleDownDelay, message, at));
+        let message = format!(
+            "the aborted version {} is kept until {}",
+            set.hash,
+            to_rfc3339(at)
+        );
+        planned
+            .waits
+            .push(Wait::until(WaitingReason::ScaleDownDelay, message, at));
     }
-    planned.push(set, set.replicas, (set.replicas > 0).then_some(at).or(set.scale_down_at), "aborted");
+    planned.push(
+        set,
+        set.replicas,
+        (set.replicas > 0).then_some(at).or(set.scale_down_at),
+        "aborted",
+    );
 }
 
 /// Without traffic routing the pods are the traffic.
@@ -144,14 +197,26 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
         older_available: sum(ReplicaSetSeen::steady),
     };
     let target = basic_target(world);
-    let next = step_toward(target, present, world.replicas, budgets.surge, budgets.unavailable);
+    let next = step_toward(
+        target,
+        present,
+        world.replicas,
+        budgets.surge,
+        budgets.unavailable,
+    );
     for (set, replicas) in [(stable, next.stable), (current, next.canary)] {
         if let Some(set) = set {
             planned.push(set, replicas, None, "by weight");
         }
     }
     let available = present.canary_available + present.stable_available + present.older_available;
-    let mut go = older_may_go(present.older, present.older_available, available, world.replicas, budgets.unavailable);
+    let mut go = older_may_go(
+        present.older,
+        present.older_available,
+        available,
+        world.replicas,
+        budgets.unavailable,
+    );
     for set in world.older_sets() {
         let going = set.replicas.min(go);
         go -= going;
@@ -162,23 +227,45 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
 
 /// Where the sizes of a basic canary should end for the step it is at.
 pub fn basic_target(world: &World) -> Counts {
-    let everything = Counts { canary: world.replicas, stable: 0 };
+    let everything = Counts {
+        canary: world.replicas,
+        stable: 0,
+    };
     if !world.in_release() || world.replicas == 0 {
         return everything;
     }
     if world.aborted() {
-        return Counts { canary: 0, stable: world.replicas };
+        return Counts {
+            canary: 0,
+            stable: world.replicas,
+        };
     }
     let rolled_out = world.status.promotion.is_some() || world.steps_done();
     if rolled_out || world.status.fast_track == Some(FastTrack::PromoteFull) {
         return everything;
     }
-    split_by_weight(world.replicas, world.intended_weight(), world.max_weight(), world.budgets().surge)
+    split_by_weight(
+        world.replicas,
+        world.intended_weight(),
+        world.max_weight(),
+        world.budgets().surge,
+    )
 }
 
 impl<'a> Sizes<'a> {
-    fn push(&mut self, set: &'a ReplicaSetSeen, replicas: i64, scale_down_at: Option<DateTime<Utc>>, why: &'static str) {
-        self.sizes.push(Size { set, replicas, scale_down_at, why });
+    fn push(
+        &mut self,
+        set: &'a ReplicaSetSeen,
+        replicas: i64,
+        scale_down_at: Option<DateTime<Utc>>,
+        why: &'static str,
+    ) {
+        self.sizes.push(Size {
+            set,
+            replicas,
+            scale_down_at,
+            why,
+        });
     }
 
     fn keep(&mut self, set: &'a ReplicaSetSeen) {
@@ -187,8 +274,12 @@ impl<'a> Sizes<'a> {
 
     /// Writes for sets that grow or only change annotations, and for sets that shrink: growth comes first.
     pub fn writes(&self, world: &World) -> (Vec<Write>, Vec<Write>) {
-        let changed = self.sizes.iter().filter_map(|size| size.write(world).map(|write| (size, write)));
-        let (growing, shrinking): (Vec<_>, Vec<_>) = changed.partition(|(size, _)| size.replicas >= size.set.replicas);
+        let changed = self
+            .sizes
+            .iter()
+            .filter_map(|size| size.write(world).map(|write| (size, write)));
+        let (growing, shrinking): (Vec<_>, Vec<_>) =
+            changed.partition(|(size, _)| size.replicas >= size.set.replicas);
         let writes = |sizes: Vec<(&Size, Write)>| sizes.into_iter().map(|(_, write)| write).collect();
         (writes(growing), writes(shrinking))
     }
@@ -214,12 +305,21 @@ impl Size<'_> {
             }
             _ => {}
         }
-        let revision = world.status.revision.filter(|_| self.set.hash == world.current && world.is_current_known());
+        let revision = world
+            .status
+            .revision
+            .filter(|_| self.set.hash == world.current && world.is_current_known());
         if let Some(revision) = revision.filter(|revision| Some(*revision) != self.set.revision) {
-            ops.push(PatchOp::add(annotation(REVISION_ANNOTATION), revision.to_string()));
+            ops.push(PatchOp::add(
+                annotation(REVISION_ANNOTATION),
+                revision.to_string(),
+            ));
         }
         (!ops.is_empty()).then(|| Write {
-            target: Target { kind: Kind::ReplicaSet, name: self.set.name.clone() },
+            target: Target {
+                kind: Kind::ReplicaSet,
+                name: self.set.name.clone(),
+            },
             action: Action::Patch {
                 precondition: Precondition {
                     uid: self.set.uid.clone(),

@@ -42,7 +42,11 @@ pub fn find_goal(world: &World, traffic: &Traffic) -> Goal {
     };
     Goal {
         weight,
-        stable_hash: if released && promoting { current.clone() } else { stable.clone() },
+        stable_hash: if released && promoting {
+            current.clone()
+        } else {
+            stable.clone()
+        },
         canary_hash: if released { current.clone() } else { stable.clone() },
     }
 }
@@ -84,29 +88,52 @@ pub fn next_shift(world: &World, traffic: &Traffic) -> Result<Option<Shift>, Wai
 
 /// The stable Service selects a version only when that version can carry what the Service may be given.
 fn move_stable(world: &World, traffic: &Traffic, goal: &Goal) -> Result<Shift, Wait> {
-    let most = traffic.weights.live.iter().map(|split| traffic.max.0 - split.canary_weight.0).max();
+    let most = traffic
+        .weights
+        .live
+        .iter()
+        .map(|split| traffic.max.0 - split.canary_weight.0)
+        .max();
     let share = Weight(most.unwrap_or(traffic.max.0));
-    let slack = if world.is_first_deploy() { 0 } else { world.budgets().unavailable };
+    let slack = if world.is_first_deploy() {
+        0
+    } else {
+        world.budgets().unavailable
+    };
     let by_share = pods_for_share(world.replicas, share, traffic.max) - slack;
     let needed = by_share.max(1).min(world.replicas);
     let available = world.steady(&goal.stable_hash);
     if available < needed {
-        let message = format!("version {} has {available} available pods of {needed}", goal.stable_hash);
+        let message = format!(
+            "version {} has {available} available pods of {needed}",
+            goal.stable_hash
+        );
         return Err(Wait::on(WaitingReason::StablePods, message));
     }
-    Ok(Shift::Selector { backend: Backend::Stable, hash: goal.stable_hash.clone() })
+    Ok(Shift::Selector {
+        backend: Backend::Stable,
+        hash: goal.stable_hash.clone(),
+    })
 }
 
 /// The canary Service moves only while no data plane can give it traffic.
 fn move_canary(world: &World, traffic: &Traffic, goal: &Goal) -> Result<Option<Shift>, Wait> {
     if !traffic.is_idle(Backend::Canary) {
-        let settling = || Wait::on(WaitingReason::Settle, "the canary Service to be without traffic".to_owned());
+        let settling = || {
+            Wait::on(
+                WaitingReason::Settle,
+                "the canary Service to be without traffic".to_owned(),
+            )
+        };
         return Err(traffic.unsettled.clone().unwrap_or_else(settling));
     }
     if world.set(&goal.canary_hash).is_none() {
         return Ok(None);
     }
-    Ok(Some(Shift::Selector { backend: Backend::Canary, hash: goal.canary_hash.clone() }))
+    Ok(Some(Shift::Selector {
+        backend: Backend::Canary,
+        hash: goal.canary_hash.clone(),
+    }))
 }
 
 /// Down to `goal`, or as far as stable can take it.
@@ -122,7 +149,12 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
     }
     let takes_over = &traffic.weights.stable.pod_template_hash;
     let available = world.steady(takes_over);
-    let dynamic = world.spec.canary.routing.as_ref().is_some_and(|routing| routing.dynamic_stable_scale);
+    let dynamic = world
+        .spec
+        .canary
+        .routing
+        .as_ref()
+        .is_some_and(|routing| routing.dynamic_stable_scale);
     let urgent = world.aborted() || world.replicas == 0 || world.is_deleting();
     let fits = |weight: Weight| {
         let share = Weight(traffic.max.0 - weight.0);
@@ -153,13 +185,18 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
 
 fn raise(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> {
     if world.spec_paused() {
-        return Err(Wait::on(WaitingReason::SpecPaused, "spec.paused is set".to_owned()));
+        return Err(Wait::on(
+            WaitingReason::SpecPaused,
+            "spec.paused is set".to_owned(),
+        ));
     }
     if let Some(wait) = &traffic.unsettled {
         return Err(wait.clone());
     }
     let weight = reachable_weight(world, traffic, goal);
-    let needed = world.enough_of(pods_for_share(world.replicas, weight, traffic.max)).max(1);
+    let needed = world
+        .enough_of(pods_for_share(world.replicas, weight, traffic.max))
+        .max(1);
     let available = world.steady(&world.current);
     if available < needed {
         let message = format!("canary has {available} available pods of {needed} for weight {weight}");
@@ -173,7 +210,10 @@ fn raise(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
 /// climbs with the capacity there is, never past the goal.
 fn reachable_weight(world: &World, traffic: &Traffic, goal: Weight) -> Weight {
     let surge = world.spec.canary.routing.as_ref().and_then(|routing| {
-        routing.dynamic_stable_scale.then(|| routing.resolve_max_surge(world.replicas)).flatten()
+        routing
+            .dynamic_stable_scale
+            .then(|| routing.resolve_max_surge(world.replicas))
+            .flatten()
     });
     let carried = weight_carried_by(world.steady(&world.current), world.replicas, traffic.max);
     let promoting = world.status.fast_track == Some(FastTrack::FirstDeploy);
@@ -188,13 +228,23 @@ pub fn split_after(traffic: &Traffic, shift: &Shift) -> TrafficSplit {
     let mut split = traffic.newest();
     match shift {
         Shift::Weight(weight) => split.canary_weight = *weight,
-        Shift::Selector { backend: Backend::Canary, hash } => split.canary_hash = hash.clone(),
-        Shift::Selector { backend: Backend::Stable, hash } => split.stable_hash = hash.clone(),
+        Shift::Selector {
+            backend: Backend::Canary,
+            hash,
+        } => split.canary_hash = hash.clone(),
+        Shift::Selector {
+            backend: Backend::Stable,
+            hash,
+        } => split.stable_hash = hash.clone(),
     }
     split
 }
 
 /// Nothing in effect sends a request to this version.
 pub fn is_spared(traffic: &Traffic, hash: &PodTemplateHash) -> bool {
-    traffic.weights.live.iter().all(|split| share_in(split, hash, traffic.max) <= Weight::ZERO)
+    traffic
+        .weights
+        .live
+        .iter()
+        .all(|split| share_in(split, hash, traffic.max) <= Weight::ZERO)
 }

@@ -70,10 +70,19 @@ pub fn observe_traffic(world: &World) -> Option<Traffic> {
 fn same_objects(old: &RoutingInUse, new: &RoutingInUse) -> bool {
     let names = |routing: &RoutingInUse| {
         let traffic = &routing.traffic_routing;
-        let ingresses: Vec<String> =
-            traffic.nginx.iter().flat_map(|nginx| nginx.ingresses()).map(str::to_owned).collect();
+        let ingresses: Vec<String> = traffic
+            .nginx
+            .iter()
+            .flat_map(|nginx| nginx.ingresses())
+            .map(str::to_owned)
+            .collect();
         let prefix = traffic.nginx.as_ref().map(|nginx| nginx.prefix().to_owned());
-        (ingresses, prefix, traffic.gateway_api.clone(), traffic.max_traffic_weight)
+        (
+            ingresses,
+            prefix,
+            traffic.gateway_api.clone(),
+            traffic.max_traffic_weight,
+        )
     };
     old.stable_service == new.stable_service
         && old.canary_service == new.canary_service
@@ -125,14 +134,20 @@ impl Traffic {
 
     /// The most of the traffic that may reach a version.
     pub fn share(&self, hash: &PodTemplateHash) -> Weight {
-        self.weights.live.iter().map(|split| share_in(split, hash, self.max)).max().unwrap_or_default()
+        self.weights
+            .live
+            .iter()
+            .map(|split| share_in(split, hash, self.max))
+            .max()
+            .unwrap_or_default()
     }
 
     /// Pods that a version must keep, for every split that may be in effect. A router whose main backend is the
     /// stable Service answers errors when that has no endpoints, whatever the weight.
     pub fn pods_needed(&self, hash: &PodTemplateHash, replicas: i64) -> i64 {
         let by_share = pods_for_share(replicas, self.share(hash), self.max);
-        let main_backend = self.is_nginx() && self.weights.live.iter().any(|split| split.stable_hash == *hash);
+        let main_backend =
+            self.is_nginx() && self.weights.live.iter().any(|split| split.stable_hash == *hash);
         by_share.max(i64::from(main_backend).min(replicas))
     }
 
@@ -147,7 +162,11 @@ impl Traffic {
     /// At least `pods` endpoints of this Service have been ready for the settle time.
     pub fn endpoints_settled(&self, service: Backend, pods: i64, now: DateTime<Utc>) -> Result<(), Wait> {
         let name = self.service_name(service);
-        let seen = self.weights.endpoints.iter().find(|seen| seen.service_name == name);
+        let seen = self
+            .weights
+            .endpoints
+            .iter()
+            .find(|seen| seen.service_name == name);
         let ready = seen.map_or(0, |seen| seen.ready);
         let Some(seen) = seen.filter(|_| ready >= pods) else {
             let message = format!("Service {name} has {ready} ready endpoints of {pods}");
@@ -188,13 +207,19 @@ impl Traffic {
     fn take_in(&mut self, world: &World) {
         let hash_of = |service: &str| {
             let selector = world.service(service).map(|service| &service.selector);
-            let hash = selector.and_then(|selector| selector.get(HASH_LABEL)).cloned().unwrap_or_default();
+            let hash = selector
+                .and_then(|selector| selector.get(HASH_LABEL))
+                .cloned()
+                .unwrap_or_default();
             PodTemplateHash(hash)
         };
         let canary_hash = hash_of(&self.routing.canary_service);
         let stable_hash = hash_of(&self.routing.stable_service);
-        let split =
-            |canary_weight| TrafficSplit { canary_weight, canary_hash: canary_hash.clone(), stable_hash: stable_hash.clone() };
+        let split = |canary_weight| TrafficSplit {
+            canary_weight,
+            canary_hash: canary_hash.clone(),
+            stable_hash: stable_hash.clone(),
+        };
         let seen = split(self.seen_weight());
         let before = self.weights.clone();
         if let WeightState::Mixed { stable_max, .. } = self.state {
@@ -202,29 +227,50 @@ impl Traffic {
         }
         self.push_live(seen.clone());
         self.weights.canary = self.backend(Backend::Canary, seen.canary_weight, canary_hash);
-        self.weights.stable = self.backend(Backend::Stable, Weight(self.max.0 - seen.canary_weight.0), stable_hash);
+        self.weights.stable = self.backend(
+            Backend::Stable,
+            Weight(self.max.0 - seen.canary_weight.0),
+            stable_hash,
+        );
         self.track_endpoints(world);
         let same = before.live.last() == Some(&seen);
         self.settle(world, if same { before.since } else { None });
     }
 
     fn backend(&self, service: Backend, weight: Weight, hash: PodTemplateHash) -> BackendWeight {
-        BackendWeight { weight, service_name: self.service_name(service).to_owned(), pod_template_hash: hash }
+        BackendWeight {
+            weight,
+            service_name: self.service_name(service).to_owned(),
+            pod_template_hash: hash,
+        }
     }
 
     fn track_endpoints(&mut self, world: &World) {
-        let Some(ready) = &world.snapshot.endpoints else { return };
+        let Some(ready) = &world.snapshot.endpoints else {
+            return;
+        };
         let before = std::mem::take(&mut self.weights.endpoints);
         let (stable_needed, canary_needed) = self.endpoints_needed(world);
-        let backends = [(&self.weights.stable, stable_needed), (&self.weights.canary, canary_needed)];
+        let backends = [
+            (&self.weights.stable, stable_needed),
+            (&self.weights.canary, canary_needed),
+        ];
         for (backend, needed) in backends {
             let hash = &backend.pod_template_hash;
             let endpoints = ready.get(&backend.service_name);
-            let count = endpoints.map_or(0, |ready| if hash.is_empty() { ready.total() } else { ready.of(hash) });
+            let count = endpoints.map_or(0, |ready| {
+                if hash.is_empty() {
+                    ready.total()
+                } else {
+                    ready.of(hash)
+                }
+            });
             let before = before
                 .iter()
                 .find(|seen| seen.service_name == backend.service_name && seen.pod_template_hash == *hash);
-            self.weights.endpoints.push(track(before, backend, count, needed, world.now));
+            self.weights
+                .endpoints
+                .push(track(before, backend, count, needed, world.now));
         }
     }
 
@@ -233,13 +279,20 @@ impl Traffic {
     fn endpoints_needed(&self, world: &World) -> (i64, i64) {
         let for_weight = |weight| pods_for_share(world.replicas, weight, self.max).max(1);
         let intended = world.intended_weight();
-        (for_weight(Weight(self.max.0 - intended.0)), for_weight(intended.max(self.seen_weight())))
+        (
+            for_weight(Weight(self.max.0 - intended.0)),
+            for_weight(intended.max(self.seen_weight())),
+        )
     }
 
     /// Verified: seen unchanged, accepted, with ready endpoints, for the settle time.
     fn settle(&mut self, world: &World, since: Option<DateTime<Utc>>) {
         let blocked = self.blocked(world);
-        self.weights.since = if blocked.is_some() { None } else { since.or(Some(world.now)) };
+        self.weights.since = if blocked.is_some() {
+            None
+        } else {
+            since.or(Some(world.now))
+        };
         let until = self.weights.since.map(|since| since + self.settle);
         self.weights.verified = until.is_some_and(|until| world.now >= until);
         self.unsettled = match (blocked, until) {
@@ -259,12 +312,17 @@ impl Traffic {
     /// What keeps the newest split from counting as in place.
     fn blocked(&self, world: &World) -> Option<Wait> {
         if let WeightState::Mixed { .. } = self.state {
-            return Some(Wait::on(WaitingReason::RouteAccepted, "the routes disagree about the weight".into()));
+            return Some(Wait::on(
+                WaitingReason::RouteAccepted,
+                "the routes disagree about the weight".into(),
+            ));
         }
         if !matches!(self.state, WeightState::Absent) {
             let target = self.target(world, self.seen_weight());
             match routers::verify(&target, &self.routing.traffic_routing, &self.routes) {
-                Verification::NotAccepted { message } => return Some(Wait::on(WaitingReason::RouteAccepted, message)),
+                Verification::NotAccepted { message } => {
+                    return Some(Wait::on(WaitingReason::RouteAccepted, message));
+                }
                 Verification::Unwritten => {
                     let message = "the routes do not show the weight in full yet".to_owned();
                     return Some(Wait::on(WaitingReason::RouteAccepted, message));
@@ -272,7 +330,10 @@ impl Traffic {
                 Verification::Written => {}
             }
         }
-        for (service, backend) in [(Backend::Stable, &self.weights.stable), (Backend::Canary, &self.weights.canary)] {
+        for (service, backend) in [
+            (Backend::Stable, &self.weights.stable),
+            (Backend::Canary, &self.weights.canary),
+        ] {
             let ready = self.ready_endpoints(service);
             if backend.weight > Weight::ZERO && ready.is_some_and(|ready| ready < 1) && world.replicas > 0 {
                 let message = format!("Service {} has no ready endpoints", backend.service_name);
@@ -285,7 +346,11 @@ impl Traffic {
     /// Ready endpoints of a Service as last seen; `None` when they were never read.
     pub fn ready_endpoints(&self, service: Backend) -> Option<i64> {
         let name = self.service_name(service);
-        self.weights.endpoints.iter().find(|seen| seen.service_name == name).map(|seen| seen.ready)
+        self.weights
+            .endpoints
+            .iter()
+            .find(|seen| seen.service_name == name)
+            .map(|seen| seen.ready)
     }
 }
 
@@ -303,7 +368,9 @@ fn track(
         Some(seen) if seen.ready >= needed => (seen.ready, seen.since),
         _ => (count, now),
     };
-    let any_since = before.filter(|seen| seen.ready > 0).map_or(now, |seen| seen.any_since);
+    let any_since = before
+        .filter(|seen| seen.ready > 0)
+        .map_or(now, |seen| seen.any_since);
     EndpointsSeen {
         service_name: backend.service_name.clone(),
         pod_template_hash: backend.pod_template_hash.clone(),
@@ -321,8 +388,16 @@ pub enum Backend {
 
 /// The share of the traffic that `split` sends to a version; both Services may select the same one.
 pub fn share_in(split: &TrafficSplit, hash: &PodTemplateHash, max: Weight) -> Weight {
-    let canary = if split.canary_hash == *hash { split.canary_weight.0 } else { 0 };
-    let stable = if split.stable_hash == *hash { max.0 - split.canary_weight.0 } else { 0 };
+    let canary = if split.canary_hash == *hash {
+        split.canary_weight.0
+    } else {
+        0
+    };
+    let stable = if split.stable_hash == *hash {
+        max.0 - split.canary_weight.0
+    } else {
+        0
+    };
     Weight(canary + stable)
 }
 
@@ -331,6 +406,16 @@ pub fn route_names(routes: &ObservedRoutes) -> Vec<String> {
     let present = |kind: &'static str, (name, object): (&String, &Option<Value>)| {
         object.is_some().then(|| format!("{kind} {name}"))
     };
-    let ingresses = routes.ingresses.iter().filter_map(|entry| present("Ingress", entry));
-    ingresses.chain(routes.http_routes.iter().filter_map(|entry| present("HTTPRoute", entry))).collect()
+    let ingresses = routes
+        .ingresses
+        .iter()
+        .filter_map(|entry| present("Ingress", entry));
+    ingresses
+        .chain(
+            routes
+                .http_routes
+                .iter()
+                .filter_map(|entry| present("HTTPRoute", entry)),
+        )
+        .collect()
 }

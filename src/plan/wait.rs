@@ -16,16 +16,31 @@ pub struct Wait {
 impl Wait {
     /// Until something changes in the cluster.
     pub fn on(reason: WaitingReason, message: String) -> Self {
-        Wait { reason, message, until: None }
+        Wait {
+            reason,
+            message,
+            until: None,
+        }
     }
 
     pub fn until(reason: WaitingReason, message: String, until: DateTime<Utc>) -> Self {
-        Wait { reason, message, until: Some(until) }
+        Wait {
+            reason,
+            message,
+            until: Some(until),
+        }
     }
 
     /// For status: the beginning of a wait for the same reason is kept, so that unchanged worlds are not written.
     pub fn recorded(self, before: Option<&WaitingOn>, now: DateTime<Utc>) -> WaitingOn {
-        let since = before.filter(|before| before.reason == self.reason).map_or(now, |before| before.since);
-        WaitingOn { reason: self.reason, message: self.message, since, until: self.until }
+        let since = before
+            .filter(|before| before.reason == self.reason)
+            .map_or(now, |before| before.since);
+        WaitingOn {
+            reason: self.reason,
+            message: self.message,
+            since,
+            until: self.until,
+        }
     }
 }

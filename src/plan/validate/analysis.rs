@@ -22,14 +22,19 @@ pub(super) fn build_background(
         format!("{starting_step} is behind the last step; there are {steps} steps"),
         "lower it",
     );
-    BackgroundAnalysis { analysis, starting_step }
+    BackgroundAnalysis {
+        analysis,
+        starting_step,
+    }
 }
 
 pub(super) fn build_bake(written: rollout::Bake, findings: &mut Findings) -> Bake {
     let path = format!("{CANARY}.bake.analysis");
     Bake {
         duration: written.duration,
-        analysis: written.analysis.map(|analysis| build_analysis(analysis, &path, findings)),
+        analysis: written
+            .analysis
+            .map(|analysis| build_analysis(analysis, &path, findings)),
     }
 }
 
@@ -54,18 +59,29 @@ fn check_arg(arg: &AnalysisArg, path: &str, findings: &mut Findings) {
     match (&arg.value, from.pod_template_hash_value, from.field_ref) {
         (Some(_), None, None) | (None, Some(_), None) => {}
         (None, None, Some(field)) => {
-            check_field(&field.field_path, &format!("{path}.valueFrom.fieldRef.fieldPath"), findings);
+            check_field(
+                &field.field_path,
+                &format!("{path}.valueFrom.fieldRef.fieldPath"),
+                findings,
+            );
         }
         _ => {
-            let message = "must have exactly one of value, valueFrom.podTemplateHashValue and valueFrom.fieldRef";
-            findings.about(InvalidReason::InvalidAnalysis).add(path, message, "write for example value: checkout");
+            let message =
+                "must have exactly one of value, valueFrom.podTemplateHashValue and valueFrom.fieldRef";
+            findings.about(InvalidReason::InvalidAnalysis).add(
+                path,
+                message,
+                "write for example value: checkout",
+            );
         }
     }
 }
 
 fn check_field(written: &str, path: &str, findings: &mut Findings) {
     let keyed = |list: &str| {
-        let key = written.strip_prefix(list).and_then(|rest| rest.strip_prefix("['")?.strip_suffix("']"));
+        let key = written
+            .strip_prefix(list)
+            .and_then(|rest| rest.strip_prefix("['")?.strip_suffix("']"));
         key.is_some_and(|key| !key.is_empty())
     };
     let plain = matches!(written, "metadata.name" | "metadata.namespace");
