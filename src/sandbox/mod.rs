@@ -1,1 +1,10 @@
 //! A cluster in the process: API server, controllers, nodes, ingress data plane, load generator.
+
+//pub mod controllers;
+pub mod dataplane;
+//pub mod load;
+//pub mod pods;
+//pub mod prometheus;
+pub mod resource;
+pub mod rng;
+//pub mod watch;
