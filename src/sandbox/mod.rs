@@ -2,8 +2,8 @@
 
 pub mod controllers;
 pub mod dataplane;
-//pub mod load;
-//pub mod pods;
+pub mod load;
+pub mod pods;
 //pub mod prometheus;
 mod queue;
 pub mod resource;

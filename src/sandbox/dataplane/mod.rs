@@ -9,14 +9,16 @@
 mod balancer;
 mod endpoints;
 mod fraction;
+mod gateway_status;
 mod http_route;
 mod index;
 mod ingress;
-//pub mod proxy;
+pub mod proxy;
 mod route;
 pub mod table;
 
 pub use fraction::Fraction;
+pub use gateway_status::CONTROLLER_NAME;
 pub use table::{DataPlane, Decision, Delays, Kind, Shares};
 
 /// Response header that tells a lost request and why; a pod's own answer never carries it.
