@@ -32,7 +32,11 @@ pub enum Error {
     )]
     Missing { program: String },
     #[error("cannot {verb} {}", path.display())]
-    File { verb: &'static str, path: PathBuf, source: io::Error },
+    File {
+        verb: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("no free port on 127.0.0.1 for Prometheus")]
     Port(#[source] io::Error),
     #[error("Prometheus did not become ready: {log}")]
@@ -56,7 +60,11 @@ impl Prometheus {
         std::fs::create_dir_all(&directory).map_err(file_error("create", &directory))?;
         let process = launch(&directory, address, scrape_interval);
         let process = process.inspect_err(|_| drop(std::fs::remove_dir_all(&directory)))?;
-        let mut prometheus = Prometheus { address, directory, process };
+        let mut prometheus = Prometheus {
+            address,
+            directory,
+            process,
+        };
         prometheus.wait_until_ready().await?;
         Ok(prometheus)
     }
@@ -97,7 +105,9 @@ impl Prometheus {
     /// Its last words.
     fn not_ready(&self) -> Error {
         let log = std::fs::read_to_string(log_file(&self.directory)).unwrap_or_default();
-        Error::NotReady { log: log.lines().last().unwrap_or("it said nothing").to_owned() }
+        Error::NotReady {
+            log: log.lines().last().unwrap_or("it said nothing").to_owned(),
+        }
     }
 }
 
@@ -118,13 +128,17 @@ fn launch(directory: &Path, address: SocketAddr, scrape_interval: Duration) -> R
     let config = directory.join("prometheus.json");
     let targets = directory.join("targets.json");
     std::fs::write(&targets, "[]").map_err(file_error("write", &targets))?;
-    std::fs::write(&config, render_config(&targets, scrape_interval)).map_err(file_error("write", &config))?;
+    std::fs::write(&config, render_config(&targets, scrape_interval))
+        .map_err(file_error("write", &config))?;
     let log_path = log_file(directory);
     let log = std::fs::File::create(&log_path).map_err(file_error("create", &log_path))?;
     let program = std::env::var(PROGRAM_VARIABLE).unwrap_or_else(|_| "prometheus".to_owned());
     Command::new(&program)
         .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            directory.join("data").display()
+        ))
         .arg(format!("--web.listen-address={address}"))
         .arg("--log.level=warn")
         .current_dir(directory)
@@ -135,7 +149,11 @@ fn launch(directory: &Path, address: SocketAddr, scrape_interval: Duration) -> R
         .spawn()
         .map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Missing { program },
-            _ => Error::File { verb: "run", path: program.into(), source },
+            _ => Error::File {
+                verb: "run",
+                path: program.into(),
+                source,
+            },
         })
 }
 

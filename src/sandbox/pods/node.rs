@@ -16,6 +16,8 @@ use crate::sandbox::queue::Queue;
 use crate::sandbox::resource::{Key, is_ready, is_terminating, list, pods, text};
 use crate::sandbox::watch::{Event, watch};
 
+/// The one node there is.
+const NODE_NAME: &str = "sandbox";
 const RETRY_AFTER: TimeDelta = TimeDelta::milliseconds(500);
 /// How many addresses are tried when they are in use (by another sandbox on this machine, say).
 const ADDRESS_ATTEMPTS: usize = 512;
@@ -125,6 +127,15 @@ impl<R: PodRuntime> Nodes<R> {
         pod: &DynamicObject,
         now: DateTime<Utc>,
     ) -> Result<Option<TimeDelta>, Error> {
+        if text(&pod.data, "/spec/nodeName").is_none() {
+            // From here on the API server knows that a deletion of this pod takes time.
+            let patch = Patch::Merge(json!({"spec": {"nodeName": NODE_NAME}}));
+            let scheduled = key
+                .api(&self.client, &pods())
+                .patch(&key.name, &PatchParams::default(), &patch)
+                .await;
+            ignore_gone(scheduled).map_err(|error| api_error("schedule", key, error))?;
+        }
         let run = self.runs.entry(key.clone()).or_insert_with(|| {
             let settings = Settings::of(pod);
             let starts_at = now + settings.starts_after;
@@ -157,10 +168,8 @@ impl<R: PodRuntime> Nodes<R> {
         if let Some(status) = status(pod, run, now) {
             let patch = Patch::Merge(json!({ "status": status }));
             let api = key.api(&self.client, &pods());
-            match api.patch_status(&key.name, &PatchParams::default(), &patch).await {
-                Err(error) if !is_gone(&error) => return Err(api_error("write the status of", key, error)),
-                _ => {}
-            }
+            let written = api.patch_status(&key.name, &PatchParams::default(), &patch).await;
+            ignore_gone(written).map_err(|error| api_error("write the status of", key, error))?;
         }
         Ok(until_crash)
     }
@@ -189,17 +198,13 @@ impl<R: PodRuntime> Nodes<R> {
             }),
             ..DeleteParams::default()
         };
-        match key
+        let deleted = key
             .api(&self.client, &pods())
             .delete(&key.name, &parameters)
-            .await
-        {
-            Err(error) if !is_gone(&error) => Err(api_error("delete", key, error)),
-            _ => {
-                self.runs.remove(key);
-                Ok(None)
-            }
-        }
+            .await;
+        ignore_gone(deleted).map_err(|error| api_error("delete", key, error))?;
+        self.runs.remove(key);
+        Ok(None)
     }
 }
 
@@ -278,8 +283,12 @@ fn status(pod: &DynamicObject, run: &Run, now: DateTime<Utc>) -> Option<Value> {
     }))
 }
 
-fn is_gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
+/// A pod that is gone, or is another one of the same name, needs nothing any more.
+fn ignore_gone<T>(result: kube::Result<T>) -> kube::Result<()> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 fn api_error(verb: &'static str, key: &Key, error: kube::Error) -> Error {

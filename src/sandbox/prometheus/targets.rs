@@ -45,11 +45,15 @@ fn write(file: &Path, targets: &BTreeMap<Key, Value>) -> Result<(), Error> {
 /// None for a pod that has nothing to scrape. The pod's labels become the series' labels, next to `namespace` and `pod`.
 fn render_target(pod: &DynamicObject) -> Option<Value> {
     let address = text(&pod.data, "/status/podIP")?;
-    let port = list(&pod.data, "/spec/containers").first()?.pointer("/ports/0/containerPort")?.as_u64()?;
+    let port = list(&pod.data, "/spec/containers")
+        .first()?
+        .pointer("/ports/0/containerPort")?
+        .as_u64()?;
     let key = Key::of(pod);
     let labels = pod.metadata.labels.iter().flatten();
-    let mut labels: BTreeMap<String, &str> =
-        labels.map(|(name, value)| (label_name(name), value.as_str())).collect();
+    let mut labels: BTreeMap<String, &str> = labels
+        .map(|(name, value)| (label_name(name), value.as_str()))
+        .collect();
     labels.insert("namespace".to_owned(), &key.namespace);
     labels.insert("pod".to_owned(), &key.name);
     Some(json!({"targets": [format!("{address}:{port}")], "labels": labels}))
@@ -57,7 +61,9 @@ fn render_target(pod: &DynamicObject) -> Option<Value> {
 
 /// A label's name with what Prometheus does not allow replaced, as its Kubernetes discovery does it.
 fn label_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect()
 }
 
 #[cfg(test)]
@@ -79,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_target_carries_the_pods_labels() {
-        let labels = json!({"app": "shop", "rollouts_pod_template_hash": "1", "namespace": "shop", "pod": "shop-1-x"});
+        let labels =
+            json!({"app": "shop", "rollouts_pod_template_hash": "1", "namespace": "shop", "pod": "shop-1-x"});
         let target = json!({"targets": ["127.1.0.1:8080"], "labels": labels});
         assert_eq!(render_target(&pod(json!({"podIP": "127.1.0.1"}))), Some(target));
         assert_eq!(render_target(&pod(json!({}))), None);
