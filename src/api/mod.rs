@@ -7,6 +7,7 @@ pub mod condition;
 pub mod duration;
 pub mod names;
 pub mod patch;
+pub mod resource;
 pub mod rollout;
 pub mod rollout_command;
 pub mod rollout_status;

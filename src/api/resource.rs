@@ -182,7 +182,10 @@ mod tests {
         let key = ObjectKey::new("shop", "checkout");
         let cases = [
             (Resource::Service, "/api/v1/namespaces/shop/services/checkout"),
-            (Resource::ReplicaSet, "/apis/apps/v1/namespaces/shop/replicasets/checkout"),
+            (
+                Resource::ReplicaSet,
+                "/apis/apps/v1/namespaces/shop/replicasets/checkout",
+            ),
             (
                 Resource::HttpRoute,
                 "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/checkout",

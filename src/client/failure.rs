@@ -68,7 +68,9 @@ fn from_status(status: &kube::core::Status) -> Failure {
 /// The API server tells it from an invalid object by its wording only.
 fn is_stale_patch(status: &kube::core::Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    let mut texts = causes.map(|cause| cause.message.as_str()).chain([status.message.as_str()]);
+    let mut texts = causes
+        .map(|cause| cause.message.as_str())
+        .chain([status.message.as_str()]);
     texts.any(|text| text.contains("testing value") || text.contains("due to an error in our request"))
 }
 
@@ -105,7 +107,12 @@ mod tests {
             (409, "AlreadyExists", "", "already_exists"),
             (409, "Conflict", "", "conflict"),
             (422, "Invalid", stale, "conflict"),
-            (422, "", "testing value /metadata/uid failed: test failed", "conflict"),
+            (
+                422,
+                "",
+                "testing value /metadata/uid failed: test failed",
+                "conflict",
+            ),
             (422, "Invalid", "spec.replicas: must be positive", "refused"),
             (403, "Forbidden", "exceeded quota", "refused"),
             (400, "BadRequest", "unknown field", "refused"),
@@ -115,7 +122,11 @@ mod tests {
             (503, "ServiceUnavailable", "", "unknown"),
             (504, "Timeout", "", "unknown"),
         ] {
-            assert_eq!(status(code, reason, message).category(), category, "{code} {reason}");
+            assert_eq!(
+                status(code, reason, message).category(),
+                category,
+                "{code} {reason}"
+            );
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::api::resource::{ObjectKey, Resource};
 
 pub mod connect;
 pub mod failure;
+pub mod own_writes;
 
 pub use failure::Failure;
 
@@ -99,8 +100,12 @@ impl Api {
         object: &Value,
     ) -> Result<Value, Failure> {
         let path = format!("{}?{}", resource.collection_path(namespace), write_options());
-        self.call(Method::POST, &path, Some(("application/json", object.to_string())))
-            .await
+        self.call(
+            Method::POST,
+            &path,
+            Some(("application/json", object.to_string())),
+        )
+        .await
     }
 
     /// A JSON Patch of the object, or of its status, that the API server refuses on any other version of it.
@@ -140,12 +145,7 @@ impl Api {
         self.call(Method::DELETE, &resource.object_path(key), body).await
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<(&str, String)>,
-    ) -> Result<Value, Failure> {
+    async fn call(&self, method: Method, path: &str, body: Option<(&str, String)>) -> Result<Value, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -155,7 +155,9 @@ impl Api {
             request = request.header(http::header::CONTENT_TYPE, content_type);
         }
         let bytes = body.map(|(_, text)| text.into_bytes()).unwrap_or_default();
-        let request = request.body(bytes).map_err(|error| Failure::Unsent(error.to_string()))?;
+        let request = request
+            .body(bytes)
+            .map_err(|error| Failure::Unsent(error.to_string()))?;
         let answer = tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request))
             .await
             .map_err(|_| Failure::Unknown(format!("no answer within {} s", CALL_TIMEOUT.as_secs())))?;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::trim::trim;
+use super::trim::{rollout_of, trim};
 use crate::api::resource::{ObjectKey, Resource, is_older_version, metadata_text};
 
 /// What a watch reports.
@@ -18,13 +18,17 @@ pub enum CacheEvent {
     Applied(Value),
     Deleted(Value),
     /// Everything there is in a namespace, or in all if it is empty, after the watch began or began anew.
-    Restarted { namespace: String, objects: Vec<Value> },
+    Restarted {
+        namespace: String,
+        objects: Vec<Value>,
+    },
 }
 
 #[derive(Debug)]
 pub struct Cache {
     resource: Resource,
     objects: BTreeMap<ObjectKey, Value>,
+    by_rollout: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// Uids of objects that a live read found gone before the watch said so: late news of them is no news.
     gone: BTreeMap<ObjectKey, String>,
     synced: BTreeSet<String>,
@@ -43,6 +47,7 @@ impl Cache {
         Cache {
             resource,
             objects: BTreeMap::new(),
+            by_rollout: BTreeMap::new(),
             gone: BTreeMap::new(),
             synced: BTreeSet::new(),
         }
@@ -52,10 +57,9 @@ impl Cache {
         self.objects.get(key)
     }
 
-    pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a ObjectKey, &'a Value)> {
-        self.objects
-            .range(ObjectKey::new(namespace, "")..)
-            .take_while(move |(key, _)| key.namespace == namespace)
+    /// Keys of the objects that belong to a Rollout.
+    pub fn of_rollout(&self, rollout: &ObjectKey) -> BTreeSet<ObjectKey> {
+        self.by_rollout.get(rollout).cloned().unwrap_or_default()
     }
 
     pub fn len(&self) -> usize {
@@ -85,7 +89,10 @@ impl Cache {
             Some(object) => self.apply(object.clone()),
             None => {
                 let change = self.remove(key)?;
-                let uid = change.before.as_ref().and_then(|before| metadata_text(before, "uid"));
+                let uid = change
+                    .before
+                    .as_ref()
+                    .and_then(|before| metadata_text(before, "uid"));
                 self.gone.insert(key.clone(), uid.unwrap_or_default().to_owned());
                 Some(change)
             }
@@ -102,12 +109,19 @@ impl Cache {
     fn apply(&mut self, mut object: Value) -> Option<Change> {
         let key = ObjectKey::of(&object)?;
         let is_gone = self.gone.get(&key).map(String::as_str) == metadata_text(&object, "uid");
-        let is_stale = self.objects.get(&key).is_some_and(|before| is_stale(&object, before));
+        let is_stale = self
+            .objects
+            .get(&key)
+            .is_some_and(|before| is_stale(&object, before));
         if is_stale || is_gone && self.gone.contains_key(&key) {
             return None;
         }
         trim(self.resource, &mut object);
-        let before = self.objects.insert(key.clone(), object.clone());
+        let before = self.remove(&key).and_then(|change| change.before);
+        if let Some(rollout) = rollout_of(self.resource, &object) {
+            self.by_rollout.entry(rollout).or_default().insert(key.clone());
+        }
+        self.objects.insert(key.clone(), object.clone());
         Some(Change {
             key,
             before,
@@ -116,7 +130,16 @@ impl Cache {
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Change> {
-        self.objects.remove(key).map(|before| Change {
+        let before = self.objects.remove(key)?;
+        if let Some(rollout) = rollout_of(self.resource, &before)
+            && let Some(keys) = self.by_rollout.get_mut(&rollout)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_rollout.remove(&rollout);
+            }
+        }
+        Some(Change {
             key: key.clone(),
             before: Some(before),
             after: None,
@@ -126,7 +149,11 @@ impl Cache {
     fn restart(&mut self, namespace: String, objects: Vec<Value>) -> Vec<Change> {
         let listed: BTreeSet<ObjectKey> = objects.iter().filter_map(ObjectKey::of).collect();
         let covered = |key: &&ObjectKey| namespace.is_empty() || key.namespace == namespace;
-        let gone = self.objects.keys().filter(covered).filter(|key| !listed.contains(*key));
+        let gone = self
+            .objects
+            .keys()
+            .filter(covered)
+            .filter(|key| !listed.contains(*key));
         let gone: Vec<ObjectKey> = gone.cloned().collect();
         self.gone
             .retain(|key, _| !namespace.is_empty() && key.namespace != namespace);
@@ -157,14 +184,17 @@ mod tests {
 
     fn versions(cache: &Cache) -> Vec<(String, String)> {
         let version = |object| metadata_text(object, "resourceVersion").unwrap().to_owned();
-        cache
-            .in_namespace("shop")
+        let objects = cache.objects.iter().filter(|(key, _)| key.namespace == "shop");
+        objects
             .map(|(key, object)| (key.name.clone(), version(object)))
             .collect()
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-        expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        expected
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -184,7 +214,11 @@ mod tests {
             (Applied(object("b", "3", "11")), &[("a", "8"), ("b", "11")], 1),
             (Deleted(object("c", "4", "12")), &[("a", "8"), ("b", "11")], 0),
             (Deleted(object("a", "2", "12")), &[("b", "11")], 1),
-            (restarted(vec![object("b", "3", "11"), object("d", "5", "13")]), &[("b", "11"), ("d", "13")], 1),
+            (
+                restarted(vec![object("b", "3", "11"), object("d", "5", "13")]),
+                &[("b", "11"), ("d", "13")],
+                1,
+            ),
             (restarted(vec![object("d", "5", "13")]), &[("d", "13")], 1),
         ];
         for (event, kept, changes) in rows {
@@ -206,6 +240,21 @@ mod tests {
         assert_eq!(versions(&cache), pairs(&[("a", "13")]));
         cache.take(CacheEvent::Deleted(object("a", "1", "12")));
         assert_eq!(versions(&cache), pairs(&[("a", "13")]));
+    }
+
+    #[test]
+    fn objects_are_found_by_their_rollout_until_they_are_gone() {
+        let mut labelled = object("checkout-1", "1", "10");
+        labelled["metadata"]["labels"] = json!({"tidegate.dev/rollout": "checkout"});
+        let mut cache = Cache::new(Resource::ReplicaSet);
+        let (rollout, key) = (
+            ObjectKey::new("shop", "checkout"),
+            ObjectKey::new("shop", "checkout-1"),
+        );
+        cache.take(CacheEvent::Applied(labelled));
+        assert_eq!(cache.of_rollout(&rollout), [key].into());
+        cache.take(CacheEvent::Applied(object("checkout-1", "1", "11")));
+        assert_eq!(cache.of_rollout(&rollout), [].into());
     }
 
     #[test]

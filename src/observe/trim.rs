@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::names::{GROUP, ROLLOUT_LABEL};
-use crate::api::resource::Resource;
+use crate::api::resource::{ObjectKey, Resource, metadata_text};
 
 /// Routes and our own kinds stay whole but for managed fields; of the rest, only what we read.
 pub fn trim(resource: Resource, object: &mut Value) {
@@ -13,7 +13,12 @@ pub fn trim(resource: Resource, object: &mut Value) {
     match resource {
         Resource::ReplicaSet => keep(
             object,
-            &["/spec/replicas", "/status/replicas", "/status/readyReplicas", "/status/availableReplicas"],
+            &[
+                "/spec/replicas",
+                "/status/replicas",
+                "/status/readyReplicas",
+                "/status/availableReplicas",
+            ],
         ),
         Resource::Service => keep(object, &["/spec/selector", "/spec/type"]),
         Resource::Ingress => remove(object, "status"),
@@ -73,13 +78,15 @@ fn metadata(metadata: Option<&Value>) -> Value {
     Value::Object(plain.chain(ours).collect())
 }
 
-/// The name of the Rollout in our label, which is on everything a Rollout creates.
-pub fn labelled_rollout(object: &Value) -> Option<&str> {
-    object
-        .get("metadata")?
-        .get("labels")?
-        .get(ROLLOUT_LABEL)?
-        .as_str()
+/// The Rollout an object belongs to: the one a command is for, or the one in our label, which is on everything
+/// that a Rollout creates.
+pub fn rollout_of(resource: Resource, object: &Value) -> Option<ObjectKey> {
+    let name = match resource {
+        Resource::RolloutCommand => object.get("spec")?.get("rollout"),
+        _ => object.get("metadata")?.get("labels")?.get(ROLLOUT_LABEL),
+    };
+    let namespace = metadata_text(object, "namespace")?;
+    Some(ObjectKey::new(namespace, name?.as_str()?))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.
 
 pub mod model;
+pub mod needs;
 pub mod snapshot;
 pub mod validate;

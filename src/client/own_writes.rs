@@ -105,7 +105,8 @@ impl OwnWrites {
 
     fn record(&self, rollout: &ObjectKey, resource: Resource, key: &ObjectKey, known: Known) {
         let rollout = rollout.clone();
-        self.lock().insert((resource, key.clone()), Entry { known, rollout });
+        self.lock()
+            .insert((resource, key.clone()), Entry { known, rollout });
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -124,7 +125,10 @@ mod tests {
 
     #[test]
     fn a_cache_is_trusted_once_it_shows_our_newest_write() {
-        let (rollout, key) = (ObjectKey::new("shop", "checkout"), ObjectKey::new("shop", "checkout-1"));
+        let (rollout, key) = (
+            ObjectKey::new("shop", "checkout"),
+            ObjectKey::new("shop", "checkout-1"),
+        );
         type Record = fn(&OwnWrites, &ObjectKey, &ObjectKey);
         let wrote: Record = |own, rollout, key| own.record_version(rollout, Resource::ReplicaSet, key, "10");
         let deleted: Record = |own, rollout, key| own.record_deleted(rollout, Resource::ReplicaSet, key, "u");
@@ -148,16 +152,23 @@ mod tests {
         {
             let own = OwnWrites::default();
             record(&own, &rollout, &key);
-            assert_eq!(own.trusts(Resource::ReplicaSet, &key, cached.as_ref()), trusted, "{case}");
+            assert_eq!(
+                own.trusts(Resource::ReplicaSet, &key, cached.as_ref()),
+                trusted,
+                "{case}"
+            );
         }
     }
 
     #[test]
     fn a_live_read_settles_what_was_not_known() {
-        let (rollout, key) = (ObjectKey::new("shop", "checkout"), ObjectKey::new("shop", "checkout-1"));
+        let (rollout, key) = (
+            ObjectKey::new("shop", "checkout"),
+            ObjectKey::new("shop", "checkout-1"),
+        );
         let own = OwnWrites::default();
         own.record_unknown(&rollout, Resource::ReplicaSet, &key);
-        assert_eq!(own.written_for(&rollout, Resource::ReplicaSet), [key.clone()]);
+        assert_eq!(own.written_for(&rollout, Resource::ReplicaSet), std::slice::from_ref(&key));
         own.note_live(Resource::ReplicaSet, &key, object("u", "7").as_ref());
         assert!(!own.trusts(Resource::ReplicaSet, &key, object("u", "6").as_ref()));
         own.note_live(Resource::ReplicaSet, &key, None);
