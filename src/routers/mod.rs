@@ -181,7 +181,8 @@ pub fn verify(target: &RouteTarget, routing: &TrafficRouting, observed: &Observe
     let is_written = are_there(&names.ingresses, &observed.ingresses)
         && are_there(&names.http_routes, &observed.http_routes)
         && render(target, routing, observed).is_empty()
-        // Not only that there is nothing to write: a route that cannot be written is not right either.
+        // Nothing left to write may also mean that it cannot be written.
+        && validate(target, routing, observed).is_empty()
         && observed_weight(target, routing, observed) == WeightState::Is(Weight(target.canary()));
     if !is_written {
         return Verification::Unwritten;
@@ -198,7 +199,8 @@ pub fn verify(target: &RouteTarget, routing: &TrafficRouting, observed: &Observe
 }
 
 /// The writes that give all traffic to stable and take out what we added, for a Rollout that goes or no longer
-/// routes traffic. Works on whatever `observed` holds, so that the names may come from an older spec.
+/// routes traffic. Works on whatever `observed` holds, so that the names may come from an older spec; empty once
+/// all of it is done.
 pub fn remove(target: &RouteTarget, observed: &ObservedRoutes) -> Vec<RouteWrite> {
     let ingresses = own_ingresses(target, observed)
         .map(|(name, canary)| object::delete(RouteKind::Ingress, name, canary));
