@@ -3,7 +3,9 @@
 
 pub mod analysis_run;
 pub mod analysis_template;
+pub mod argo;
 pub mod condition;
+pub mod crd;
 pub mod duration;
 pub mod names;
 pub mod patch;

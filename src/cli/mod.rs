@@ -1,1 +1,3 @@
 //! The verbs of `kubectl tidegate` and `tidegate`, one file each.
+
+pub mod crds;

@@ -2,5 +2,6 @@
 
 pub mod model;
 pub mod needs;
+pub mod replicas;
 pub mod snapshot;
 pub mod validate;
