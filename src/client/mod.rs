@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every write names our field manager, is decoded strictly and carries the leader's epoch; no call
 //! outlives [`CALL_TIMEOUT`]; what an answer means is said once, in [`Failure`].
-//! Assumes that kube's own retries are off, which [`connect`] sees to.
+//! Assumes a client whose own retries are off.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,6 @@ use crate::api::names::FIELD_MANAGER;
 use crate::api::patch::PatchOp;
 use crate::api::resource::{ObjectKey, Resource};
 
-pub mod connect;
 pub mod failure;
 pub mod own_writes;
 
