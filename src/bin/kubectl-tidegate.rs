@@ -1,1 +1,7 @@
-fn main() {}
+//! `kubectl tidegate`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::plugin::main()
+}

@@ -11,6 +11,8 @@ use crate::api::rollout_status::AbortReason;
 
 /// Width of the header's first column.
 const LABEL: usize = 13;
+/// Screens narrower than this do without the KIND column.
+const WIDE: usize = 100;
 
 /// The header stays in sight when the body is longer than the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +47,14 @@ impl Rendered {
 /// `width: None` cuts nothing.
 pub fn render_tree(view: &RolloutView, now: DateTime<Utc>, width: Option<usize>, paint: Paint) -> Rendered {
     let mut body = vec![String::new()];
-    body.extend(table::render(&build_rows(view, now), width, paint));
+    let mut rows = build_rows(view, now);
+    if width.is_some_and(|width| width < WIDE) {
+        // The mark before each name already tells the kind.
+        rows.iter_mut()
+            .filter(|row| row.len() > 1)
+            .for_each(|row| drop(row.remove(1)));
+    }
+    body.extend(table::render(&rows, width, paint));
     body.extend(render_decisions(view, now, width, paint));
     Rendered {
         header: render_header(view, now, width, paint),
