@@ -9,7 +9,12 @@ use thiserror::Error;
 
 pub const MAX_MILLIS: i64 = 30 * 24 * 3_600 * 1_000;
 /// The same grammar for the CRD schema. Each unit at most once, from large to small.
-pub const PATTERN: &str = r"^([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?([0-9]{1,9}ms)?$";
+/// No unit alone may exceed 30 days; a sum that does is found when it is parsed.
+pub const PATTERN: &str = concat!(
+    r"^(([12]?[0-9]|30)d)?(([1-6]?[0-9]{1,2}|7[01][0-9]|720)h)?",
+    r"(([0-3]?[0-9]{1,4}|4[0-2][0-9]{3}|43[01][0-9]{2}|43200)m)?",
+    r"(([01]?[0-9]{1,6}|2[0-4][0-9]{5}|25[0-8][0-9]{4}|259[01][0-9]{3}|2592000)s)?([0-9]{1,9}ms)?$",
+);
 
 /// A length of time, in milliseconds; never negative, at most 30 days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,7 +149,6 @@ impl JsonSchema for Duration {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
             "pattern": PATTERN,
             "minLength": 2,
             "minimum": 0,

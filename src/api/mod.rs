@@ -3,9 +3,12 @@
 
 pub mod analysis_run;
 pub mod analysis_template;
+pub mod argo;
 pub mod condition;
+pub mod crd;
 pub mod duration;
 pub mod names;
+pub mod patch;
 pub mod rollout;
 pub mod rollout_command;
 pub mod rollout_status;

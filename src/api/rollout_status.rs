@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::analysis_run::Verdict;
 use super::condition::Condition;
 use super::names::{PodTemplateHash, Revision, StepIndex, Weight};
+use super::rollout::TrafficRouting;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -234,6 +235,9 @@ pub enum AbortSource {
 pub struct CanaryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<TrafficWeights>,
+    /// The routing that was set up, so that it can be taken back after `spec` no longer names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<RoutingInUse>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_step_analysis_run_status: Option<RunSummary>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -254,6 +258,14 @@ impl CanaryStatus {
     pub fn is_empty(&self) -> bool {
         *self == CanaryStatus::default()
     }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutingInUse {
+    pub traffic_routing: TrafficRouting,
+    pub stable_service: String,
+    pub canary_service: String,
 }
 
 /// What the routes say, what may still be in effect behind them, and since when nothing changed.

@@ -141,10 +141,8 @@ impl CliError {
                 hint: String::new(),
             },
             409 => CliError::Conflict { request, message },
-            // A JSON Patch whose `test` fails is an Invalid without details.
-            422 if request.verb == "patch"
-                && status.details.as_ref().is_none_or(|it| it.causes.is_empty()) =>
-            {
+            // A JSON Patch whose `test` fails is an Invalid that names no object.
+            422 if request.verb == "patch" && !names_object(status) => {
                 CliError::Conflict { request, message }
             }
             code => {

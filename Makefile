@@ -1,0 +1,34 @@
+# What a contributor types. Everything runs from a fresh clone with a Rust toolchain; the rest is found or named.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint crds bench clean-tools prometheus
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: prometheus ## Watch a good version promote itself and bad ones come back
+	$(CARGO) run --locked --bin tidegate -- demo
+
+test: prometheus ## Run every test
+	CI=true INSTA_UPDATE=no $(CARGO) test --locked
+
+lint: ## Check format, clippy, the rules of the house and the dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --bin tidegate -- -D warnings
+	$(CARGO) test --locked --test tidy
+	CARGO="$(CARGO)" scripts/check-tls
+
+crds: ## Generate crds/ from src/api
+	$(CARGO) run --locked --bin tidegate -- crds --out crds
+
+bench: ## Measure
+	$(CARGO) bench --locked
+
+clean-tools: ## Remove what make and .ci/run installed or cached outside the checkout
+	scripts/clean-tools
+
+prometheus:
+	@scripts/ensure-prometheus

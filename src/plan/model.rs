@@ -1,0 +1,95 @@
+//! A plan as a value: finished writes in ordered stages, the status to report, and why.
+//! Nothing is left to choose while it is executed.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::api::patch::PatchOp;
+use crate::api::rollout_status::{RolloutStatus, WaitingOn};
+
+/// What one reconcile does. `stages` run in order, the first failure stops the rest; then the status is
+/// written, if it differs from the one observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub stages: Vec<Stage>,
+    pub status: RolloutStatus,
+    /// When to look again although nothing changed.
+    pub requeue_at: Option<DateTime<Utc>>,
+    pub report: Report,
+}
+
+/// Writes with no order between them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    pub purpose: String,
+    pub writes: Vec<Write>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Write {
+    pub target: Target,
+    pub action: Action,
+    /// Why, for the log and the audit trail.
+    pub reason: String,
+}
+
+/// An object of the Rollout's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Target {
+    pub kind: Kind,
+    pub name: String,
+}
+
+/// Everything we ever write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    Rollout,
+    ReplicaSet,
+    Service,
+    Ingress,
+    #[serde(rename = "HTTPRoute")]
+    HttpRoute,
+    AnalysisRun,
+    RolloutCommand,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// The name is fixed, so that a repeated create is recognised. An object that is there already ends the
+    /// round without harm.
+    Create {
+        object: Value,
+    },
+    /// Applied only to this resourceVersion of this object.
+    Patch {
+        precondition: Precondition,
+        subresource: Option<Subresource>,
+        ops: Vec<PatchOp>,
+    },
+    Delete {
+        precondition: Precondition,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precondition {
+    pub uid: String,
+    pub resource_version: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subresource {
+    Status,
+}
+
+/// Why the plan is what it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The rule that decided, as it stands in the docs.
+    pub rule: String,
+    pub measured: Option<f64>,
+    pub threshold: Option<f64>,
+    pub waiting_on: Option<WaitingOn>,
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,113 @@
+//! What a plan is made from: everything that was observed about one Rollout at one moment, sorted and
+//! serialisable, so that a decision can be saved and replayed.
+//!
+//! `None` in a map means *read live and absent*; a missing key means *not read*.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::api::analysis_run::AnalysisRun;
+use crate::api::analysis_template::AnalysisTemplateSpec;
+use crate::api::names::{PodTemplateHash, Revision};
+use crate::api::rollout::TemplateRef;
+use crate::api::rollout_command::RolloutCommand;
+
+/// One Rollout and what it depends on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The Rollout as the API server gave it, without managed fields.
+    pub rollout: Value,
+    /// ReplicaSets of this Rollout, by name.
+    pub replica_sets: BTreeMap<String, ReplicaSetSeen>,
+    pub services: BTreeMap<String, Option<ServiceSeen>>,
+    /// Ready endpoints by Service; read only while a decision depends on them.
+    pub endpoints: Option<BTreeMap<String, EndpointsReady>>,
+    /// Stable and canary Ingresses by name, as given.
+    pub ingresses: BTreeMap<String, Option<Value>>,
+    /// HTTPRoutes by name, as given.
+    pub http_routes: BTreeMap<String, Option<Value>>,
+    /// AnalysisRuns of this Rollout, by name.
+    pub runs: BTreeMap<String, AnalysisRun>,
+    pub templates: Vec<TemplateSeen>,
+    /// RolloutCommands that name this Rollout, by name.
+    pub commands: BTreeMap<String, RolloutCommand>,
+    /// Objects of ours that an older Rollout already claims.
+    pub claims: Vec<Claim>,
+}
+
+/// What we read of a ReplicaSet; its pod template is not kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaSetSeen {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub hash: PodTemplateHash,
+    pub revision: Option<Revision>,
+    /// Value of the scale-down annotation, if it is a time.
+    pub scale_down_at: Option<DateTime<Utc>>,
+    pub created_at: Option<DateTime<Utc>>,
+    /// `spec.replicas`.
+    pub replicas: i64,
+    /// `status.replicas`, `.readyReplicas`, `.availableReplicas`.
+    pub running: i64,
+    pub ready: i64,
+    pub available: i64,
+    /// Our Rollout is its controller; an object of the same name that is not ours is never touched.
+    pub owned: bool,
+    pub deleting: bool,
+}
+
+impl ReplicaSetSeen {
+    /// Pods that are available and not about to go.
+    pub fn steady(&self) -> i64 {
+        self.available.min(self.replicas)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceSeen {
+    pub name: String,
+    pub resource_version: String,
+    pub uid: String,
+    pub selector: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub external_name: bool,
+}
+
+/// Ready endpoints behind a Service, counted by the version their pods belong to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndpointsReady {
+    pub by_hash: BTreeMap<PodTemplateHash, i64>,
+    /// Ready endpoints of pods that are not of this Rollout.
+    pub others: i64,
+}
+
+impl EndpointsReady {
+    pub fn of(&self, hash: &PodTemplateHash) -> i64 {
+        self.by_hash.get(hash).copied().unwrap_or(0)
+    }
+
+    pub fn total(&self) -> i64 {
+        self.by_hash.values().sum::<i64>() + self.others
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TemplateSeen {
+    pub reference: TemplateRef,
+    /// `None`: absent.
+    pub spec: Option<AnalysisTemplateSpec>,
+}
+
+/// A Service or route that belongs to somebody else.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// `Service`, `Ingress`, `HTTPRoute`.
+    pub kind: String,
+    pub name: String,
+    /// The older Rollout that names it as well.
+    pub rollout: String,
+}

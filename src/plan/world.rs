@@ -1,0 +1,201 @@
+//! One Rollout as the planner sees it: the snapshot, the validated spec, the status persisted so far and `now`.
+//! Every decision reads from here; nothing here decides.
+
+use chrono::{DateTime, Utc};
+
+use crate::api::names::{PodTemplateHash, StepIndex, Weight};
+use crate::api::rollout::TrafficRouting;
+use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus, RoutingInUse};
+use crate::plan::replicas::pods_for_share;
+use crate::plan::revision::hash_template;
+use crate::plan::snapshot::{ReplicaSetSeen, ServiceSeen, Snapshot};
+use crate::plan::validate::valid::{Budgets, CanaryScale, Step, Threshold, ValidRollout};
+
+pub struct World<'a> {
+    pub snapshot: &'a Snapshot,
+    pub spec: &'a ValidRollout,
+    /// As persisted; the new status is a value of its own.
+    pub status: RolloutStatus,
+    /// Hash of `spec.template`.
+    pub current: PodTemplateHash,
+    /// `spec.replicas`, or the live number where an autoscaler keeps it.
+    pub replicas: i64,
+    pub now: DateTime<Utc>,
+}
+
+impl<'a> World<'a> {
+    pub fn new(snapshot: &'a Snapshot, spec: &'a ValidRollout, now: DateTime<Utc>) -> Self {
+        let status: RolloutStatus = snapshot
+            .rollout
+            .get("status")
+            .and_then(|status| serde_json::from_value(status.clone()).ok())
+            .unwrap_or_default();
+        let current = hash_template(&spec.template);
+        let mut world = World { snapshot, spec, status, current, replicas: 0, now };
+        world.replicas = spec.replicas.unwrap_or_else(|| world.live_replicas());
+        world
+    }
+
+    /// Without `spec.replicas` the live number stands; it never falls back to 1 while pods run.
+    fn live_replicas(&self) -> i64 {
+        self.stable_set()
+            .or_else(|| self.set(&self.current))
+            .map_or(1, |set| set.replicas)
+            .max(self.snapshot.replica_sets.is_empty().into())
+    }
+
+    pub fn set(&self, hash: &PodTemplateHash) -> Option<&'a ReplicaSetSeen> {
+        self.snapshot.replica_sets.values().find(|set| set.owned && !set.deleting && set.hash == *hash)
+    }
+
+    pub fn stable(&self) -> Option<&PodTemplateHash> {
+        self.status.stable_rs.as_ref()
+    }
+
+    pub fn stable_set(&self) -> Option<&'a ReplicaSetSeen> {
+        self.stable().and_then(|hash| self.set(hash))
+    }
+
+    /// ReplicaSets of versions that are neither current nor stable.
+    pub fn older_sets(&self) -> impl Iterator<Item = &'a ReplicaSetSeen> {
+        self.snapshot.replica_sets.values().filter(move |set| {
+            set.owned && !set.deleting && set.hash != self.current && Some(&set.hash) != self.stable()
+        })
+    }
+
+    /// Available pods of a version, not counting what is about to go.
+    pub fn steady(&self, hash: &PodTemplateHash) -> i64 {
+        self.set(hash).map_or(0, ReplicaSetSeen::steady)
+    }
+
+    /// The status speaks of the template in the spec; otherwise a new revision is about to begin.
+    pub fn is_current_known(&self) -> bool {
+        self.status.current_pod_hash.as_ref() == Some(&self.current)
+    }
+
+    /// A version other than stable is being released (or was, and was aborted).
+    pub fn in_release(&self) -> bool {
+        self.stable().is_some_and(|stable| *stable != self.current)
+    }
+
+    pub fn is_first_deploy(&self) -> bool {
+        self.stable().is_none()
+    }
+
+    pub fn aborted(&self) -> bool {
+        self.status.abort && self.is_current_known()
+    }
+
+    pub fn max_weight(&self) -> Weight {
+        self.spec.canary.max_weight
+    }
+
+    pub fn budgets(&self) -> Budgets {
+        self.spec.canary.resolve_budgets(self.replicas)
+    }
+
+    pub fn steps(&self) -> &'a [Step] {
+        &self.spec.canary.steps
+    }
+
+    pub fn step_index(&self) -> StepIndex {
+        let count = StepIndex(u32::try_from(self.steps().len()).unwrap_or(u32::MAX));
+        self.status.current_step_index.unwrap_or_default().min(count)
+    }
+
+    pub fn current_step(&self) -> Option<&'a Step> {
+        self.steps().get(self.step_index().as_usize())
+    }
+
+    pub fn steps_done(&self) -> bool {
+        self.current_step().is_none()
+    }
+
+    /// Steps and analyses do not apply to this revision.
+    pub fn fast_tracked(&self) -> bool {
+        self.status.fast_track.is_some()
+    }
+
+    /// The weight that the steps ask for by now, whatever can be reached: 0 when aborted, going back or at the
+    /// first deploy, `maxTrafficWeight` after the last step, else the last `setWeight` at or before the index.
+    pub fn intended_weight(&self) -> Weight {
+        if self.aborted() || !self.in_release() || !self.is_current_known() || self.replicas == 0 {
+            return Weight::ZERO;
+        }
+        match self.status.promotion {
+            Some(Promotion::FullWeight | Promotion::StableService) => return self.max_weight(),
+            Some(Promotion::WeightToStable | Promotion::Bake) => return Weight::ZERO,
+            None if self.steps_done() => return self.max_weight(),
+            None => {}
+        }
+        let reached = self.steps().iter().take(self.step_index().as_usize() + 1);
+        reached
+            .filter_map(|step| match step {
+                Step::SetWeight(weight) => Some(*weight),
+                _ => None,
+            })
+            .last()
+            .unwrap_or(Weight::ZERO)
+    }
+
+    /// Pods the canary should have by the steps; traffic may ask for more.
+    pub fn intended_canary_size(&self) -> i64 {
+        if self.status.promotion.is_some() || self.steps_done() {
+            return self.replicas;
+        }
+        let reached = self.steps().iter().take(self.step_index().as_usize() + 1);
+        let scale = reached
+            .filter_map(|step| match step {
+                Step::SetCanaryScale(scale) => Some(*scale),
+                _ => None,
+            })
+            .last();
+        let size = match scale {
+            Some(CanaryScale::Replicas(replicas)) => return replicas,
+            Some(CanaryScale::Percent(percent)) => pods_for_share(self.replicas, Weight(percent), Weight(100)),
+            Some(CanaryScale::MatchTrafficWeight) | None => {
+                pods_for_share(self.replicas, self.intended_weight(), self.max_weight())
+            }
+        };
+        let smallest = self.spec.canary.routing.as_ref().map_or(1, |routing| routing.min_pods);
+        if size == 0 { 0 } else { size.max(smallest.min(self.replicas)) }
+    }
+
+    /// How many of `size` pods must be available before a step may go on.
+    pub fn enough_of(&self, size: i64) -> i64 {
+        match self.spec.canary.replica_progress_threshold {
+            None => size,
+            Some(Threshold::Pods(pods)) => pods.min(size),
+            Some(Threshold::Percent(percent)) => pods_for_share(size, Weight(percent), Weight(100)),
+        }
+    }
+
+    pub fn service(&self, name: &str) -> Option<&'a ServiceSeen> {
+        self.snapshot.services.get(name).and_then(Option::as_ref)
+    }
+
+    pub fn spec_paused(&self) -> bool {
+        self.spec.paused
+    }
+
+    /// The routing that the spec asks for, as the routers take it.
+    pub fn wanted_routing(&self) -> Option<RoutingInUse> {
+        let routing = self.spec.canary.routing.as_ref()?;
+        let raw = self.snapshot.rollout.pointer("/spec/strategy/canary/trafficRouting")?;
+        let traffic_routing: TrafficRouting = serde_json::from_value(raw.clone()).ok()?;
+        Some(RoutingInUse {
+            traffic_routing,
+            stable_service: routing.stable_service.clone(),
+            canary_service: routing.canary_service.clone(),
+        })
+    }
+
+    pub fn is_deleting(&self) -> bool {
+        self.snapshot.rollout.pointer("/metadata/deletionTimestamp").is_some()
+    }
+
+    /// Everything is skipped because nothing needs to be proven: the old version comes back.
+    pub fn is_rollback(&self) -> bool {
+        self.status.fast_track == Some(FastTrack::Rollback)
+    }
+}

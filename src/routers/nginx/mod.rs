@@ -1,0 +1,2 @@
+//! s
+pub const ALLOWED_ANNOTATIONS: &[&str] = &[];

@@ -1,0 +1,384 @@
+//! The CEL rules of a schema (`x-kubernetes-validations`), compiled once per definition.
+//!
+//! The language comes from the `cel` crate; here is what Kubernetes adds: where a rule sits, what `self` and
+//! `oldSelf` are, when a transition rule applies, and how a broken rule is reported. Guarantee: a rule that
+//! does not compile, or calls a function that is not known here, refuses the definition. Differs from the real
+//! server: expressions are not type-checked and have no cost limit; a type error shows when the rule runs, and
+//! then counts as a broken rule, as there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use cel::objects::{Key, Map as CelMap};
+use cel::{Context, Env, Program, Value as CelValue};
+use serde_json::Value;
+
+use crate::api::schema::{FieldPath, Reason, Violation, list_map_key, list_map_keys};
+
+/// The standard library and the string functions that Kubernetes has too.
+static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut environment = Env::stdlib();
+    // Fails only when an overload is declared twice, which a fresh environment rules out.
+    let _ = cel::extensions::strings(&mut environment);
+    Arc::new(environment)
+});
+
+/// Functions that both the library and Kubernetes have. Operators are not named functions.
+const FUNCTIONS: &[&str] = &[
+    "size",
+    "matches",
+    "startsWith",
+    "endsWith",
+    "contains",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bool",
+    "bytes",
+    "duration",
+    "timestamp",
+    "type",
+    "dyn",
+    "getHours",
+    "getMinutes",
+    "getSeconds",
+    "getMilliseconds",
+    "charAt",
+    "indexOf",
+    "lastIndexOf",
+    "join",
+    "lowerAscii",
+    "upperAscii",
+    "trim",
+    "replace",
+    "split",
+    "substring",
+];
+
+/// The rules of one schema node and of those below it.
+#[derive(Default)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    properties: BTreeMap<String, Rules>,
+    additional: Option<Box<Rules>>,
+    items: Option<Box<Rules>>,
+    schema: Value,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<&str> = self.rules.iter().map(|rule| rule.text.as_str()).collect();
+        formatter
+            .debug_struct("Rules")
+            .field("rules", &texts)
+            .field("properties", &self.properties)
+            .finish()
+    }
+}
+
+struct Rule {
+    text: String,
+    program: Program,
+    /// Only meaningful between two versions of a value.
+    is_transition: bool,
+    message: Option<String>,
+    message_program: Option<Program>,
+    field: Option<String>,
+    reason: Reason,
+}
+
+impl Rules {
+    pub fn compile(schema: &Value) -> Result<Rules, Vec<Violation>> {
+        let mut broken = Vec::new();
+        let path = FieldPath::root().child("spec.versions[0].schema.openAPIV3Schema");
+        let rules = compile_node(schema, &path, &mut broken);
+        if broken.is_empty() {
+            Ok(rules.unwrap_or_default())
+        } else {
+            Err(broken)
+        }
+    }
+
+    /// Every rule that the object breaks; `old` is what it replaces.
+    pub fn violations(&self, object: &Value, old: Option<&Value>) -> Vec<Violation> {
+        let mut found = Vec::new();
+        self.check(object, old, &FieldPath::root(), true, &mut found);
+        found
+    }
+
+    fn check(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        path: &FieldPath,
+        is_root: bool,
+        found: &mut Vec<Violation>,
+    ) {
+        if value.is_null() {
+            return;
+        }
+        if !self.rules.is_empty() {
+            let this = convert(value, &self.schema, is_root);
+            let old = old.map(|old| convert(old, &self.schema, is_root));
+            found.extend(
+                self.rules
+                    .iter()
+                    .filter_map(|rule| rule.broken(value, &this, old.as_ref(), path)),
+            );
+        }
+        match value {
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    let rules = self.properties.get(name).or(self.additional.as_deref());
+                    let Some(rules) = rules else { continue };
+                    let old = old.and_then(|old| old.get(name));
+                    rules.check(field, old, &path.child(name), false, found);
+                }
+            }
+            Value::Array(items) => {
+                let Some(rules) = &self.items else { return };
+                for (index, item) in items.iter().enumerate() {
+                    let old = old.and_then(|old| self.old_item(item, old));
+                    rules.check(item, old, &path.index(index), false, found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The former version of a list item, known only in lists of type `map`.
+    fn old_item<'a>(&self, item: &Value, old: &'a Value) -> Option<&'a Value> {
+        if self.schema.get("x-kubernetes-list-type").and_then(Value::as_str) != Some("map") {
+            return None;
+        }
+        let keys = list_map_keys(&self.schema);
+        let wanted = list_map_key(&keys, item);
+        old.as_array()?
+            .iter()
+            .find(|former| list_map_key(&keys, former) == wanted)
+    }
+}
+
+fn compile_node(schema: &Value, path: &FieldPath, broken: &mut Vec<Violation>) -> Option<Rules> {
+    let listed = schema.get("x-kubernetes-validations").and_then(Value::as_array);
+    let mut rules = Vec::new();
+    for (index, rule) in listed.into_iter().flatten().enumerate() {
+        match Rule::compile(rule) {
+            Ok(rule) => rules.push(rule),
+            Err(why) => {
+                let field = path.child("x-kubernetes-validations").index(index).child("rule");
+                broken.push(Violation::invalid(field.to_string(), rule, why));
+            }
+        }
+    }
+    let mut properties = BTreeMap::new();
+    for (name, property) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let path = path.child("properties").child(name);
+        if let Some(rules) = compile_node(property, &path, broken) {
+            properties.insert(name.clone(), rules);
+        }
+    }
+    let mut below = |name: &str| {
+        let schema = schema.get(name).filter(|schema| schema.is_object())?;
+        compile_node(schema, &path.child(name), broken).map(Box::new)
+    };
+    let (additional, items) = (below("additionalProperties"), below("items"));
+    let is_empty = rules.is_empty() && properties.is_empty() && additional.is_none() && items.is_none();
+    (!is_empty).then(|| Rules {
+        rules,
+        properties,
+        additional,
+        items,
+        schema: schema.clone(),
+    })
+}
+
+fn compile(source: &str) -> Result<Program, String> {
+    let program = ENVIRONMENT
+        .compile(source)
+        .map_err(|error| format!("compilation failed: {error}"))?;
+    let references = program.references();
+    let is_operator = |name: &str| name.starts_with(['_', '@', '!', '-']);
+    let unknown = references
+        .functions()
+        .into_iter()
+        .filter(|name| !is_operator(name) && !FUNCTIONS.contains(name))
+        .min();
+    if let Some(unknown) = unknown {
+        return Err(format!("compilation failed: undeclared reference to '{unknown}'"));
+    }
+    Ok(program)
+}
+
+impl Rule {
+    fn compile(rule: &Value) -> Result<Rule, String> {
+        let text = |field: &str| rule.get(field).and_then(Value::as_str).map(str::to_owned);
+        let source = text("rule").ok_or_else(|| "rule is required".to_owned())?;
+        let program = compile(&source)?;
+        let message_program = text("messageExpression")
+            .map(|source| compile(&source))
+            .transpose()?;
+        let reason = match text("reason").as_deref() {
+            None | Some("FieldValueInvalid") => Reason::Invalid,
+            Some("FieldValueForbidden") => Reason::Forbidden,
+            Some("FieldValueRequired") => Reason::Required,
+            Some("FieldValueDuplicate") => Reason::Duplicate,
+            Some(other) => return Err(format!("reason \"{other}\" is not supported")),
+        };
+        if rule.get("optionalOldSelf").is_some() {
+            return Err("optionalOldSelf is not supported by the sandbox".to_owned());
+        }
+        Ok(Rule {
+            is_transition: program.references().has_variable("oldSelf"),
+            message: text("message"),
+            field: text("fieldPath"),
+            text: source,
+            program,
+            message_program,
+            reason,
+        })
+    }
+
+    fn broken(
+        &self,
+        value: &Value,
+        this: &CelValue,
+        old: Option<&CelValue>,
+        path: &FieldPath,
+    ) -> Option<Violation> {
+        if self.is_transition && old.is_none() {
+            return None;
+        }
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        context.add_variable_from_value("self", this.clone());
+        if let Some(old) = old {
+            context.add_variable_from_value("oldSelf", old.clone());
+        }
+        let detail = match self.program.execute(&context) {
+            Ok(CelValue::Bool(true)) => return None,
+            Ok(CelValue::Bool(false)) => self.message(&context),
+            Ok(other) => format!("rule did not evaluate to a bool but to {other:?}: {}", self.text),
+            Err(error) => format!(
+                "{error} evaluating rule: {}",
+                self.message.as_ref().unwrap_or(&self.text)
+            ),
+        };
+        let field = match &self.field {
+            Some(below) => format!("{}{below}", path.as_str())
+                .trim_start_matches('.')
+                .to_owned(),
+            None => path.to_string(),
+        };
+        Some(Violation::new(field, self.reason, &shown(value), detail))
+    }
+
+    fn message(&self, context: &Context<'_, '_>) -> String {
+        let computed = self
+            .message_program
+            .as_ref()
+            .and_then(|program| program.execute(context).ok());
+        match (computed, &self.message) {
+            (Some(CelValue::String(text)), _) if !text.trim().is_empty() => text.as_ref().clone(),
+            (_, Some(message)) => message.clone(),
+            _ => format!("failed rule: {}", self.text),
+        }
+    }
+}
+
+/// Objects and lists are not quoted in the report of a rule, only named.
+fn shown(value: &Value) -> Value {
+    match value {
+        Value::Object(_) => Value::from("object"),
+        Value::Array(_) => Value::from("array"),
+        scalar => scalar.clone(),
+    }
+}
+
+/// A value as rules see it: numbers typed by the schema, field names escaped, of metadata only the names.
+fn convert(value: &Value, schema: &Value, is_root: bool) -> CelValue {
+    match value {
+        Value::Null => CelValue::Null,
+        Value::Bool(value) => CelValue::Bool(*value),
+        Value::Number(number) => {
+            let is_double = schema.get("type").and_then(Value::as_str) == Some("number");
+            match number.as_i64() {
+                Some(whole) if !is_double => CelValue::Int(whole),
+                _ => CelValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+            }
+        }
+        Value::String(text) => CelValue::String(Arc::new(text.clone())),
+        Value::Array(items) => {
+            let schema = schema.get("items").unwrap_or(&Value::Null);
+            CelValue::List(Arc::new(
+                items.iter().map(|item| convert(item, schema, false)).collect(),
+            ))
+        }
+        Value::Object(fields) => {
+            let known = schema.get("properties");
+            let additional = schema.get("additionalProperties").unwrap_or(&Value::Null);
+            let map: HashMap<Key, CelValue> = fields
+                .iter()
+                .map(|(name, value)| {
+                    let property = known.and_then(|known| known.get(name));
+                    let key = if property.is_some() {
+                        escape(name)
+                    } else {
+                        name.clone()
+                    };
+                    let value = if is_root && name == "metadata" {
+                        names_only(value)
+                    } else {
+                        convert(value, property.unwrap_or(additional), false)
+                    };
+                    (Key::String(Arc::new(key)), value)
+                })
+                .collect();
+            CelValue::Map(CelMap { map: Arc::new(map) })
+        }
+    }
+}
+
+fn names_only(metadata: &Value) -> CelValue {
+    let field = |name: &str| metadata.get(name).map(|value| (name.to_owned(), value.clone()));
+    let names = ["name", "generateName"].into_iter().filter_map(field).collect();
+    convert(&Value::Object(names), &Value::Null, false)
+}
+
+const RESERVED: &[&str] = &[
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+];
+
+/// A property's name as an identifier of the language.
+fn escape(name: &str) -> String {
+    if RESERVED.contains(&name) {
+        return format!("__{name}__");
+    }
+    name.replace("__", "__underscores__")
+        .replace('.', "__dot__")
+        .replace('-', "__dash__")
+        .replace('/', "__slash__")
+}

@@ -1,0 +1,113 @@
+//! Get and list, with selectors and consistent paging.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::answer::Body;
+use super::refusal::Refusal;
+use super::selector::Selector;
+use super::{Call, ObjectKey, Store};
+
+/// Where a list goes on: the version it began at and the last key it showed. Opaque to clients.
+struct Continue {
+    version: u64,
+    after: ObjectKey,
+}
+
+impl Continue {
+    fn parse(token: &str) -> Result<Self, Refusal> {
+        let refuse = || Refusal::bad_request(format!("continue key is not valid: {token}"));
+        let mut parts = token.split('/');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(version), Some(namespace), Some(name), None) => {
+                let version = version.parse().map_err(|_| refuse())?;
+                Ok(Continue {
+                    version,
+                    after: ObjectKey::new(namespace, name),
+                })
+            }
+            _ => Err(refuse()),
+        }
+    }
+
+    fn token(&self) -> String {
+        format!("{}/{}/{}", self.version, self.after.namespace, self.after.name)
+    }
+}
+
+impl Store {
+    pub(super) fn read(&self, call: &Call<'_>) -> Result<Body, Refusal> {
+        self.object(call).map(Body::Object)
+    }
+
+    pub(super) fn list_objects(&self, call: &Call<'_>) -> Result<Body, Refusal> {
+        let selector = Selector::parse(
+            call.request.param("labelSelector"),
+            call.request.param("fieldSelector"),
+        )?;
+        let limit = call
+            .request
+            .param("limit")
+            .and_then(|limit| limit.parse().ok())
+            .filter(|limit| *limit > 0);
+        let resume = call.request.param("continue").map(Continue::parse).transpose()?;
+        let version = resume.as_ref().map_or(self.version, |resume| resume.version);
+        let selected = self.selected(call, &selector, resume.as_ref())?;
+        let (page, rest) = selected
+            .split_at_checked(limit.unwrap_or(selected.len()))
+            .unwrap_or((&selected, &[]));
+        let mut metadata = json!({"resourceVersion": version.to_string()});
+        if let (Some((last, _)), Some(fields), false) =
+            (page.last(), metadata.as_object_mut(), rest.is_empty())
+        {
+            let token = Continue {
+                version,
+                after: last.clone(),
+            }
+            .token();
+            fields.insert("continue".to_owned(), json!(token));
+            fields.insert("remainingItemCount".to_owned(), json!(rest.len()));
+        }
+        Ok(Body::List {
+            kind: call.resource.list_kind.clone(),
+            api_version: call.resource.api_version(),
+            metadata,
+            items: page.iter().map(|(_, object)| Arc::clone(object)).collect(),
+        })
+    }
+
+    /// The matching objects, all or those after the last page, as of the version the list began at.
+    fn selected(
+        &self,
+        call: &Call<'_>,
+        selector: &Selector,
+        resume: Option<&Continue>,
+    ) -> Result<Vec<(ObjectKey, Arc<Value>)>, Refusal> {
+        let Some(collection) = self.collection(&call.resource) else {
+            return Ok(Vec::new());
+        };
+        let namespace = call.target.namespace.as_deref();
+        let Some(resume) = resume else {
+            let all = collection
+                .list(namespace)
+                .filter(|(_, object)| selector.matches(object));
+            return Ok(all
+                .map(|(key, object)| (key.clone(), Arc::clone(object)))
+                .collect());
+        };
+        let expired = |_| {
+            Refusal::expired(
+                "The provided continue parameter is too old to display a consistent list result. \
+                 You must start a new list without the continue parameter.",
+            )
+        };
+        let past = collection.objects_at(resume.version).map_err(expired)?;
+        let later = past.into_iter().filter(|(key, object)| {
+            *key > resume.after
+                && namespace.is_none_or(|wanted| wanted == key.namespace)
+                && selector.matches(object)
+        });
+        Ok(later.collect())
+    }
+}

@@ -1,0 +1,120 @@
+//! The documentation keeps up: every relative link leads to a file that exists, and to a heading in it if it names
+//! one, and every reason to wait is explained.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tidegate::api::rollout_status::WaitingReason;
+
+/// The targets of `[text](target)` outside code blocks, without those that leave the repository.
+fn relative_links(markdown: &str) -> Vec<&str> {
+    let prose = markdown.split("```").step_by(2);
+    let targets = prose
+        .flat_map(|text| text.split("](").skip(1))
+        .filter_map(|rest| rest.split_once(')'));
+    targets
+        .map(|(target, _)| target)
+        .filter(|target| !target.contains("://"))
+        .collect()
+}
+
+/// The name that a heading gets in a link, as GitHub makes it.
+fn anchors(markdown: &str) -> Vec<String> {
+    let keep = |c: &char| c.is_alphanumeric() || *c == '-' || *c == ' ';
+    let anchor = |heading: &str| {
+        heading
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter(keep)
+            .collect::<String>()
+    };
+    let headings = markdown.lines().filter_map(|line| line.strip_prefix('#'));
+    headings
+        .map(|heading| anchor(heading.trim_start_matches('#')).replace(' ', "-"))
+        .collect()
+}
+
+fn is_broken(file: &Path, markdown: &str, link: &str) -> bool {
+    let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let target = file
+        .parent()
+        .map(|folder| folder.join(path))
+        .filter(|_| !path.is_empty());
+    let there = match target {
+        None => markdown.to_owned(),
+        Some(target) if anchor.is_empty() => return !target.exists(),
+        Some(target) => fs::read_to_string(target).unwrap_or_default(),
+    };
+    !anchors(&there).contains(&anchor.to_owned())
+}
+
+fn documents(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                documents(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let at_the_root = ["README.md", "CONTRIBUTING.md"].map(|name| root.join(name));
+    let files = documents(&root.join("docs"))
+        .into_iter()
+        .chain(at_the_root)
+        .filter(|file| file.exists());
+    let mut broken = Vec::new();
+    for file in files {
+        let markdown = fs::read_to_string(&file).unwrap();
+        let links = relative_links(&markdown)
+            .into_iter()
+            .filter(|link| is_broken(&file, &markdown, link));
+        broken.extend(links.map(|link| format!("{}: {link}", file.display())));
+    }
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn a_broken_link_is_found() {
+    let markdown = "# It's up: 1 & 2\n[a](#its-up-1--2) [b](#its-up)\n```\n[c](none.md)\n```\n\
+        [d](README.md) [e](none.md) [f](README.md#none) [g](https://example.org/none.md)";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/page.md");
+    let links = relative_links(markdown).into_iter();
+    let broken: Vec<&str> = links.filter(|link| is_broken(&file, markdown, link)).collect();
+    assert_eq!(broken, ["#its-up", "none.md", "README.md#none"]);
+}
+
+#[test]
+fn every_reason_to_wait_is_explained() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+    let page = fs::read_to_string(page).unwrap();
+    let schema = schemars::schema_for!(WaitingReason);
+    let reasons = schema
+        .get("oneOf")
+        .and_then(|variants| variants.as_array())
+        .unwrap();
+    let reasons: Vec<&str> = reasons
+        .iter()
+        .map(|variant| variant["const"].as_str().unwrap())
+        .collect();
+    let missing: Vec<_> = reasons
+        .iter()
+        .filter(|reason| !page.contains(&format!("\n| `{reason}` |")))
+        .collect();
+    assert!(
+        reasons.contains(&"Settle") && missing.is_empty(),
+        "not in docs/troubleshooting.md: {missing:?}"
+    );
+}
