@@ -63,11 +63,14 @@ fn a_canary_ingress_that_does_not_match_splits_nothing_somewhere() {
     other_path_type["spec"]["rules"][0]["http"]["paths"][0]["pathType"] = json!("Exact");
     let mut other_class = owned(canary(), "40");
     other_class["spec"]["ingressClassName"] = json!("other");
+    let mut other_legacy_class = owned(canary(), "40");
+    other_legacy_class["metadata"]["annotations"]["kubernetes.io/ingress.class"] = json!("other");
     for (canary, want) in [
         (owned(canary(), "40"), WeightState::Is(Weight(40))),
         (owned(canary(), "-5"), WeightState::Is(Weight(0))),
         (other_path_type, mixed(40, 100)),
         (other_class, mixed(40, 100)),
+        (other_legacy_class, mixed(40, 100)),
         // Not marked, it is one more Ingress on the same path: who wins is anybody's guess.
         (canary(), mixed(100, 100)),
     ] {
