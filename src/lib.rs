@@ -69,7 +69,7 @@
 //! | module | kind | of ours | of others |
 //! |---|---|---|---|
 //! | `api` | pure | | chrono, k8s_openapi, kube::core, kube::CustomResource, kube::CustomResourceExt, kube::KubeSchema, kube::CELSchema, kube::Resource, kube::ResourceExt, regex, schemars, serde, serde_json, serde_saphyr, thiserror |
-//! | `routers` | pure | api | k8s_openapi, serde, serde_json, thiserror |
+//! | `routers` | pure | api | k8s_openapi, serde, serde_json, sha2, thiserror |
 //! | `plan` | pure | api, routers | chrono, expr_lang, k8s_openapi::apimachinery, promql_parser, serde, serde_json, sha2, thiserror |
 //! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror |
 //! | `clock` | IO | | chrono, tokio |
