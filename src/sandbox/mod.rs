@@ -1,6 +1,7 @@
 //! A cluster in the process: API server, controllers, nodes, ingress data plane, load generator.
 
 pub mod api_server;
+pub mod cluster;
 pub mod controllers;
 pub mod dataplane;
 pub mod load;
