@@ -1,5 +1,10 @@
 //! The committed CRDs and the page about Argo Rollouts' fields are what the code makes, and the CRDs are
 //! such as an API server takes. `UPDATE=1 cargo test --test crds` writes both anew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

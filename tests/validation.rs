@@ -1,6 +1,13 @@
 //! Every bad manifest is refused by the CRD's schema and rules and, apart from them, by the controller; every
 //! good one is accepted by both.
 #![cfg(feature = "sandbox")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use chrono::DateTime;
 use serde_json::{Value, json};
