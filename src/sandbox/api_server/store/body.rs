@@ -3,6 +3,7 @@
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::patch;
 use super::refusal::Refusal;
 use super::registry::Resource;
 use super::request::{ApiRequest, Verb};
@@ -66,12 +67,11 @@ pub(super) fn read(
         return Ok(Value::Null);
     }
     if request.content_type.contains("protobuf") {
-        return Err(Refusal::unsupported_media_type("the sandbox reads JSON only"));
+        let message =
+            "the sandbox reads JSON only, and this kubectl command sends protobuf: use kubectl apply -f";
+        return Err(Refusal::unsupported_media_type(message));
     }
-    if request.content_type.starts_with("application/apply-patch") {
-        // Its body is YAML; the patch is refused for what it is, not for how it is written.
-        return Ok(Value::Null);
-    }
+    patch::refuse_apply(&request.content_type)?;
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(&request.body);
     let root = FieldPath::root();

@@ -2,9 +2,9 @@
 //!
 //! The language comes from the `cel` crate; here is what Kubernetes adds: where a rule sits, what `self` and
 //! `oldSelf` are, when a transition rule applies, and how a broken rule is reported. Guarantee: a rule that
-//! does not compile, or calls a function that is not known here, refuses the definition. Differs from the real
-//! server: expressions are not type-checked and have no cost limit; a type error shows when the rule runs, and
-//! then counts as a broken rule, as there.
+//! does not compile, calls a function or names a field that is not known, refuses the definition. Differs from the
+//! real server: the types of operands are not checked and there is no cost limit; a type error shows when the
+//! rule runs, and then counts as a broken rule.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,6 +14,7 @@ use cel::objects::{Key, Map as CelMap};
 use cel::{Context, Env, Program, Value as CelValue};
 use serde_json::Value;
 
+use super::cel_scope::{self, Scope};
 use crate::api::schema::{FieldPath, Reason, Violation, list_map_key, list_map_keys};
 
 /// The standard library and the string functions that Kubernetes has too.
@@ -92,8 +93,9 @@ struct Rule {
 impl Rules {
     pub fn compile(schema: &Value) -> Result<Rules, Vec<Violation>> {
         let mut broken = Vec::new();
+        let schema = cel_scope::with_head(schema);
         let path = FieldPath::root().child("spec.versions[0].schema.openAPIV3Schema");
-        let rules = compile_node(schema, &path, &mut broken);
+        let rules = compile_node(&schema, true, &path, &mut broken);
         if broken.is_empty() {
             Ok(rules.unwrap_or_default())
         } else {
@@ -150,7 +152,7 @@ impl Rules {
 
     /// The former version of a list item, known only in lists of type `map`.
     fn old_item<'a>(&self, item: &Value, old: &'a Value) -> Option<&'a Value> {
-        if self.schema.get("x-kubernetes-list-type").and_then(Value::as_str) != Some("map") {
+        if !is_list_map(&self.schema) {
             return None;
         }
         let keys = list_map_keys(&self.schema);
@@ -161,11 +163,23 @@ impl Rules {
     }
 }
 
-fn compile_node(schema: &Value, path: &FieldPath, broken: &mut Vec<Violation>) -> Option<Rules> {
+fn is_list_map(schema: &Value) -> bool {
+    schema.get("x-kubernetes-list-type").and_then(Value::as_str) == Some("map")
+}
+
+/// `has_former` says that a value here can be told from its former version: not so below a list that is
+/// replaced whole.
+fn compile_node(
+    schema: &Value,
+    has_former: bool,
+    path: &FieldPath,
+    broken: &mut Vec<Violation>,
+) -> Option<Rules> {
+    let scope = Scope::new(schema, has_former);
     let listed = schema.get("x-kubernetes-validations").and_then(Value::as_array);
     let mut rules = Vec::new();
     for (index, rule) in listed.into_iter().flatten().enumerate() {
-        match Rule::compile(rule) {
+        match Rule::compile(rule, &scope) {
             Ok(rule) => rules.push(rule),
             Err(why) => {
                 let field = path.child("x-kubernetes-validations").index(index).child("rule");
@@ -181,15 +195,16 @@ fn compile_node(schema: &Value, path: &FieldPath, broken: &mut Vec<Violation>) -
         .flatten()
     {
         let path = path.child("properties").child(name);
-        if let Some(rules) = compile_node(property, &path, broken) {
+        if let Some(rules) = compile_node(property, has_former, &path, broken) {
             properties.insert(name.clone(), rules);
         }
     }
-    let mut below = |name: &str| {
+    let mut below = |name: &str, has_former: bool| {
         let schema = schema.get(name).filter(|schema| schema.is_object())?;
-        compile_node(schema, &path.child(name), broken).map(Box::new)
+        compile_node(schema, has_former, &path.child(name), broken).map(Box::new)
     };
-    let (additional, items) = (below("additionalProperties"), below("items"));
+    let additional = below("additionalProperties", has_former);
+    let items = below("items", has_former && is_list_map(schema));
     let is_empty = rules.is_empty() && properties.is_empty() && additional.is_none() && items.is_none();
     (!is_empty).then(|| Rules {
         rules,
@@ -200,7 +215,7 @@ fn compile_node(schema: &Value, path: &FieldPath, broken: &mut Vec<Violation>) -
     })
 }
 
-fn compile(source: &str) -> Result<Program, String> {
+fn compile(source: &str, scope: &Scope<'_>) -> Result<Program, String> {
     let program = ENVIRONMENT
         .compile(source)
         .map_err(|error| format!("compilation failed: {error}"))?;
@@ -214,16 +229,19 @@ fn compile(source: &str) -> Result<Program, String> {
     if let Some(unknown) = unknown {
         return Err(format!("compilation failed: undeclared reference to '{unknown}'"));
     }
+    scope
+        .check(program.expression())
+        .map_err(|why| format!("compilation failed: {why}"))?;
     Ok(program)
 }
 
 impl Rule {
-    fn compile(rule: &Value) -> Result<Rule, String> {
+    fn compile(rule: &Value, scope: &Scope<'_>) -> Result<Rule, String> {
         let text = |field: &str| rule.get(field).and_then(Value::as_str).map(str::to_owned);
         let source = text("rule").ok_or_else(|| "rule is required".to_owned())?;
-        let program = compile(&source)?;
+        let program = compile(&source, scope)?;
         let message_program = text("messageExpression")
-            .map(|source| compile(&source))
+            .map(|source| compile(&source, scope))
             .transpose()?;
         let reason = match text("reason").as_deref() {
             None | Some("FieldValueInvalid") => Reason::Invalid,
@@ -373,7 +391,7 @@ const RESERVED: &[&str] = &[
 ];
 
 /// A property's name as an identifier of the language.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     if RESERVED.contains(&name) {
         return format!("__{name}__");
     }

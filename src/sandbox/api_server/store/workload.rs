@@ -287,7 +287,8 @@ fn check_ingress_path(entry: &Value, field: &str, found: &mut Vec<Violation>) {
     }
     let path = entry.get("path").and_then(Value::as_str).unwrap_or_default();
     let may_be_empty = kind == "ImplementationSpecific";
-    if !path.starts_with('/') && !(may_be_empty && path.is_empty()) {
+    let fits = path.starts_with('/') || may_be_empty && path.is_empty();
+    if !fits {
         let detail = "must be an absolute path";
         found.push(Violation::invalid(format!("{field}.path"), &json!(path), detail));
     }
