@@ -30,8 +30,8 @@ use crate::plan::condition::{ConditionError, check_condition};
 pub use promql::QueryError;
 pub use resolve::{ArgValue, TemplateSet};
 use resolve::{Flat, flatten, resolve_args};
-use substitute::{put_into_condition, put_into_number, put_into_query};
 pub use substitute::SubstituteError;
+use substitute::{put_into_condition, put_into_number, put_into_query};
 
 const MAX_METRICS: usize = 20;
 
@@ -82,7 +82,9 @@ pub enum TemplateError {
         field: &'static str,
         reason: FieldError,
     },
-    #[error("metric {0:?} has an interval but no count, so a step would wait for it for ever; give it a count")]
+    #[error(
+        "metric {0:?} has an interval but no count, so a step would wait for it for ever; give it a count"
+    )]
     Unbounded(String),
 }
 
@@ -119,11 +121,18 @@ pub fn build_run(
         count if count > MAX_METRICS => return Err(TemplateError::TooManyMetrics(count)),
         _ => {}
     }
-    let metrics = flat.metrics.iter().map(|(_, metric)| build_metric(metric, &args)).collect::<Result<_, _>>()?;
+    let metrics = flat
+        .metrics
+        .iter()
+        .map(|(_, metric)| build_metric(metric, &args))
+        .collect::<Result<_, _>>()?;
     Ok(AnalysisRunSpec {
         metrics,
         dry_run: dry_run(&flat, analysis)?,
-        args: args.into_iter().map(|(name, value)| value.into_arg(name)).collect(),
+        args: args
+            .into_iter()
+            .map(|(name, value)| value.into_arg(name))
+            .collect(),
         terminate: false,
         gate: None,
     })
@@ -131,7 +140,11 @@ pub fn build_run(
 
 /// A run that a step waits for must end by itself; one in the background need not.
 pub fn check_bounded(run: &AnalysisRunSpec) -> Result<(), TemplateError> {
-    match run.metrics.iter().find(|metric| metric.interval.is_some() && metric.count.is_none()) {
+    match run
+        .metrics
+        .iter()
+        .find(|metric| metric.interval.is_some() && metric.count.is_none())
+    {
         Some(unbounded) => Err(TemplateError::Unbounded(unbounded.name.clone())),
         None => Ok(()),
     }
@@ -139,10 +152,18 @@ pub fn check_bounded(run: &AnalysisRunSpec) -> Result<(), TemplateError> {
 
 /// Names as they are: Argo Rollouts takes them for patterns, so that `err` also silences `latency-err`.
 fn dry_run(flat: &Flat, analysis: &AnalysisStep) -> Result<Vec<String>, TemplateError> {
-    let mut names: Vec<String> = flat.dry_run.iter().chain(&analysis.dry_run).map(|dry| dry.metric_name.clone()).collect();
+    let mut names: Vec<String> = flat
+        .dry_run
+        .iter()
+        .chain(&analysis.dry_run)
+        .map(|dry| dry.metric_name.clone())
+        .collect();
     names.sort();
     names.dedup();
-    match names.iter().find(|name| !flat.metrics.iter().any(|(_, metric)| metric.name == **name)) {
+    match names
+        .iter()
+        .find(|name| !flat.metrics.iter().any(|(_, metric)| metric.name == **name))
+    {
         Some(unknown) => Err(TemplateError::DryRun(unknown.clone())),
         None => Ok(names),
     }
@@ -151,14 +172,24 @@ fn dry_run(flat: &Flat, analysis: &AnalysisStep) -> Result<Vec<String>, Template
 fn build_metric(metric: &Metric, args: &BTreeMap<String, ArgValue>) -> Result<Metric, TemplateError> {
     let at = |field: &'static str| {
         let metric = metric.name.clone();
-        move |reason: FieldError| TemplateError::Metric { metric, field, reason }
+        move |reason: FieldError| TemplateError::Metric {
+            metric,
+            field,
+            reason,
+        }
     };
     let number = |field, value: &Option<_>| {
-        let put = value.as_ref().map(|value| put_into_number(value, args)).transpose();
+        let put = value
+            .as_ref()
+            .map(|value| put_into_number(value, args))
+            .transpose();
         put.map_err(|error| at(field)(error.into()))
     };
     let condition = |field, value: &Option<String>| {
-        let put = value.as_ref().map(|value| build_condition(value, args)).transpose();
+        let put = value
+            .as_ref()
+            .map(|value| build_condition(value, args))
+            .transpose();
         put.map_err(at(field))
     };
     if metric.name.contains("{{") {
@@ -186,7 +217,9 @@ fn build_metric(metric: &Metric, args: &BTreeMap<String, ArgValue>) -> Result<Me
     }
     let prometheus = build_prometheus(prometheus, args).map_err(|(field, reason)| at(field)(reason))?;
     Ok(Metric {
-        provider: crate::api::analysis_template::Provider { prometheus: Some(prometheus) },
+        provider: crate::api::analysis_template::Provider {
+            prometheus: Some(prometheus),
+        },
         ..built
     })
 }
@@ -210,7 +243,11 @@ fn build_prometheus(
         let policy = AddressPolicy { allow_loopback: true };
         check_address(address, &policy).map_err(|error| (field, error.into()))?;
     }
-    let samples_query = provider.samples_query.as_ref().map(|query| put_into_query(query, args)).transpose();
+    let samples_query = provider
+        .samples_query
+        .as_ref()
+        .map(|query| put_into_query(query, args))
+        .transpose();
     Ok(PrometheusProvider {
         query: put_into_query(&provider.query, args).map_err(|error| ("provider.prometheus.query", error))?,
         samples_query: samples_query.map_err(|error| ("provider.prometheus.samplesQuery", error))?,

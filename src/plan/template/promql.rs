@@ -17,7 +17,9 @@ pub enum QueryError {
     TooComplex,
     #[error("the query is not valid PromQL: {0}")]
     Syntax(String),
-    #[error("an argument changes what the query asks; use it inside a label value (label=\"{{{{args.x}}}}\") or as a number")]
+    #[error(
+        "an argument changes what the query asks; use it inside a label value (label=\"{{{{args.x}}}}\") or as a number"
+    )]
     Shape,
 }
 
@@ -75,7 +77,11 @@ pub(super) fn check_query(query: &str) -> Result<Expr, QueryError> {
 pub(super) fn same_shape(mut one: Expr, mut other: Expr) -> Result<(), QueryError> {
     mask(&mut one);
     mask(&mut other);
-    if one == other { Ok(()) } else { Err(QueryError::Shape) }
+    if one == other {
+        Ok(())
+    } else {
+        Err(QueryError::Shape)
+    }
 }
 
 /// Blanks what arguments may stand for. Texts outside matchers stay, so an argument there is found out.
@@ -117,7 +123,11 @@ fn mask_selector(selector: &mut VectorSelector) {
 
 /// The operator goes into the name: a regular expression cannot be blanked otherwise.
 fn mask_matchers(matchers: &mut Matchers) {
-    for matcher in matchers.matchers.iter_mut().chain(matchers.or_matchers.iter_mut().flatten()) {
+    for matcher in matchers
+        .matchers
+        .iter_mut()
+        .chain(matchers.or_matchers.iter_mut().flatten())
+    {
         matcher.name = format!("{}{}", matcher.name, matcher.op);
         matcher.op = MatchOp::Equal;
         matcher.value.clear();

@@ -31,7 +31,10 @@ pub(super) struct Flat<'a> {
 }
 
 /// Depth first, in the order written; a template that is reached twice counts once.
-pub(super) fn flatten<'a>(templates: &'a TemplateSet, refs: &'a [TemplateRef]) -> Result<Flat<'a>, TemplateError> {
+pub(super) fn flatten<'a>(
+    templates: &'a TemplateSet,
+    refs: &'a [TemplateRef],
+) -> Result<Flat<'a>, TemplateError> {
     let mut flat = Flat::default();
     let mut done = BTreeSet::new();
     for named in refs {
@@ -84,7 +87,8 @@ fn visit<'a>(
         visit(templates, nested, path, done, flat)?;
     }
     path.pop();
-    flat.metrics.extend(template.metrics.iter().map(|metric| (name, metric)));
+    flat.metrics
+        .extend(template.metrics.iter().map(|metric| (name, metric)));
     flat.args.extend(&template.args);
     flat.dry_run.extend(template.dry_run.iter().cloned());
     Ok(())
@@ -101,13 +105,18 @@ pub(super) fn resolve_args(
         if !declared.iter().any(|known| known.name == arg.name) {
             return Err(TemplateError::UnknownArg(arg.name.clone()));
         }
-        if values.insert(arg.name.clone(), given_value(arg, context)?).is_some() {
+        if values
+            .insert(arg.name.clone(), given_value(arg, context)?)
+            .is_some()
+        {
             return Err(TemplateError::DuplicateArg(arg.name.clone()));
         }
     }
     let mut defaults: BTreeMap<&str, ArgValue> = BTreeMap::new();
     for arg in declared.iter().filter(|arg| !values.contains_key(&arg.name)) {
-        let Some(default) = default_value(arg)? else { continue };
+        let Some(default) = default_value(arg)? else {
+            continue;
+        };
         match defaults.insert(&arg.name, default.clone()) {
             Some(other) if other != default => return Err(TemplateError::ArgConflict(arg.name.clone())),
             _ => {}

@@ -17,7 +17,9 @@ pub enum SubstituteError {
     Placeholder(String),
     #[error("{{{{args.{0}}}}} is not an argument of the templates")]
     Unresolved(String),
-    #[error("{{{{args.{0}}}}} comes from a Secret, which cannot be used here: it would be readable in the run")]
+    #[error(
+        "{{{{args.{0}}}}} comes from a Secret, which cannot be used here: it would be readable in the run"
+    )]
     Secret(String),
     #[error("{{{{args.{0}}}}} stands outside a label value, where only a number or a duration is allowed")]
     NotAToken(String),
@@ -83,10 +85,14 @@ pub(super) fn put_into_condition(source: &str, args: &Args) -> Result<String, Su
 
 /// `count` and limits: a number, or one placeholder for it.
 pub(super) fn put_into_number(value: &IntOrString, args: &Args) -> Result<IntOrString, SubstituteError> {
-    let IntOrString::String(source) = value else { return Ok(value.clone()) };
+    let IntOrString::String(source) = value else {
+        return Ok(value.clone());
+    };
     let text = put(source, args, |_, value| Ok(value))?;
     let name = source.trim_matches(['{', '}', ' ']).trim_start_matches("args.");
-    text.parse().map(IntOrString::Int).map_err(|_| SubstituteError::NotAnInteger(name.to_owned()))
+    text.parse()
+        .map(IntOrString::Int)
+        .map_err(|_| SubstituteError::NotAnInteger(name.to_owned()))
 }
 
 fn put(
@@ -110,7 +116,11 @@ fn pieces(source: &str) -> Result<Vec<Piece<'_>>, SubstituteError> {
     while let Some((before, after)) = rest.split_once("{{") {
         let wrong = || SubstituteError::Placeholder(after.chars().take(40).collect());
         let (inside, tail) = after.split_once("}}").ok_or_else(wrong)?;
-        let name = inside.trim().strip_prefix("args.").filter(|name| is_name(name)).ok_or_else(wrong)?;
+        let name = inside
+            .trim()
+            .strip_prefix("args.")
+            .filter(|name| is_name(name))
+            .ok_or_else(wrong)?;
         pieces.extend([Piece::Text(before), Piece::Arg(name)]);
         rest = tail;
     }
@@ -122,7 +132,9 @@ fn text_of<'a>(name: &str, args: &'a Args) -> Result<&'a str, SubstituteError> {
     match args.get(name) {
         None => Err(SubstituteError::Unresolved(name.to_owned())),
         Some(ArgValue::Secret(_)) => Err(SubstituteError::Secret(name.to_owned())),
-        Some(ArgValue::Text(value)) if value.len() > MAX_VALUE_BYTES => Err(SubstituteError::TooLong(name.to_owned())),
+        Some(ArgValue::Text(value)) if value.len() > MAX_VALUE_BYTES => {
+            Err(SubstituteError::TooLong(name.to_owned()))
+        }
         Some(ArgValue::Text(value)) => Ok(value),
     }
 }
@@ -148,13 +160,18 @@ fn escape(name: &str, value: &str, quote: char) -> Result<String, SubstituteErro
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// Plain decimals with an optional sign and exponent; never NaN, Inf or hexadecimal.
 fn is_number(value: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E');
-    let digit_first = value.trim_start_matches('-').starts_with(|first: char| first.is_ascii_digit());
+    let digit_first = value
+        .trim_start_matches('-')
+        .starts_with(|first: char| first.is_ascii_digit());
     digit_first && value.bytes().all(plain) && value.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
@@ -163,7 +180,9 @@ fn is_duration(value: &str) -> bool {
     let mut rest = value;
     while !rest.is_empty() {
         let after_digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-        let unit = ["ms", "s", "m", "h", "d", "w", "y"].into_iter().find_map(|unit| after_digits.strip_prefix(unit));
+        let unit = ["ms", "s", "m", "h", "d", "w", "y"]
+            .into_iter()
+            .find_map(|unit| after_digits.strip_prefix(unit));
         match unit {
             Some(tail) if after_digits.len() < rest.len() => rest = tail,
             _ => return false,

@@ -10,7 +10,10 @@ fn template(yaml: &str) -> AnalysisTemplateSpec {
 
 fn set(templates: &[(&str, &str)]) -> TemplateSet {
     TemplateSet {
-        namespaced: templates.iter().map(|(name, yaml)| ((*name).to_owned(), template(yaml))).collect(),
+        namespaced: templates
+            .iter()
+            .map(|(name, yaml)| ((*name).to_owned(), template(yaml)))
+            .collect(),
         cluster: BTreeMap::new(),
     }
 }
@@ -69,9 +72,24 @@ fn puts_arguments_in_their_places() {
         r#"sum(rate(http_requests_total{service="cart",code=~"5.."}[1m])) > 0.01"#
     );
     assert_eq!(run.metrics[0].count, Some(IntOrString::Int(7)));
-    assert_eq!(run.metrics[0].success_condition.as_deref(), Some("result[0] < 0.01"));
-    let args: Vec<_> = run.args.iter().map(|arg| (arg.name.as_str(), arg.value.as_deref().unwrap())).collect();
-    assert_eq!(args, [("limit", "0.01"), ("n", "7"), ("service", "cart"), ("window", "1m")]);
+    assert_eq!(
+        run.metrics[0].success_condition.as_deref(),
+        Some("result[0] < 0.01")
+    );
+    let args: Vec<_> = run
+        .args
+        .iter()
+        .map(|arg| (arg.name.as_str(), arg.value.as_deref().unwrap()))
+        .collect();
+    assert_eq!(
+        args,
+        [
+            ("limit", "0.01"),
+            ("n", "7"),
+            ("service", "cart"),
+            ("window", "1m")
+        ]
+    );
     assert_eq!(check_bounded(&run), Ok(()));
 }
 
@@ -84,7 +102,9 @@ fn takes_values_from_the_rollout() {
         ("fieldRef: {fieldPath: metadata.namespace}", "shop"),
         ("fieldRef: {fieldPath: \"metadata.labels['team']\"}", "pay"),
     ] {
-        let analysis = format!("{{templates: [{{templateName: rate}}], args: [{{name: service, valueFrom: {{{source}}}}}]}}");
+        let analysis = format!(
+            "{{templates: [{{templateName: rate}}], args: [{{name: service, valueFrom: {{{source}}}}}]}}"
+        );
         let run = build(&set(&[("rate", RATE)]), &analysis).unwrap();
         assert!(query(&run).contains(&format!("service=\"{value}\"")), "{source}");
     }
@@ -94,15 +114,31 @@ fn takes_values_from_the_rollout() {
         "{}",
         "{podTemplateHashValue: Latest, fieldRef: {fieldPath: metadata.name}}",
     ] {
-        let source = if source.starts_with('{') { source.to_owned() } else { format!("{{{source}}}") };
-        let analysis = format!("{{templates: [{{templateName: rate}}], args: [{{name: service, valueFrom: {source}}}]}}");
-        assert!(matches!(build(&set(&[("rate", RATE)]), &analysis), Err(TemplateError::ArgSource { .. })), "{source}");
+        let source = if source.starts_with('{') {
+            source.to_owned()
+        } else {
+            format!("{{{source}}}")
+        };
+        let analysis = format!(
+            "{{templates: [{{templateName: rate}}], args: [{{name: service, valueFrom: {source}}}]}}"
+        );
+        assert!(
+            matches!(
+                build(&set(&[("rate", RATE)]), &analysis),
+                Err(TemplateError::ArgSource { .. })
+            ),
+            "{source}"
+        );
     }
 }
 
 #[test]
 fn names_what_is_wrong_with_templates_and_arguments() {
-    let single = |name: &str| format!("metrics: [{{name: {name}, successCondition: 'result[0] < 1', provider: {{prometheus: {{query: up}}}}}}]");
+    let single = |name: &str| {
+        format!(
+            "metrics: [{{name: {name}, successCondition: 'result[0] < 1', provider: {{prometheus: {{query: up}}}}}}]"
+        )
+    };
     let with = |extra: &str, name: &str| format!("{extra}\n{}", single(name));
     let templates = set(&[
         ("rate", RATE),
@@ -114,29 +150,73 @@ fn names_what_is_wrong_with_templates_and_arguments() {
         ("default-1", &with("args: [{name: x, value: '1'}]", "d1")),
         ("default-2", &with("args: [{name: x, value: '2'}]", "d2")),
         ("lost", "templates: [{templateName: nowhere}]"),
-        ("diamond", "templates: [{templateName: one}, {templateName: left}]"),
+        (
+            "diamond",
+            "templates: [{templateName: one}, {templateName: left}]",
+        ),
         ("left", "templates: [{templateName: one}]"),
         ("bare", "args: [{name: x}]"),
     ]);
     let refused = |analysis: &str| build(&templates, analysis).unwrap_err().to_string();
     for (analysis, message) in [
-        ("{templates: [{templateName: a}]}", "templates include each other in a circle: a -> b -> c -> a"),
-        ("{templates: [{templateName: lost}]}", "AnalysisTemplate \"nowhere\" does not exist"),
-        ("{templates: [{templateName: rate, clusterScope: true}]}", "ClusterAnalysisTemplate \"rate\" does not exist"),
-        ("{templates: [{templateName: one}, {templateName: two}]}", "metric \"same\" is in two templates, one and two; rename one"),
-        ("{templates: [{templateName: default-1}, {templateName: default-2}]}", "argument \"x\" has two different defaults in the templates; give it a value in args"),
-        ("{templates: [{templateName: rate}]}", "argument \"service\" has no value; give it one in args"),
-        ("{templates: [{templateName: one}], args: [{name: y, value: z}]}", "argument \"y\" is given, but no template has it"),
-        ("{templates: [{templateName: rate}], args: [{name: service, value: a}, {name: service, value: b}]}", "argument \"service\" is given twice"),
-        ("{templates: [{templateName: bare}], args: [{name: x, value: '1'}]}", "the templates have no metrics"),
-        ("{templates: [{templateName: one}], dryRun: [{metricName: other}]}", "dryRun names metric \"other\", which is in no template"),
+        (
+            "{templates: [{templateName: a}]}",
+            "templates include each other in a circle: a -> b -> c -> a",
+        ),
+        (
+            "{templates: [{templateName: lost}]}",
+            "AnalysisTemplate \"nowhere\" does not exist",
+        ),
+        (
+            "{templates: [{templateName: rate, clusterScope: true}]}",
+            "ClusterAnalysisTemplate \"rate\" does not exist",
+        ),
+        (
+            "{templates: [{templateName: one}, {templateName: two}]}",
+            "metric \"same\" is in two templates, one and two; rename one",
+        ),
+        (
+            "{templates: [{templateName: default-1}, {templateName: default-2}]}",
+            "argument \"x\" has two different defaults in the templates; give it a value in args",
+        ),
+        (
+            "{templates: [{templateName: rate}]}",
+            "argument \"service\" has no value; give it one in args",
+        ),
+        (
+            "{templates: [{templateName: one}], args: [{name: y, value: z}]}",
+            "argument \"y\" is given, but no template has it",
+        ),
+        (
+            "{templates: [{templateName: rate}], args: [{name: service, value: a}, {name: service, value: b}]}",
+            "argument \"service\" is given twice",
+        ),
+        (
+            "{templates: [{templateName: bare}], args: [{name: x, value: '1'}]}",
+            "the templates have no metrics",
+        ),
+        (
+            "{templates: [{templateName: one}], dryRun: [{metricName: other}]}",
+            "dryRun names metric \"other\", which is in no template",
+        ),
     ] {
         assert_eq!(refused(analysis), message);
     }
-    assert_eq!(build(&templates, "{templates: [{templateName: diamond}]}").unwrap().metrics.len(), 1);
-    let both = "{templates: [{templateName: default-1}, {templateName: default-2}], args: [{name: x, value: '3'}]}";
+    assert_eq!(
+        build(&templates, "{templates: [{templateName: diamond}]}")
+            .unwrap()
+            .metrics
+            .len(),
+        1
+    );
+    let both =
+        "{templates: [{templateName: default-1}, {templateName: default-2}], args: [{name: x, value: '3'}]}";
     assert!(build(&templates, both).is_ok());
-    let dry = build(&templates, "{templates: [{templateName: one}], dryRun: [{metricName: same}]}").unwrap();
+    let dry = build(
+        &templates,
+        "{templates: [{templateName: one}], dryRun: [{metricName: same}]}",
+    )
+    .unwrap();
     assert_eq!(dry.dry_run, ["same"]);
 }
 
@@ -144,7 +224,10 @@ fn names_what_is_wrong_with_templates_and_arguments() {
 fn changed(change: fn(&mut Metric)) -> Result<AnalysisRunSpec, TemplateError> {
     let mut templates = set(&[("rate", RATE)]);
     change(&mut templates.namespaced.get_mut("rate").unwrap().metrics[0]);
-    build(&templates, "{templates: [{templateName: rate}], args: [{name: service, value: cart}]}")
+    build(
+        &templates,
+        "{templates: [{templateName: rate}], args: [{name: service, value: cart}]}",
+    )
 }
 
 fn prometheus(metric: &mut Metric) -> &mut PrometheusProvider {
@@ -155,33 +238,99 @@ fn prometheus(metric: &mut Metric) -> &mut PrometheusProvider {
 fn refuses_metrics_that_make_no_sense() {
     let cases: &[(fn(&mut Metric), &str)] = &[
         (|m| m.success_condition = None, "successCondition"),
-        (|m| m.success_condition = Some("result[0]".into()), "successCondition"),
-        (|m| m.success_condition = Some("result[0] < {{args.service}}".into()), "must be a number"),
-        (|m| m.failure_condition = Some("1..9 == nil".into()), "failureCondition"),
-        (|m| m.interval = Some(Duration::default()), "interval must be at least 1s"),
+        (
+            |m| m.success_condition = Some("result[0]".into()),
+            "successCondition",
+        ),
+        (
+            |m| m.success_condition = Some("result[0] < {{args.service}}".into()),
+            "must be a number",
+        ),
+        (
+            |m| m.failure_condition = Some("1..9 == nil".into()),
+            "failureCondition",
+        ),
+        (
+            |m| m.interval = Some(Duration::default()),
+            "interval must be at least 1s",
+        ),
         (|m| m.count = Some(IntOrString::Int(0)), "count"),
-        (|m| m.count = Some(IntOrString::String("{{args.service}}".into())), "args.service}} must be a whole number"),
-        (|m| m.failure_limit = Some(IntOrString::Int(4)), "more than count 3"),
+        (
+            |m| m.count = Some(IntOrString::String("{{args.service}}".into())),
+            "args.service}} must be a whole number",
+        ),
+        (
+            |m| m.failure_limit = Some(IntOrString::Int(4)),
+            "more than count 3",
+        ),
         (|m| m.name = "{{args.service}}".into(), "cannot be used here"),
         (|m| m.min_samples = Some(10), "samplesQuery"),
         (|m| m.provider.prometheus = None, "exactly one provider"),
         (|m| prometheus(m).query = " ".into(), "empty"),
-        (|m| prometheus(m).query = "sum(rate(x[1m])".into(), "not valid PromQL"),
-        (|m| prometheus(m).query = format!("{}1{}", "(".repeat(500), ")".repeat(500)), "too complex"),
-        (|m| prometheus(m).query = format!("1{}", "+1".repeat(5_000)), "too complex"),
-        (|m| prometheus(m).query = "up{job=\"{{args.other}}\"}".into(), "is not an argument"),
-        (|m| prometheus(m).query = "up{job=\"{{service}}\"}".into(), "is not a placeholder"),
-        (|m| prometheus(m).query = "up{job=\"{{args.service\"}".into(), "is not a placeholder"),
-        (|m| prometheus(m).query = "up{job=`{{args.service}}`}".into(), "raw string"),
-        (|m| prometheus(m).query = "{{args.service}}".into(), "only a number or a duration"),
-        (|m| prometheus(m).query = "up{{{args.service}}=\"a\"}".into(), "not a placeholder"),
-        (|m| prometheus(m).query = "sum by ({{args.service}}) (up)".into(), "only a number or a duration"),
-        (|m| prometheus(m).query = "label_replace(up, \"a\", \"{{args.service}}\", \"b\", \"c\")".into(), "changes what"),
-        (|m| prometheus(m).query = "up @ {{args.limit}}".into(), "changes what"),
-        (|m| prometheus(m).query = "up{{{args.limit}}}".into(), "placeholder"),
-        (|m| prometheus(m).address = Some("file:///etc/passwd".into()), "must start with http"),
-        (|m| prometheus(m).address = Some("http://169.254.169.254".into()), "not allowed"),
-        (|m| prometheus(m).address = Some("http://{{args.service}}".into()), "cannot be used here"),
+        (
+            |m| prometheus(m).query = "sum(rate(x[1m])".into(),
+            "not valid PromQL",
+        ),
+        (
+            |m| prometheus(m).query = format!("{}1{}", "(".repeat(500), ")".repeat(500)),
+            "too complex",
+        ),
+        (
+            |m| prometheus(m).query = format!("1{}", "+1".repeat(5_000)),
+            "too complex",
+        ),
+        (
+            |m| prometheus(m).query = "up{job=\"{{args.other}}\"}".into(),
+            "is not an argument",
+        ),
+        (
+            |m| prometheus(m).query = "up{job=\"{{service}}\"}".into(),
+            "is not a placeholder",
+        ),
+        (
+            |m| prometheus(m).query = "up{job=\"{{args.service\"}".into(),
+            "is not a placeholder",
+        ),
+        (
+            |m| prometheus(m).query = "up{job=`{{args.service}}`}".into(),
+            "raw string",
+        ),
+        (
+            |m| prometheus(m).query = "{{args.service}}".into(),
+            "only a number or a duration",
+        ),
+        (
+            |m| prometheus(m).query = "up{{{args.service}}=\"a\"}".into(),
+            "not a placeholder",
+        ),
+        (
+            |m| prometheus(m).query = "sum by ({{args.service}}) (up)".into(),
+            "only a number or a duration",
+        ),
+        (
+            |m| prometheus(m).query = "label_replace(up, \"a\", \"{{args.service}}\", \"b\", \"c\")".into(),
+            "changes what",
+        ),
+        (
+            |m| prometheus(m).query = "up @ {{args.limit}}".into(),
+            "changes what",
+        ),
+        (
+            |m| prometheus(m).query = "up{{{args.limit}}}".into(),
+            "placeholder",
+        ),
+        (
+            |m| prometheus(m).address = Some("file:///etc/passwd".into()),
+            "must start with http",
+        ),
+        (
+            |m| prometheus(m).address = Some("http://169.254.169.254".into()),
+            "not allowed",
+        ),
+        (
+            |m| prometheus(m).address = Some("http://{{args.service}}".into()),
+            "cannot be used here",
+        ),
     ];
     for (index, (change, expected)) in cases.iter().enumerate() {
         let message = changed(*change).unwrap_err().to_string();
@@ -189,7 +338,10 @@ fn refuses_metrics_that_make_no_sense() {
         assert!(message.contains("metric \""), "case {index}: {message}");
     }
     let unbounded = changed(|m| m.count = None).unwrap();
-    assert_eq!(check_bounded(&unbounded), Err(TemplateError::Unbounded("error-rate".into())));
+    assert_eq!(
+        check_bounded(&unbounded),
+        Err(TemplateError::Unbounded("error-rate".into()))
+    );
 }
 
 #[test]
@@ -202,8 +354,13 @@ metrics:
 - {name: m, successCondition: "result[0] < 1", provider: {prometheus: {query: 'up{job="{{args.token}}"}'}}}
 "#,
     )]);
-    let message = build(&templates, "{templates: [{templateName: secret}]}").unwrap_err().to_string();
-    assert!(message.contains("{{args.token}} comes from a Secret"), "{message}");
+    let message = build(&templates, "{templates: [{templateName: secret}]}")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("{{args.token}} comes from a Secret"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -227,8 +384,15 @@ fn injections_stay_text_or_are_refused() {
         let run = with_service(attempt).unwrap();
         let parsed = promql::check_query(query(&run)).unwrap();
         let harmless = promql::check_query(query(&with_service("x").unwrap())).unwrap();
-        assert_eq!(promql::same_shape(parsed.clone(), harmless), Ok(()), "{attempt:?}");
-        assert!(format!("{parsed:?}").contains(&format!("value: {attempt:?}")), "{attempt:?} is not one label value");
+        assert_eq!(
+            promql::same_shape(parsed.clone(), harmless),
+            Ok(()),
+            "{attempt:?}"
+        );
+        assert!(
+            format!("{parsed:?}").contains(&format!("value: {attempt:?}")),
+            "{attempt:?} is not one label value"
+        );
     }
     for refused in ["", "\0", "a\u{1b}[2J", &"x".repeat(10_240)] {
         assert!(with_service(refused).is_err(), "{refused:?}");
@@ -238,14 +402,25 @@ fn injections_stay_text_or_are_refused() {
 #[test]
 fn numbers_and_durations_are_nothing_else() {
     let window = |value: &str| {
-        let mut step = step("{templates: [{templateName: rate}], args: [{name: service, value: a}, {name: window}]}");
+        let mut step =
+            step("{templates: [{templateName: rate}], args: [{name: service, value: a}, {name: window}]}");
         step.args[1].value = Some(value.to_owned());
         build_run(&set(&[("rate", RATE)]), &step, &context()).is_ok()
     };
     for good in ["30s", "1h30m", "5m"] {
         assert!(window(good), "{good}");
     }
-    for bad in ["1m] or vector(1) #", "1m]) or (rate(up[1m", "m", "", "1m:1m", "1.5m", "-1m", "5m offset 1h", "inf"] {
+    for bad in [
+        "1m] or vector(1) #",
+        "1m]) or (rate(up[1m",
+        "m",
+        "",
+        "1m:1m",
+        "1.5m",
+        "-1m",
+        "5m offset 1h",
+        "inf",
+    ] {
         assert!(!window(bad), "{bad}");
     }
 }
