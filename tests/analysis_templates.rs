@@ -1,4 +1,12 @@
-//! Every file in `analysis-templates/` against a real Prometheus that scrapes a healthy, a failing and a slow version.
+//! Every file in `analysis-templates/` against a real Prometheus that scrapes a healthy, a failing and a slow
+//! version.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,12 @@
-//! The Prometheus provider against servers that misbehave in every way we know of. Each server is a real listener.
+//! The Prometheus provider against servers that misbehave in every way we know of. Each server is a real
+//! listener.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, as it should"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

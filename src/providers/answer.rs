@@ -1,5 +1,5 @@
-//! Reads answers of Prometheus's HTTP API. Written by hand because the library's types drop warnings (a partial
-//! answer would look like a whole one), fail on native histograms and believe any time stamp.
+//! Reads answers of Prometheus's HTTP API. Written by hand because the library's types drop warnings (a
+//! partial answer would look like a whole one), fail on native histograms and believe any time stamp.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;

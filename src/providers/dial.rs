@@ -31,8 +31,8 @@ fn builder(policy: AddressPolicy) -> reqwest::ClientBuilder {
         .dns_resolver(GuardedResolver { policy })
 }
 
-/// A name may resolve to anything; only allowed addresses are handed to the connector. (Addresses that are written
-/// as such never come here: they are checked with the text.)
+/// A name may resolve to anything; only allowed addresses are handed to the connector. (Addresses that are
+/// written as such never come here: they are checked with the text.)
 struct GuardedResolver {
     policy: AddressPolicy,
 }

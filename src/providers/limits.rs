@@ -1,5 +1,5 @@
-//! How many questions are under way at once, so that a backend that hangs holds up those who asked it and nobody
-//! else: it can take neither all places of a namespace nor all places of the controller.
+//! How many questions are under way at once, so that a backend that hangs holds up those who asked it and
+//! nobody else: it can take neither all places of a namespace nor all places of the controller.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! Metric providers: the only code that asks anything outside the cluster a question.
 //!
-//! A provider answers a task with numbers or says which kind of nothing it got; it never judges and never holds
-//! state between tasks. Every answer is untrusted: its size, its nesting and its time are bounded, redirects are not
-//! followed, and where a connection goes is checked again after the name was resolved.
+//! A provider answers a task with numbers or says which kind of nothing it got; it never judges and never
+//! holds state between tasks. Every answer is untrusted: its size, its nesting and its time are bounded,
+//! redirects are not followed, and where a connection goes is checked again after the name was resolved.
 
 mod answer;
 mod dial;
@@ -14,11 +14,11 @@ use futures::future::BoxFuture;
 
 use crate::api::measure::{MeasureTask, Outcome};
 
-pub use limits::{Limits, Permit};
+use limits::Limits;
 pub use prometheus::Prometheus;
 
-/// A source of numbers. `now` is compared with the time of the samples; the task's timeout bounds the whole call
-/// once the provider has begun it, but not the wait for its turn.
+/// A source of numbers. `now` is compared with the time of the samples; the task's timeout bounds the whole
+/// call once the provider has begun it, but not the wait for its turn.
 pub trait Provider: Send + Sync {
     fn measure<'a>(&'a self, task: &'a MeasureTask, now: DateTime<Utc>) -> BoxFuture<'a, Outcome>;
 }
