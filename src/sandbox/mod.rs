@@ -9,6 +9,7 @@
 pub mod api_server;
 pub mod controllers;
 pub mod dataplane;
+mod listen;
 pub mod load;
 pub mod pods;
 pub mod prometheus;
