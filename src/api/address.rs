@@ -99,14 +99,18 @@ fn refused_v6(ip: Ipv6Addr, policy: &AddressPolicy) -> Option<&'static str> {
         _ if ip.is_unspecified() || ip.is_multicast() => Some(NOT_A_HOST),
         // ::a.b.c.d, NAT64 and 6to4 carry an IPv4 address past the checks above.
         _ if ip.segments().starts_with(&[0, 0, 0, 0, 0, 0]) => Some(NOT_A_HOST),
-        _ if ip.segments().starts_with(&[0x64, 0xff9b]) || ip.segments().starts_with(&[0x2002]) => Some(NOT_A_HOST),
+        _ if ip.segments().starts_with(&[0x64, 0xff9b]) || ip.segments().starts_with(&[0x2002]) => {
+            Some(NOT_A_HOST)
+        }
         _ => None,
     }
 }
 
 fn refused_name(name: &str, policy: &AddressPolicy) -> Option<&'static str> {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let first_labels = name.split_once(".svc").map_or(name.as_str(), |(labels, _)| labels);
+    let first_labels = name
+        .split_once(".svc")
+        .map_or(name.as_str(), |(labels, _)| labels);
     match name.as_str() {
         "localhost" => (!policy.allow_loopback).then_some(LOOPBACK),
         _ if name.ends_with(".localhost") => (!policy.allow_loopback).then_some(LOOPBACK),
@@ -120,7 +124,9 @@ fn refused_name(name: &str, policy: &AddressPolicy) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    const STRICT: AddressPolicy = AddressPolicy { allow_loopback: false };
+    const STRICT: AddressPolicy = AddressPolicy {
+        allow_loopback: false,
+    };
     const SANDBOX: AddressPolicy = AddressPolicy { allow_loopback: true };
 
     #[test]
@@ -168,7 +174,12 @@ mod tests {
 
     #[test]
     fn loopback_needs_the_administrator() {
-        for text in ["http://127.0.0.1:9090", "http://localhost:9090", "http://[::1]:9090", "http://127.9.9.9"] {
+        for text in [
+            "http://127.0.0.1:9090",
+            "http://localhost:9090",
+            "http://[::1]:9090",
+            "http://127.9.9.9",
+        ] {
             assert!(check_address(text, &STRICT).is_err(), "{text}");
             assert!(check_address(text, &SANDBOX).is_ok(), "{text}");
         }

@@ -168,7 +168,10 @@ mod tests {
         );
         let own = OwnWrites::default();
         own.record_unknown(&rollout, Resource::ReplicaSet, &key);
-        assert_eq!(own.written_for(&rollout, Resource::ReplicaSet), std::slice::from_ref(&key));
+        assert_eq!(
+            own.written_for(&rollout, Resource::ReplicaSet),
+            std::slice::from_ref(&key)
+        );
         own.note_live(Resource::ReplicaSet, &key, object("u", "7").as_ref());
         assert!(!own.trusts(Resource::ReplicaSet, &key, object("u", "6").as_ref()));
         own.note_live(Resource::ReplicaSet, &key, None);

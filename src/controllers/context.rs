@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::analysis_run::Measure;
+use super::metrics::Metrics;
 use crate::apply::Writer;
+use crate::client::Api;
 use crate::clock::Clock;
 use crate::observe::Observer;
 use crate::plan::model::Plan;
@@ -17,6 +20,8 @@ pub struct Context {
     pub observer: Observer,
     pub clock: Clock,
     pub planner: Planner,
+    pub measure: Arc<dyn Measure>,
+    pub metrics: Metrics,
 }
 
 /// When to look again.
@@ -31,11 +36,13 @@ pub enum Next {
 }
 
 impl Context {
-    pub fn new(observer: Observer, clock: Clock, planner: Planner) -> Self {
+    pub fn new(api: Api, clock: Clock, planner: Planner, measure: Arc<dyn Measure>) -> Self {
         Context {
-            observer,
+            observer: Observer::new(api),
             clock,
             planner,
+            measure,
+            metrics: Metrics::default(),
         }
     }
 

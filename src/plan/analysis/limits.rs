@@ -45,35 +45,51 @@ pub enum LimitError {
         limit: i64,
         count: i64,
     },
-    #[error("failureLimit -1 without consecutiveSuccessLimit: the metric could never decide; name it in dryRun instead")]
+    #[error(
+        "failureLimit -1 without consecutiveSuccessLimit: the metric could never decide; name it in dryRun instead"
+    )]
     NeverDecides,
 }
 
 impl Limits {
     pub fn of(metric: &Metric) -> Result<Limits, LimitError> {
         let read = |field, value: &Option<IntOrString>, least| {
-            value.as_ref().map(|value| number(field, value, least)).transpose()
+            value
+                .as_ref()
+                .map(|value| number(field, value, least))
+                .transpose()
         };
         let interval = metric.interval.map(|interval| interval.to_chrono());
         let count = read("count", &metric.count, 1)?;
         let limits = Limits {
             // Without an interval there is one measurement; with one and without a count there is no end.
-            count: if interval.is_none() { Some(count.unwrap_or(1)) } else { count },
-            failure: Some(read("failureLimit", &metric.failure_limit, -1)?.unwrap_or(0)).filter(|limit| *limit >= 0),
+            count: if interval.is_none() {
+                Some(count.unwrap_or(1))
+            } else {
+                count
+            },
+            failure: Some(read("failureLimit", &metric.failure_limit, -1)?.unwrap_or(0))
+                .filter(|limit| *limit >= 0),
             inconclusive: read("inconclusiveLimit", &metric.inconclusive_limit, 0)?.unwrap_or(0),
             consecutive_error: read("consecutiveErrorLimit", &metric.consecutive_error_limit, 0)?
                 .unwrap_or(DEFAULT_CONSECUTIVE_ERRORS),
             consecutive_success: read("consecutiveSuccessLimit", &metric.consecutive_success_limit, 0)?
                 .filter(|limit| *limit > 0),
             interval,
-            initial_delay: metric.initial_delay.map(|delay| delay.to_chrono()).unwrap_or_default(),
+            initial_delay: metric
+                .initial_delay
+                .map(|delay| delay.to_chrono())
+                .unwrap_or_default(),
         };
         limits.check()?;
         Ok(limits)
     }
 
     fn check(&self) -> Result<(), LimitError> {
-        if self.interval.is_some_and(|interval| interval < Duration::seconds(1)) {
+        if self
+            .interval
+            .is_some_and(|interval| interval < Duration::seconds(1))
+        {
             return Err(LimitError::Interval);
         }
         if self.failure.is_none() && self.consecutive_success.is_none() {
@@ -115,9 +131,11 @@ fn number(field: &'static str, value: &IntOrString, least: i64) -> Result<i64, L
         IntOrString::Int(number) => (Some(i64::from(*number)), number.to_string()),
         IntOrString::String(text) => (text.parse().ok(), text.clone()),
     };
-    number.filter(|number| *number >= least).ok_or(LimitError::NotANumber {
-        field,
-        value: text,
-        least,
-    })
+    number
+        .filter(|number| *number >= least)
+        .ok_or(LimitError::NotANumber {
+            field,
+            value: text,
+            least,
+        })
 }

@@ -4,7 +4,9 @@ use chrono::{DateTime, SubsecRound, Utc};
 
 use super::decision::{describe_deadline, describe_limit};
 use super::{Limits, result_of};
-use crate::api::analysis_run::{AnalysisRun, AnalysisRunSpec, AnalysisRunStatus, Measurement, MetricResult, Verdict};
+use crate::api::analysis_run::{
+    AnalysisRun, AnalysisRunSpec, AnalysisRunStatus, Measurement, MetricResult, Verdict,
+};
 use crate::api::analysis_template::{Metric, NoDataPolicy};
 use crate::api::measure::{Measured, Outcome};
 use crate::plan::condition::{judge, threshold_of};
@@ -25,11 +27,13 @@ pub fn record(run: &AnalysisRun, measured: &[Measured], now: DateTime<Utc>) -> A
         .metrics
         .iter()
         .map(|metric| {
-            let result = result_of(&old, &metric.name).cloned().unwrap_or_else(|| MetricResult {
-                name: metric.name.clone(),
-                dry_run: run.spec.dry_run.contains(&metric.name),
-                ..MetricResult::default()
-            });
+            let result = result_of(&old, &metric.name)
+                .cloned()
+                .unwrap_or_else(|| MetricResult {
+                    name: metric.name.clone(),
+                    dry_run: run.spec.dry_run.contains(&metric.name),
+                    ..MetricResult::default()
+                });
             let outcome = measured.iter().find(|measured| measured.metric == metric.name);
             advance(metric, result, outcome, now)
         })
@@ -43,7 +47,12 @@ pub fn record(run: &AnalysisRun, measured: &[Measured], now: DateTime<Utc>) -> A
     end_if_decided(&run.spec, status, now)
 }
 
-fn advance(metric: &Metric, result: MetricResult, measured: Option<&Measured>, now: DateTime<Utc>) -> MetricResult {
+fn advance(
+    metric: &Metric,
+    result: MetricResult,
+    measured: Option<&Measured>,
+    now: DateTime<Utc>,
+) -> MetricResult {
     if result.phase.is_final() {
         return result;
     }
@@ -68,14 +77,21 @@ fn refuse(result: MetricResult, why: &str) -> MetricResult {
 fn judge_outcome(metric: &Metric, measured: &Measured, now: DateTime<Utc>) -> Measurement {
     let (phase, value, message) = match &measured.outcome {
         Outcome::Samples(samples) => {
-            let conditions = (metric.success_condition.as_deref(), metric.failure_condition.as_deref());
+            let conditions = (
+                metric.success_condition.as_deref(),
+                metric.failure_condition.as_deref(),
+            );
             match judge(conditions.0, conditions.1, samples) {
                 Ok(verdict) => (verdict, samples.first(), None),
                 Err(error) => (Verdict::Error, samples.first(), Some(error.to_string())),
             }
         }
         Outcome::NoData(why) => (no_data_verdict(metric), None, Some(format!("no data: {why}"))),
-        Outcome::Partial(why) => (Verdict::Inconclusive, None, Some(format!("partial answer: {why}"))),
+        Outcome::Partial(why) => (
+            Verdict::Inconclusive,
+            None,
+            Some(format!("partial answer: {why}")),
+        ),
         Outcome::Error(why) => (Verdict::Error, None, Some(why.clone())),
     };
     Measurement {
@@ -109,7 +125,10 @@ fn add(mut result: MetricResult, measurement: Measurement) -> MetricResult {
     let next = |streak: i64, goes_on: bool| if goes_on { streak.saturating_add(1) } else { 0 };
     result.consecutive_error = next(result.consecutive_error, verdict == Verdict::Error);
     result.consecutive_success = next(result.consecutive_success, verdict == Verdict::Successful);
-    result.count = result.successful.saturating_add(result.failed).saturating_add(result.inconclusive);
+    result.count = result
+        .successful
+        .saturating_add(result.failed)
+        .saturating_add(result.inconclusive);
     result.measurements.push(measurement);
     let excess = result.measurements.len().saturating_sub(KEPT_MEASUREMENTS);
     result.measurements.drain(..excess);
@@ -122,11 +141,20 @@ fn decide(metric: &Metric, limits: &Limits, result: MetricResult) -> MetricResul
     let reached = |limit: Option<i64>, number: i64| limit.is_some_and(|limit| number >= limit);
     let uncounted = result.no_data.saturating_add(result.error);
     let (phase, message) = if exceeded(limits.failure, result.failed) {
-        (Verdict::Failed, Some(describe_limit(metric, limits, &result, Verdict::Failed)))
+        (
+            Verdict::Failed,
+            Some(describe_limit(metric, limits, &result, Verdict::Failed)),
+        )
     } else if exceeded(Some(limits.inconclusive), result.inconclusive) {
-        (Verdict::Inconclusive, Some(describe_limit(metric, limits, &result, Verdict::Inconclusive)))
+        (
+            Verdict::Inconclusive,
+            Some(describe_limit(metric, limits, &result, Verdict::Inconclusive)),
+        )
     } else if exceeded(Some(limits.consecutive_error), result.consecutive_error) {
-        (Verdict::Error, Some(describe_limit(metric, limits, &result, Verdict::Error)))
+        (
+            Verdict::Error,
+            Some(describe_limit(metric, limits, &result, Verdict::Error)),
+        )
     } else if reached(limits.consecutive_success, result.consecutive_success) {
         (Verdict::Successful, None)
     } else if reached(limits.count, result.count) {
@@ -137,7 +165,10 @@ fn decide(metric: &Metric, limits: &Limits, result: MetricResult) -> MetricResul
         (Verdict::Running, None)
     };
     // With both conditions given it is the failure that decides.
-    let condition = metric.failure_condition.as_deref().or(metric.success_condition.as_deref());
+    let condition = metric
+        .failure_condition
+        .as_deref()
+        .or(metric.success_condition.as_deref());
     MetricResult {
         phase,
         message,
@@ -152,7 +183,10 @@ fn at_count(limits: &Limits, result: &MetricResult) -> (Verdict, Option<String>)
     match limits.consecutive_success {
         Some(wanted) => (
             Verdict::Inconclusive,
-            Some(format!("{name}: never {wanted} successes in a row in {} measurements", result.count)),
+            Some(format!(
+                "{name}: never {wanted} successes in a row in {} measurements",
+                result.count
+            )),
         ),
         None if result.successful == 0 => (
             Verdict::Inconclusive,
@@ -164,13 +198,24 @@ fn at_count(limits: &Limits, result: &MetricResult) -> (Verdict, Option<String>)
 
 /// A run is over when its deciding metrics are, when one of them is bad, or when it is told to end. Metrics in
 /// `dryRun` never hold it up; a run of nothing else waits for them.
-fn end_if_decided(spec: &AnalysisRunSpec, status: AnalysisRunStatus, now: DateTime<Utc>) -> AnalysisRunStatus {
+fn end_if_decided(
+    spec: &AnalysisRunSpec,
+    status: AnalysisRunStatus,
+    now: DateTime<Utc>,
+) -> AnalysisRunStatus {
     let results = &status.metric_results;
     let only_dry = results.iter().all(|result| result.dry_run);
     let deciding = || results.iter().filter(|result| only_dry || !result.dry_run);
     let bad = deciding().find(|result| !result.dry_run && result.phase > Verdict::Terminated);
     let reason = match bad {
-        _ if results.is_empty() => return finish(status, Verdict::Error, Some("the run has no metrics".to_owned()), now),
+        _ if results.is_empty() => {
+            return finish(
+                status,
+                Verdict::Error,
+                Some("the run has no metrics".to_owned()),
+                now,
+            );
+        }
         Some(bad) => format!("ended because {} is {:?}", bad.name, bad.phase),
         None if spec.terminate => "terminated before it could decide".to_owned(),
         None if deciding().all(|result| result.phase.is_final()) => "ended with the run".to_owned(),
@@ -178,7 +223,15 @@ fn end_if_decided(spec: &AnalysisRunSpec, status: AnalysisRunStatus, now: DateTi
     };
     let metric_results: Vec<MetricResult> = results.iter().map(|result| end(result, &reason)).collect();
     let (phase, message) = verdict_of(&metric_results);
-    finish(AnalysisRunStatus { metric_results, ..status }, phase, message, now)
+    finish(
+        AnalysisRunStatus {
+            metric_results,
+            ..status
+        },
+        phase,
+        message,
+        now,
+    )
 }
 
 fn end(result: &MetricResult, reason: &str) -> MetricResult {
@@ -197,7 +250,14 @@ fn verdict_of(results: &[MetricResult]) -> (Verdict, Option<String>) {
     let mut deciding = results.iter().filter(|result| !result.dry_run).peekable();
     if deciding.peek().is_none() {
         let terminated = results.iter().any(|result| result.phase == Verdict::Terminated);
-        return (if terminated { Verdict::Terminated } else { Verdict::Successful }, None);
+        return (
+            if terminated {
+                Verdict::Terminated
+            } else {
+                Verdict::Successful
+            },
+            None,
+        );
     }
     let mut worst: Option<&MetricResult> = None;
     for result in deciding {
@@ -205,7 +265,9 @@ fn verdict_of(results: &[MetricResult]) -> (Verdict, Option<String>) {
             worst = Some(result);
         }
     }
-    worst.map_or((Verdict::Error, None), |worst| (worst.phase, worst.message.clone()))
+    worst.map_or((Verdict::Error, None), |worst| {
+        (worst.phase, worst.message.clone())
+    })
 }
 
 fn finish(

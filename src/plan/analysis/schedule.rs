@@ -55,7 +55,9 @@ fn due_at(
     started_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> DateTime<Utc> {
-    let Ok(limits) = Limits::of(metric) else { return now };
+    let Ok(limits) = Limits::of(metric) else {
+        return now;
+    };
     let (since, wait) = match result.and_then(|result| result.measurements.last()) {
         None => (started_at, limits.initial_delay),
         Some(last) => (last.started_at, limits.pace(last.phase == Verdict::Error)),
@@ -65,7 +67,9 @@ fn due_at(
 
 fn task(run: &AnalysisRun, metric: &Metric) -> Option<MeasureTask> {
     let provider = metric.provider.prometheus.as_ref()?;
-    let two_intervals = metric.interval.map_or(MIN_MAX_AGE, |interval| interval.saturating_mul(2));
+    let two_intervals = metric
+        .interval
+        .map_or(MIN_MAX_AGE, |interval| interval.saturating_mul(2));
     let conditions = [&metric.success_condition, &metric.failure_condition];
     Some(MeasureTask {
         metric: metric.name.clone(),
@@ -74,8 +78,14 @@ fn task(run: &AnalysisRun, metric: &Metric) -> Option<MeasureTask> {
         query: provider.query.clone(),
         samples_query: provider.samples_query.clone(),
         min_samples: metric.min_samples,
-        timeout: provider.timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(DEFAULT_TIMEOUT),
+        timeout: provider
+            .timeout
+            .filter(|timeout| !timeout.is_zero())
+            .unwrap_or(DEFAULT_TIMEOUT),
         max_age: two_intervals.max(MIN_MAX_AGE),
-        many_series: conditions.into_iter().flatten().any(|condition| takes_list(condition)),
+        many_series: conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| takes_list(condition)),
     })
 }

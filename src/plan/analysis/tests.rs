@@ -21,14 +21,23 @@ fn metric(name: &str, count: i32) -> Metric {
         count: Some(IntOrString::Int(count)),
         success_condition: Some("result[0] < 1".into()),
         provider: Provider {
-            prometheus: Some(PrometheusProvider { query: "up".into(), ..Default::default() }),
+            prometheus: Some(PrometheusProvider {
+                query: "up".into(),
+                ..Default::default()
+            }),
         },
         ..Metric::default()
     }
 }
 
 fn run(metrics: Vec<Metric>) -> AnalysisRun {
-    let mut run = AnalysisRun::new("run", AnalysisRunSpec { metrics, ..Default::default() });
+    let mut run = AnalysisRun::new(
+        "run",
+        AnalysisRunSpec {
+            metrics,
+            ..Default::default()
+        },
+    );
     run.metadata.namespace = Some("shop".into());
     run.status = Some(record(&run, &[], at(0)));
     run
@@ -47,7 +56,11 @@ fn down() -> Outcome {
 }
 
 fn measured(metric: &str, outcome: Outcome, now: DateTime<Utc>) -> Measured {
-    Measured { metric: metric.into(), started_at: now, outcome }
+    Measured {
+        metric: metric.into(),
+        started_at: now,
+        outcome,
+    }
 }
 
 /// Runs rounds as a controller does, each at the time the one before asked for; returns their number.
@@ -55,8 +68,11 @@ fn drive(run: &mut AnalysisRun, mut answer: impl FnMut(&str, usize) -> Outcome) 
     let mut now = at(0);
     for round in 0..1_000 {
         let schedule = schedule(run, now);
-        let measured: Vec<Measured> =
-            schedule.tasks.iter().map(|task| measured(&task.metric, answer(&task.metric, round), now)).collect();
+        let measured: Vec<Measured> = schedule
+            .tasks
+            .iter()
+            .map(|task| measured(&task.metric, answer(&task.metric, round), now))
+            .collect();
         run.status = Some(record(run, &measured, now));
         match super::schedule(run, now).next_at {
             Some(next_at) => now = next_at,
@@ -74,23 +90,52 @@ fn verdict(metric: Metric, outcomes: &[Outcome]) -> (Verdict, i64, String) {
         outcomes.get(index - 1).or(outcomes.last()).unwrap().clone()
     });
     let status = run.status.unwrap();
-    let taken = status.metric_results[0].count + status.metric_results[0].error + status.metric_results[0].no_data;
+    let taken =
+        status.metric_results[0].count + status.metric_results[0].error + status.metric_results[0].no_data;
     (status.phase, taken, status.message.unwrap_or_default())
 }
 
 #[test]
 fn limits_are_strict_and_errors_do_not_count() {
-    let limit = |failures: i32| Metric { failure_limit: Some(IntOrString::Int(failures)), ..metric("m", 5) };
+    let limit = |failures: i32| Metric {
+        failure_limit: Some(IntOrString::Int(failures)),
+        ..metric("m", 5)
+    };
     let (good, bad) = (value(GOOD), value(BAD));
     let cases = [
         (limit(0), vec![good.clone()], Verdict::Successful, 5),
         (limit(0), vec![good.clone(), bad.clone()], Verdict::Failed, 2),
-        (limit(2), vec![bad.clone(), bad.clone(), good.clone()], Verdict::Successful, 5),
-        (limit(2), vec![bad.clone(), good.clone(), bad.clone(), bad.clone()], Verdict::Failed, 4),
-        (limit(0), vec![down(), good.clone(), down(), good.clone()], Verdict::Successful, 7),
+        (
+            limit(2),
+            vec![bad.clone(), bad.clone(), good.clone()],
+            Verdict::Successful,
+            5,
+        ),
+        (
+            limit(2),
+            vec![bad.clone(), good.clone(), bad.clone(), bad.clone()],
+            Verdict::Failed,
+            4,
+        ),
+        (
+            limit(0),
+            vec![down(), good.clone(), down(), good.clone()],
+            Verdict::Successful,
+            7,
+        ),
         (limit(0), vec![down()], Verdict::Error, 5),
-        (limit(0), vec![down(), down(), down(), down(), good.clone()], Verdict::Successful, 9),
-        (limit(0), vec![Outcome::Partial("one store is down".into())], Verdict::Inconclusive, 1),
+        (
+            limit(0),
+            vec![down(), down(), down(), down(), good.clone()],
+            Verdict::Successful,
+            9,
+        ),
+        (
+            limit(0),
+            vec![Outcome::Partial("one store is down".into())],
+            Verdict::Inconclusive,
+            1,
+        ),
         // Within a limit as large as the count, but nothing ever succeeded.
         (limit(5), vec![bad.clone()], Verdict::Inconclusive, 5),
     ];
@@ -108,20 +153,47 @@ fn consecutive_successes_end_early_and_only_they_do() {
         ..metric("m", 4)
     };
     let (good, bad) = (value(GOOD), value(BAD));
-    assert_eq!(verdict(wanted(2), &[bad.clone(), good.clone()]).0, Verdict::Successful);
-    assert_eq!(verdict(wanted(2), &[good.clone(), bad.clone(), good.clone(), bad.clone()]).0, Verdict::Inconclusive);
-    assert_eq!(verdict(wanted(2), &[good.clone(), empty(), good.clone(), bad, good]).0, Verdict::Inconclusive);
+    assert_eq!(
+        verdict(wanted(2), &[bad.clone(), good.clone()]).0,
+        Verdict::Successful
+    );
+    assert_eq!(
+        verdict(wanted(2), &[good.clone(), bad.clone(), good.clone(), bad.clone()]).0,
+        Verdict::Inconclusive
+    );
+    assert_eq!(
+        verdict(wanted(2), &[good.clone(), empty(), good.clone(), bad, good]).0,
+        Verdict::Inconclusive
+    );
 }
 
 #[test]
 fn no_data_does_what_the_policy_says() {
-    let policy = |policy| Metric { no_data: policy, ..metric("m", 3) };
+    let policy = |policy| Metric {
+        no_data: policy,
+        ..metric("m", 3)
+    };
     let cases = [
         // 11 measurements are more than max(count, 10).
         (None, vec![empty()], Verdict::Inconclusive, 11),
-        (Some(NoDataPolicy::Wait), vec![empty(), empty(), value(GOOD)], Verdict::Successful, 5),
-        (Some(NoDataPolicy::Wait), vec![empty(), value(BAD)], Verdict::Failed, 2),
-        (Some(NoDataPolicy::Inconclusive), vec![empty()], Verdict::Inconclusive, 1),
+        (
+            Some(NoDataPolicy::Wait),
+            vec![empty(), empty(), value(GOOD)],
+            Verdict::Successful,
+            5,
+        ),
+        (
+            Some(NoDataPolicy::Wait),
+            vec![empty(), value(BAD)],
+            Verdict::Failed,
+            2,
+        ),
+        (
+            Some(NoDataPolicy::Inconclusive),
+            vec![empty()],
+            Verdict::Inconclusive,
+            1,
+        ),
         (Some(NoDataPolicy::Success), vec![empty()], Verdict::Successful, 3),
         (Some(NoDataPolicy::Fail), vec![empty()], Verdict::Failed, 1),
     ];
@@ -130,10 +202,17 @@ fn no_data_does_what_the_policy_says() {
         assert_eq!((got, count), (phase, taken), "case {index}: {message}");
     }
     // A single measurement without an interval waits as well.
-    let single = Metric { interval: None, count: None, ..metric("m", 1) };
+    let single = Metric {
+        interval: None,
+        count: None,
+        ..metric("m", 1)
+    };
     assert_eq!(verdict(single, &[empty(), value(GOOD)]).0, Verdict::Successful);
     // Errors and silence in turn reach neither limit, but the deadline.
-    assert_eq!(verdict(metric("m", 3), &vec![vec![down(), empty()]; 20].concat()).0, Verdict::Inconclusive);
+    assert_eq!(
+        verdict(metric("m", 3), &vec![vec![down(), empty()]; 20].concat()).0,
+        Verdict::Inconclusive
+    );
 }
 
 #[test]
@@ -181,14 +260,29 @@ fn the_worst_metric_decides_and_ends_the_others() {
 fn dry_run_metrics_never_decide() {
     let mut both = run(vec![metric("fine", 2), metric("dry", 9)]);
     both.spec.dry_run = vec!["dry".into()];
-    both.status = Some(record(&AnalysisRun { status: None, ..both.clone() }, &[], at(0)));
-    drive(&mut both, |name, _| value(if name == "fine" { GOOD } else { BAD }));
+    both.status = Some(record(
+        &AnalysisRun {
+            status: None,
+            ..both.clone()
+        },
+        &[],
+        at(0),
+    ));
+    drive(&mut both, |name, _| {
+        value(if name == "fine" { GOOD } else { BAD })
+    });
     let status = both.status.unwrap();
     assert_eq!(status.phase, Verdict::Successful);
     assert_eq!(status.metric_results[1].phase, Verdict::Failed);
     assert_eq!(deciding_metric(&status), None);
 
-    let mut only = AnalysisRun::new("run", AnalysisRunSpec { metrics: vec![metric("dry", 2)], ..Default::default() });
+    let mut only = AnalysisRun::new(
+        "run",
+        AnalysisRunSpec {
+            metrics: vec![metric("dry", 2)],
+            ..Default::default()
+        },
+    );
     only.spec.dry_run = vec!["dry".into()];
     drive(&mut only, |_, _| value(BAD));
     assert_eq!(only.status.unwrap().phase, Verdict::Successful);
@@ -210,8 +304,17 @@ fn keeps_ten_measurements_and_never_changes_after_the_end() {
     let mut run = run(vec![metric("m", 15)]);
     drive(&mut run, |_, _| value(GOOD));
     let status = run.status.clone().unwrap();
-    assert_eq!((status.metric_results[0].count, status.metric_results[0].measurements.len()), (15, 10));
-    assert_eq!(record(&run, &[measured("m", value(BAD), at(9_999))], at(9_999)), status);
+    assert_eq!(
+        (
+            status.metric_results[0].count,
+            status.metric_results[0].measurements.len()
+        ),
+        (15, 10)
+    );
+    assert_eq!(
+        record(&run, &[measured("m", value(BAD), at(9_999))], at(9_999)),
+        status
+    );
     assert_eq!(schedule(&run, at(9_999)), Schedule::default());
 }
 
@@ -241,7 +344,11 @@ fn a_jumping_clock_neither_finishes_nor_stalls_a_run() {
     let year = Duration::days(365);
     let ahead = schedule(&run, at(0) + year);
     assert_eq!(ahead.tasks.len(), 1);
-    run.status = Some(record(&run, &[measured("m", value(GOOD), at(0) + year)], at(0) + year));
+    run.status = Some(record(
+        &run,
+        &[measured("m", value(GOOD), at(0) + year)],
+        at(0) + year,
+    ));
     assert_eq!(run.status.as_ref().unwrap().phase, Verdict::Running);
     assert_eq!(run.status.as_ref().unwrap().metric_results[0].count, 2);
     assert_eq!(schedule(&run, at(1)).tasks.len(), 1);
@@ -250,9 +357,16 @@ fn a_jumping_clock_neither_finishes_nor_stalls_a_run() {
 #[test]
 fn one_round_counts_one_measurement() {
     let run = run(vec![metric("m", 3)]);
-    let twice = [measured("m", value(GOOD), at(0)), measured("m", value(BAD), at(0)), measured("other", down(), at(0))];
+    let twice = [
+        measured("m", value(GOOD), at(0)),
+        measured("m", value(BAD), at(0)),
+        measured("other", down(), at(0)),
+    ];
     let status = record(&run, &twice, at(0));
-    assert_eq!((status.metric_results[0].count, status.metric_results[0].failed), (1, 0));
+    assert_eq!(
+        (status.metric_results[0].count, status.metric_results[0].failed),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -260,26 +374,62 @@ fn a_run_that_cannot_be_measured_is_an_error() {
     let broken = |change: fn(&mut Metric)| {
         let mut metric = metric("m", 3);
         change(&mut metric);
-        let run = AnalysisRun::new("run", AnalysisRunSpec { metrics: vec![metric], ..Default::default() });
+        let run = AnalysisRun::new(
+            "run",
+            AnalysisRunSpec {
+                metrics: vec![metric],
+                ..Default::default()
+            },
+        );
         record(&run, &[], at(0)).phase
     };
-    assert_eq!(broken(|metric| metric.count = Some(IntOrString::Int(0))), Verdict::Error);
-    assert_eq!(broken(|metric| metric.count = Some(IntOrString::String("{{args.n}}".into()))), Verdict::Error);
-    assert_eq!(broken(|metric| metric.failure_limit = Some(IntOrString::Int(4))), Verdict::Error);
-    assert_eq!(broken(|metric| metric.failure_limit = Some(IntOrString::Int(-1))), Verdict::Error);
+    assert_eq!(
+        broken(|metric| metric.count = Some(IntOrString::Int(0))),
+        Verdict::Error
+    );
+    assert_eq!(
+        broken(|metric| metric.count = Some(IntOrString::String("{{args.n}}".into()))),
+        Verdict::Error
+    );
+    assert_eq!(
+        broken(|metric| metric.failure_limit = Some(IntOrString::Int(4))),
+        Verdict::Error
+    );
+    assert_eq!(
+        broken(|metric| metric.failure_limit = Some(IntOrString::Int(-1))),
+        Verdict::Error
+    );
     assert_eq!(broken(|metric| metric.interval = None), Verdict::Error);
-    assert_eq!(broken(|metric| metric.interval = Some(crate::api::duration::Duration::default())), Verdict::Error);
-    assert_eq!(broken(|metric| metric.provider = Provider::default()), Verdict::Error);
-    assert_eq!(record(&AnalysisRun::new("run", AnalysisRunSpec::default()), &[], at(0)).phase, Verdict::Error);
+    assert_eq!(
+        broken(|metric| metric.interval = Some(crate::api::duration::Duration::default())),
+        Verdict::Error
+    );
+    assert_eq!(
+        broken(|metric| metric.provider = Provider::default()),
+        Verdict::Error
+    );
+    assert_eq!(
+        record(&AnalysisRun::new("run", AnalysisRunSpec::default()), &[], at(0)).phase,
+        Verdict::Error
+    );
     // No condition is found out by the first measurement.
-    let mut silent = run(vec![Metric { success_condition: None, ..metric("m", 1) }]);
+    let mut silent = run(vec![Metric {
+        success_condition: None,
+        ..metric("m", 1)
+    }]);
     drive(&mut silent, |_, _| value(GOOD));
     assert_eq!(silent.status.unwrap().phase, Verdict::Error);
 }
 
 fn outcomes() -> impl Strategy<Value = Vec<Outcome>> {
     prop::collection::vec(
-        prop::sample::select(vec![value(GOOD), value(BAD), empty(), down(), Outcome::Partial("half".into())]),
+        prop::sample::select(vec![
+            value(GOOD),
+            value(BAD),
+            empty(),
+            down(),
+            Outcome::Partial("half".into()),
+        ]),
         1..60,
     )
 }

@@ -14,13 +14,13 @@ const MAX_INDEX_NESTING: usize = 4;
 const MAX_PREDICATE_NESTING: usize = 2;
 
 const SYMBOLS: [&str; 27] = [
-    "<=", ">=", "==", "!=", "&&", "||", "**", "??", "<", ">", "!", "+", "-", "*", "/", "%", "^", "(", ")", "[", "]",
-    "{", "}", ",", "?", ":", "|",
+    "<=", ">=", "==", "!=", "&&", "||", "**", "??", "<", ">", "!", "+", "-", "*", "/", "%", "^", "(", ")",
+    "[", "]", "{", "}", ",", "?", ":", "|",
 ];
 const WORDS: [&str; 9] = ["result", "#", "true", "false", "nil", "and", "or", "not", "in"];
 pub(super) const FUNCTIONS: [&str; 25] = [
-    "asInt", "asFloat", "isNaN", "isInf", "isNil", "default", "len", "all", "any", "none", "one", "filter", "map",
-    "count", "sum", "mean", "median", "min", "max", "abs", "ceil", "floor", "round", "int", "float",
+    "asInt", "asFloat", "isNaN", "isInf", "isNil", "default", "len", "all", "any", "none", "one", "filter",
+    "map", "count", "sum", "mean", "median", "min", "max", "abs", "ceil", "floor", "round", "int", "float",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,9 @@ pub(super) fn guard(source: &str) -> Result<Vec<Token<'_>>, ConditionError> {
     let tokens = tokenise(source)?;
     match tokens.len() {
         0 => return Err(ConditionError::Empty),
-        count if count > MAX_TOKENS => return Err(ConditionError::TooComplex("too many operators and names")),
+        count if count > MAX_TOKENS => {
+            return Err(ConditionError::TooComplex("too many operators and names"));
+        }
         _ => {}
     }
     check_names(&tokens)?;
@@ -66,30 +68,49 @@ fn next_token(rest: &str) -> Option<(Token<'_>, usize)> {
     }
     let length = number_length(rest);
     if length > 0 {
-        return rest.get(..length).filter(|number| !number.contains("..")).map(|number| (Token::Number(number), length));
+        return rest
+            .get(..length)
+            .filter(|number| !number.contains(".."))
+            .map(|number| (Token::Number(number), length));
     }
     let length = match rest.starts_with('#') {
         true => 1,
-        false => rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count(),
+        false => rest
+            .bytes()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+            .count(),
     };
-    rest.get(..length).filter(|word| !word.is_empty()).map(|word| (Token::Word(word), length))
+    rest.get(..length)
+        .filter(|word| !word.is_empty())
+        .map(|word| (Token::Word(word), length))
 }
 
 /// Digits and dots with an exponent, starting with a digit or a dot before one; the parser has the last word.
 fn number_length(rest: &str) -> usize {
-    let digits = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+    let digits = rest
+        .bytes()
+        .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
+        .count();
     if !rest.bytes().take(digits).any(|byte| byte.is_ascii_digit()) {
         return 0;
     }
     let tail = rest.get(digits..).unwrap_or_default();
-    let Some(exponent) = tail.strip_prefix(['e', 'E']) else { return digits };
+    let Some(exponent) = tail.strip_prefix(['e', 'E']) else {
+        return digits;
+    };
     let sign = usize::from(exponent.starts_with(['+', '-']));
     let power = exponent.bytes().skip(sign).take_while(u8::is_ascii_digit).count();
-    if power == 0 { digits } else { digits + 1 + sign + power }
+    if power == 0 {
+        digits
+    } else {
+        digits + 1 + sign + power
+    }
 }
 
 fn refuse(rest: &str, first: char) -> ConditionError {
-    let range = rest.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with("..");
+    let range = rest
+        .trim_start_matches(|c: char| c.is_ascii_digit())
+        .starts_with("..");
     match first {
         _ if range => ConditionError::Refused("ranges (..)"),
         '"' | '\'' | '`' => ConditionError::Refused("texts; result holds numbers"),
@@ -129,9 +150,16 @@ fn check_brackets(tokens: &[Token]) -> Result<(), ConditionError> {
             _ => {}
         }
         let depth = |bracket| open.iter().filter(|(opened, _)| *opened == bracket).count();
-        if open.len() > MAX_NESTING + 1 || depth("[") > MAX_INDEX_NESTING || depth("{") > MAX_PREDICATE_NESTING {
+        if open.len() > MAX_NESTING + 1
+            || depth("[") > MAX_INDEX_NESTING
+            || depth("{") > MAX_PREDICATE_NESTING
+        {
             return Err(ConditionError::TooComplex("nested too deeply"));
         }
     }
-    if open.len() == 1 { Ok(()) } else { Err(ConditionError::Brackets) }
+    if open.len() == 1 {
+        Ok(())
+    } else {
+        Err(ConditionError::Brackets)
+    }
 }

@@ -11,9 +11,17 @@ use crate::api::measure::Samples;
 /// | any | holds | Failed |
 /// | holds | does not | Successful |
 /// | does not | does not | Inconclusive |
-pub fn judge(success: Option<&str>, failure: Option<&str>, samples: &Samples) -> Result<Verdict, ConditionError> {
-    let failed = failure.map(|condition| evaluate(condition, samples)).transpose()?;
-    let succeeded = success.map(|condition| evaluate(condition, samples)).transpose()?;
+pub fn judge(
+    success: Option<&str>,
+    failure: Option<&str>,
+    samples: &Samples,
+) -> Result<Verdict, ConditionError> {
+    let failed = failure
+        .map(|condition| evaluate(condition, samples))
+        .transpose()?;
+    let succeeded = success
+        .map(|condition| evaluate(condition, samples))
+        .transpose()?;
     match (succeeded, failed) {
         (None, None) => Err(ConditionError::Missing),
         (_, Some(true)) | (Some(false), None) => Ok(Verdict::Failed),

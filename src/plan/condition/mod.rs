@@ -31,7 +31,9 @@ pub enum ConditionError {
     Refused(&'static str),
     #[error("a condition may not contain {0:?}")]
     Character(char),
-    #[error("{0:?} is not known here; use result, numbers, operators and functions such as len, all, any, default")]
+    #[error(
+        "{0:?} is not known here; use result, numbers, operators and functions such as len, all, any, default"
+    )]
     UnknownName(String),
     #[error("brackets do not match")]
     Brackets,
@@ -96,7 +98,13 @@ pub fn takes_list(source: &str) -> bool {
 
 fn read_first_series<'a, 's>(tokens: &'a [Token<'s>]) -> Option<&'a [Token<'s>]> {
     match tokens {
-        [Token::Word("result"), Token::Symbol("["), Token::Number("0"), Token::Symbol("]"), rest @ ..] => Some(rest),
+        [
+            Token::Word("result"),
+            Token::Symbol("["),
+            Token::Number("0"),
+            Token::Symbol("]"),
+            rest @ ..,
+        ] => Some(rest),
         _ => None,
     }
 }
@@ -147,7 +155,10 @@ fn run(program: &Program, samples: &Samples) -> Result<bool, ConditionError> {
 
 /// Messages of the parser draw the source over several lines; what matters is in the last one.
 fn last_line(message: &str) -> String {
-    let line = message.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(message);
+    let line = message
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or(message);
     line.trim_matches([' ', '=']).chars().take(120).collect()
 }
 
@@ -160,14 +171,24 @@ fn environment() -> Environment<'static> {
         Some(Value::Float(value)) => Ok(Value::Integer(*value as i64)),
         _ => Err("asInt() takes a number".to_owned().into()),
     });
-    environment.add_function("asFloat", |call| Ok(Value::Float(float(call.args.first(), "asFloat")?)));
-    environment.add_function("isNaN", |call| Ok(Value::Bool(float(call.args.first(), "isNaN")?.is_nan())));
-    environment.add_function("isInf", |call| Ok(Value::Bool(float(call.args.first(), "isInf")?.is_infinite())));
-    environment.add_function("isNil", |call| Ok(Value::Bool(matches!(call.args.first(), Some(Value::Nil)))));
+    environment.add_function("asFloat", |call| {
+        Ok(Value::Float(float(call.args.first(), "asFloat")?))
+    });
+    environment.add_function("isNaN", |call| {
+        Ok(Value::Bool(float(call.args.first(), "isNaN")?.is_nan()))
+    });
+    environment.add_function("isInf", |call| {
+        Ok(Value::Bool(float(call.args.first(), "isInf")?.is_infinite()))
+    });
+    environment.add_function("isNil", |call| {
+        Ok(Value::Bool(matches!(call.args.first(), Some(Value::Nil))))
+    });
     environment.add_function("default", |call| match call.args.as_slice() {
         [Value::Nil, fallback] => Ok(fallback.clone()),
         [value, _] => Ok(value.clone()),
-        _ => Err("default() takes a value and what to use instead of nil".to_owned().into()),
+        _ => Err("default() takes a value and what to use instead of nil"
+            .to_owned()
+            .into()),
     });
     environment
 }

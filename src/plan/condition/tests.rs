@@ -39,12 +39,34 @@ fn refuses_before_parsing() {
     let long = format!("result[0] > {}", "1".repeat(1_100));
     let chain = format!("result[0] > {}0", "1+".repeat(300));
     for source in [
-        "", "  ", &parentheses, &indexes, &long, &chain,
-        "1..20000000 == nil", "len(1 .. 9) > 0", "len(1..9) > 0", "\"a\" == 'a'", "result[0] < `a`",
-        "result[0] < 1 // ok", "let x = 1; x > 0", "now() > 0", "repeat(1, 9)", "$env", "result.x > 1",
-        "result[0:1] == [1]", "{a: 1} == nil", "if result[0] > 1 {true} else {false}", "result[0] matches 1",
-        "(result[0] > 1", "result[0) > 1", "all(result, {all(result, {all(result, {# > 1})})})", "latency < 1",
-        "result[0] < {{args.x}}", "len < 1", "result = 1",
+        "",
+        "  ",
+        &parentheses,
+        &indexes,
+        &long,
+        &chain,
+        "1..20000000 == nil",
+        "len(1 .. 9) > 0",
+        "len(1..9) > 0",
+        "\"a\" == 'a'",
+        "result[0] < `a`",
+        "result[0] < 1 // ok",
+        "let x = 1; x > 0",
+        "now() > 0",
+        "repeat(1, 9)",
+        "$env",
+        "result.x > 1",
+        "result[0:1] == [1]",
+        "{a: 1} == nil",
+        "if result[0] > 1 {true} else {false}",
+        "result[0] matches 1",
+        "(result[0] > 1",
+        "result[0) > 1",
+        "all(result, {all(result, {all(result, {# > 1})})})",
+        "latency < 1",
+        "result[0] < {{args.x}}",
+        "len < 1",
+        "result = 1",
     ] {
         assert!(check_condition(source).is_err(), "{source}");
     }
@@ -53,7 +75,10 @@ fn refuses_before_parsing() {
 #[test]
 fn must_say_yes_or_no() {
     for source in ["result[0]", "result[0] + 1", "len(result)", "result"] {
-        assert!(matches!(check_condition(source), Err(ConditionError::NotBool(_))), "{source}");
+        assert!(
+            matches!(check_condition(source), Err(ConditionError::NotBool(_))),
+            "{source}"
+        );
     }
     for source in ["result[0] <", "result[0] < true", "asInt()", "all(1, # > 1)"] {
         assert!(check_condition(source).is_err(), "{source}");
@@ -82,7 +107,11 @@ fn truth_table() {
         // Both hold: failure wins.
         (Some("result[0] > 0"), high, 3.0, Failed),
     ] {
-        assert_eq!(judge(success, failure, &list(&[value])), Ok(verdict), "{success:?} {failure:?} {value}");
+        assert_eq!(
+            judge(success, failure, &list(&[value])),
+            Ok(verdict),
+            "{success:?} {failure:?} {value}"
+        );
     }
     assert_eq!(judge(None, None, &list(&[0.0])), Err(ConditionError::Missing));
     assert!(judge(low, Some("result < 1"), &list(&[0.5])).is_err());
@@ -137,9 +166,19 @@ proptest! {
 #[test]
 fn the_worst_that_passes_the_guard_ends() {
     for (open, middle, close) in [
-        ("(", "result", ")"), ("[", "1", "]"), ("result[", "0", "]"), ("abs(", "1", ")"), ("1 ** ", "1", ""),
-        ("true ? true : ", "true", ""), ("1 + ", "1", ""), ("-", "1", ""), ("!", "true", ""), ("nil ?? ", "1", ""),
-        ("all(result, {", "true", "})"), ("result | map(", "#", ")"), ("true ? ", "true", " : true"),
+        ("(", "result", ")"),
+        ("[", "1", "]"),
+        ("result[", "0", "]"),
+        ("abs(", "1", ")"),
+        ("1 ** ", "1", ""),
+        ("true ? true : ", "true", ""),
+        ("1 + ", "1", ""),
+        ("-", "1", ""),
+        ("!", "true", ""),
+        ("nil ?? ", "1", ""),
+        ("all(result, {", "true", "})"),
+        ("result | map(", "#", ")"),
+        ("true ? ", "true", " : true"),
         ("result[0 ? ", "1", " : 0]"),
     ] {
         for count in [4, 32, 60, 199] {

@@ -22,14 +22,19 @@ pub(super) fn build_background(
         format!("{starting_step} is behind the last step; there are {steps} steps"),
         "lower it",
     );
-    BackgroundAnalysis { analysis, starting_step }
+    BackgroundAnalysis {
+        analysis,
+        starting_step,
+    }
 }
 
 pub(super) fn build_bake(written: rollout::Bake, findings: &mut Findings) -> Bake {
     let path = format!("{CANARY}.bake.analysis");
     Bake {
         duration: written.duration,
-        analysis: written.analysis.map(|analysis| build_analysis(analysis, &path, findings)),
+        analysis: written
+            .analysis
+            .map(|analysis| build_analysis(analysis, &path, findings)),
     }
 }
 
@@ -49,7 +54,11 @@ pub(super) fn build_analysis(written: AnalysisStep, path: &str, findings: &mut F
     Analysis {
         templates: written.templates,
         args,
-        dry_run: written.dry_run.into_iter().map(|dry_run| dry_run.metric_name).collect(),
+        dry_run: written
+            .dry_run
+            .into_iter()
+            .map(|dry_run| dry_run.metric_name)
+            .collect(),
         on_inconclusive: written.on_inconclusive.unwrap_or_default(),
     }
 }
@@ -64,12 +73,20 @@ fn build_arg(written: AnalysisArg, path: &str, findings: &mut Findings) -> Optio
             metadata_field(&field.field_path, &path, findings).map(ArgSource::Field)
         }
         _ => {
-            let message = "must have exactly one of value, valueFrom.podTemplateHashValue and valueFrom.fieldRef";
-            findings.about(InvalidReason::InvalidAnalysis).add(path, message, "write for example value: checkout");
+            let message =
+                "must have exactly one of value, valueFrom.podTemplateHashValue and valueFrom.fieldRef";
+            findings.about(InvalidReason::InvalidAnalysis).add(
+                path,
+                message,
+                "write for example value: checkout",
+            );
             None
         }
     };
-    source.map(|source| Arg { name: written.name, source })
+    source.map(|source| Arg {
+        name: written.name,
+        source,
+    })
 }
 
 fn metadata_field(written: &str, path: &str, findings: &mut Findings) -> Option<MetadataField> {

@@ -9,7 +9,9 @@ use super::valid::{Budget, Canary, CanaryScale, Step, Threshold};
 use super::violation::{Findings, InvalidReason};
 use crate::api::duration::Duration;
 use crate::api::names::Weight;
-use crate::api::rollout::{CanaryStep, CanaryStrategy, ReplicaProgressThreshold, SetCanaryScale, ThresholdType};
+use crate::api::rollout::{
+    CanaryStep, CanaryStrategy, ReplicaProgressThreshold, SetCanaryScale, ThresholdType,
+};
 
 pub(super) const CANARY: &str = "spec.strategy.canary";
 const DEFAULT_MAX_WEIGHT: i32 = 100;
@@ -24,18 +26,35 @@ pub(super) fn build_canary(
     check_services(&written, findings);
     check_needs(&written, findings);
     let (max_surge, max_unavailable) = budgets(&written, findings);
-    let max_weight = written.traffic_routing.as_ref().and_then(|routing| routing.max_traffic_weight);
+    let max_weight = written
+        .traffic_routing
+        .as_ref()
+        .and_then(|routing| routing.max_traffic_weight);
     let max_weight = Weight(i64::from(max_weight.unwrap_or(DEFAULT_MAX_WEIGHT)));
     let count = written.steps.len();
     let written_steps = std::mem::take(&mut written.steps);
     let steps: Vec<Option<Step>> = written_steps
         .into_iter()
         .enumerate()
-        .map(|(index, step)| build_step(step, &format!("{CANARY}.steps[{index}]"), max_weight, routed, findings))
+        .map(|(index, step)| {
+            build_step(
+                step,
+                &format!("{CANARY}.steps[{index}]"),
+                max_weight,
+                routed,
+                findings,
+            )
+        })
         .collect();
-    let analysis = written.analysis.take().map(|analysis| build_background(analysis, count, findings));
+    let analysis = written
+        .analysis
+        .take()
+        .map(|analysis| build_background(analysis, count, findings));
     let bake = written.bake.take().map(|bake| build_bake(bake, findings));
-    let threshold = written.replica_progress_threshold.as_ref().map(|threshold| build_threshold(threshold, findings));
+    let threshold = written
+        .replica_progress_threshold
+        .as_ref()
+        .map(|threshold| build_threshold(threshold, findings));
     let routing = build_routing(&written, findings);
     Some(Canary {
         routing: routing?,
@@ -81,9 +100,19 @@ fn check_needs(written: &CanaryStrategy, findings: &mut Findings) {
     let needs = "needs trafficRouting";
     findings.about(InvalidReason::InvalidScale);
     if written.traffic_routing.is_none() {
-        findings.require(!dynamic, format!("{CANARY}.dynamicStableScale"), needs, "remove it");
+        findings.require(
+            !dynamic,
+            format!("{CANARY}.dynamicStableScale"),
+            needs,
+            "remove it",
+        );
         let min_pods = written.min_pods_per_replica_set;
-        findings.require(min_pods.is_none(), format!("{CANARY}.minPodsPerReplicaSet"), needs, "remove it");
+        findings.require(
+            min_pods.is_none(),
+            format!("{CANARY}.minPodsPerReplicaSet"),
+            needs,
+            "remove it",
+        );
     }
     findings.require(
         !dynamic || written.scale_down_delay_seconds.is_none(),
@@ -109,9 +138,11 @@ fn budgets(written: &CanaryStrategy, findings: &mut Findings) -> (Budget, Budget
 pub(super) fn budget(written: &IntOrString) -> Budget {
     match written {
         IntOrString::Int(pods) => Budget::Pods(i64::from(*pods)),
-        IntOrString::String(text) => {
-            Budget::Percent(text.strip_suffix('%').and_then(|percent| percent.parse().ok()).unwrap_or_default())
-        }
+        IntOrString::String(text) => Budget::Percent(
+            text.strip_suffix('%')
+                .and_then(|percent| percent.parse().ok())
+                .unwrap_or_default(),
+        ),
     }
 }
 
@@ -122,7 +153,12 @@ fn build_threshold(written: &ReplicaProgressThreshold, findings: &mut Findings) 
         ThresholdType::Percent => {
             let path = format!("{CANARY}.replicaProgressThreshold.value");
             let message = format!("{value} is more than 100 percent");
-            findings.about(InvalidReason::InvalidScale).require(value <= 100, path, message, "write at most 100");
+            findings.about(InvalidReason::InvalidScale).require(
+                value <= 100,
+                path,
+                message,
+                "write at most 100",
+            );
             Threshold::Percent(value)
         }
     }
@@ -136,7 +172,12 @@ fn build_step(
     findings: &mut Findings,
 ) -> Option<Step> {
     match written {
-        CanaryStep { set_weight: Some(weight), pause: None, set_canary_scale: None, analysis: None } => {
+        CanaryStep {
+            set_weight: Some(weight),
+            pause: None,
+            set_canary_scale: None,
+            analysis: None,
+        } => {
             let weight = Weight(i64::from(weight));
             findings.about(InvalidReason::InvalidStep).require(
                 (Weight::ZERO..=max_weight).contains(&weight),
@@ -146,10 +187,18 @@ fn build_step(
             );
             Some(Step::SetWeight(weight))
         }
-        CanaryStep { set_weight: None, pause: Some(pause), set_canary_scale: None, analysis: None } => {
-            Some(Step::Pause(pause.duration))
-        }
-        CanaryStep { set_weight: None, pause: None, set_canary_scale: Some(scale), analysis: None } => {
+        CanaryStep {
+            set_weight: None,
+            pause: Some(pause),
+            set_canary_scale: None,
+            analysis: None,
+        } => Some(Step::Pause(pause.duration)),
+        CanaryStep {
+            set_weight: None,
+            pause: None,
+            set_canary_scale: Some(scale),
+            analysis: None,
+        } => {
             let path = format!("{path}.setCanaryScale");
             findings.about(InvalidReason::InvalidStep).require(
                 routed,
@@ -159,9 +208,16 @@ fn build_step(
             );
             build_scale(&scale, &path, findings).map(Step::SetCanaryScale)
         }
-        CanaryStep { set_weight: None, pause: None, set_canary_scale: None, analysis: Some(analysis) } => {
-            Some(Step::Analysis(build_analysis(analysis, &format!("{path}.analysis"), findings)))
-        }
+        CanaryStep {
+            set_weight: None,
+            pause: None,
+            set_canary_scale: None,
+            analysis: Some(analysis),
+        } => Some(Step::Analysis(build_analysis(
+            analysis,
+            &format!("{path}.analysis"),
+            findings,
+        ))),
         several_or_none => {
             refuse_step(&several_or_none, path, findings);
             None
@@ -172,25 +228,38 @@ fn build_step(
 fn refuse_step(step: &CanaryStep, path: &str, findings: &mut Findings) {
     let is_empty = *step == CanaryStep::default();
     let inside = format!("{path}.");
-    let explained = findings.violations.iter().any(|found| found.path.starts_with(&inside));
+    let explained = findings
+        .violations
+        .iter()
+        .any(|found| found.path.starts_with(&inside));
     // A step that is empty to us because its action is unsupported or misspelt has been refused by that name.
     if !(is_empty && explained) {
         findings.about(InvalidReason::InvalidStep).add(
             path,
             "must have exactly one of setWeight, pause, setCanaryScale and analysis",
-            if is_empty { "add one" } else { "make a step of each" },
+            if is_empty {
+                "add one"
+            } else {
+                "make a step of each"
+            },
         );
     }
 }
 
 fn build_scale(written: &SetCanaryScale, path: &str, findings: &mut Findings) -> Option<CanaryScale> {
-    match (written.weight, written.replicas, written.match_traffic_weight.unwrap_or_default()) {
+    match (
+        written.weight,
+        written.replicas,
+        written.match_traffic_weight.unwrap_or_default(),
+    ) {
         (Some(weight), None, false) => Some(CanaryScale::Percent(i64::from(weight))),
         (None, Some(replicas), false) => Some(CanaryScale::Replicas(i64::from(replicas))),
         (None, None, true) => Some(CanaryScale::MatchTrafficWeight),
         _ => {
             let message = "must have exactly one of weight, replicas and matchTrafficWeight: true";
-            findings.about(InvalidReason::InvalidStep).add(path, message, "make a step of each");
+            findings
+                .about(InvalidReason::InvalidStep)
+                .add(path, message, "make a step of each");
             None
         }
     }

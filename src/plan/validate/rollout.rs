@@ -25,13 +25,18 @@ pub fn validate_rollout(raw: &Value) -> Result<ValidRollout, Vec<Violation>> {
     let spec = shape::check("Rollout", raw, &mut findings);
     check_name(raw, &mut findings);
     check_size(&spec, &mut findings);
-    let raw_steps = spec.pointer("/strategy/canary/steps").and_then(Value::as_array).cloned();
+    let raw_steps = spec
+        .pointer("/strategy/canary/steps")
+        .and_then(Value::as_array)
+        .cloned();
     let valid = match serde_json::from_value::<RolloutSpec>(spec) {
         Ok(spec) => build(raw, spec, raw_steps.unwrap_or_default(), &mut findings),
         Err(error) => {
             // The schema has named the field already, but for what only a type knows.
             if findings.violations.is_empty() {
-                findings.about(InvalidReason::InvalidField).add("spec", error.to_string(), "");
+                findings
+                    .about(InvalidReason::InvalidField)
+                    .add("spec", error.to_string(), "");
             }
             None
         }
@@ -59,7 +64,10 @@ pub fn warn_rollout(rollout: &ValidRollout) -> Vec<Warning> {
     }
     if rollout.canary.steps.is_empty() {
         let message = "there are no steps: a new version replaces the stable one unjudged".to_owned();
-        warnings.push(Warning { path: steps.to_owned(), message });
+        warnings.push(Warning {
+            path: steps.to_owned(),
+            message,
+        });
     }
     warnings
 }
@@ -73,7 +81,9 @@ fn check_name(raw: &Value, findings: &mut Findings) {
     findings.about(InvalidReason::NameTooLong).require(
         length <= MAX_NAME,
         "metadata.name",
-        format!("has {length} characters, at most {MAX_NAME} leave room for the names of ReplicaSets and pods"),
+        format!(
+            "has {length} characters, at most {MAX_NAME} leave room for the names of ReplicaSets and pods"
+        ),
         "choose a shorter name",
     );
 }
@@ -108,7 +118,10 @@ fn build(
         namespace: text(raw, "/metadata/namespace").to_owned(),
         name: text(raw, "/metadata/name").to_owned(),
         uid: text(raw, "/metadata/uid").to_owned(),
-        generation: raw.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
+        generation: raw
+            .pointer("/metadata/generation")
+            .and_then(Value::as_i64)
+            .unwrap_or_default(),
         replicas: spec.replicas.map(i64::from),
         selector: spec.selector,
         template: spec.template,
@@ -118,7 +131,10 @@ fn build(
         progress_deadline_abort: spec.progress_deadline_abort.unwrap_or_default(),
         drain_seconds: spec.drain_seconds.map(i64::from).filter(|seconds| *seconds > 0),
         paused: spec.paused.unwrap_or_default(),
-        rollback_window: spec.rollback_window.and_then(|window| window.revisions).map(|revisions| size_or(Some(revisions), 0)),
+        rollback_window: spec
+            .rollback_window
+            .and_then(|window| window.revisions)
+            .map(|revisions| size_or(Some(revisions), 0)),
         successful_run_history_limit: size_or(history.successful_run_history_limit, DEFAULT_RUNS),
         unsuccessful_run_history_limit: size_or(history.unsuccessful_run_history_limit, DEFAULT_RUNS),
         canary: canary?,
@@ -127,7 +143,9 @@ fn build(
 
 fn require_strategy(raw: &Value, findings: &mut Findings) {
     // Blue-green is refused as unsupported; that a canary is missing then says nothing new.
-    let has_other = raw.pointer("/spec/strategy/blueGreen").is_some_and(|other| !other.is_null());
+    let has_other = raw
+        .pointer("/spec/strategy/blueGreen")
+        .is_some_and(|other| !other.is_null());
     findings.about(InvalidReason::RequiredField).require(
         has_other,
         "spec.strategy.canary",
@@ -137,7 +155,9 @@ fn require_strategy(raw: &Value, findings: &mut Findings) {
 }
 
 fn size_or(written: Option<i32>, default: usize) -> usize {
-    written.and_then(|size| usize::try_from(size).ok()).unwrap_or(default)
+    written
+        .and_then(|size| usize::try_from(size).ok())
+        .unwrap_or(default)
 }
 
 fn deadline(spec: &RolloutSpec, findings: &mut Findings) -> Option<Duration> {
@@ -185,7 +205,9 @@ fn check_selector(selector: &LabelSelector, template: &Value, findings: &mut Fin
 fn template_labels(template: &Value) -> BTreeMap<&str, &str> {
     let labels = template.pointer("/metadata/labels").and_then(Value::as_object);
     let texts = labels.into_iter().flatten();
-    texts.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
+    texts
+        .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+        .collect()
 }
 
 fn selects(expression: &LabelSelectorRequirement, label: Option<&str>) -> bool {

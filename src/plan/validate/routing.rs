@@ -10,12 +10,18 @@ use crate::api::rollout::{CanaryStrategy, GatewayApiRouting, NginxRouting, Traff
 
 const DEFAULT_SETTLE_SECONDS: i32 = 5;
 /// Who may write a Rollout need not be allowed to write Ingresses: nothing beyond choosing the canary.
-const ALLOWED_ANNOTATIONS: &[&str] =
-    &["canary-by-header", "canary-by-header-value", "canary-by-header-pattern", "canary-by-cookie"];
+const ALLOWED_ANNOTATIONS: &[&str] = &[
+    "canary-by-header",
+    "canary-by-header-value",
+    "canary-by-header-pattern",
+    "canary-by-cookie",
+];
 
 /// `Some(None)` without traffic routing, `None` when it is not valid.
 pub(super) fn build_routing(written: &CanaryStrategy, findings: &mut Findings) -> Option<Option<Routing>> {
-    let Some(routing) = &written.traffic_routing else { return Some(None) };
+    let Some(routing) = &written.traffic_routing else {
+        return Some(None);
+    };
     let router = build_router(routing, findings);
     let seconds = routing.settle_seconds.unwrap_or(DEFAULT_SETTLE_SECONDS);
     Some(Some(Routing {
@@ -36,10 +42,15 @@ fn build_router(routing: &TrafficRouting, findings: &mut Findings) -> Option<Rou
         (None, Some(gateway)) => Some(build_gateway(gateway, &format!("{path}.gatewayAPI"), findings)),
         (nginx, _) => {
             let inside = format!("{path}.");
-            let explained = findings.violations.iter().any(|found| found.path.starts_with(&inside));
+            let explained = findings
+                .violations
+                .iter()
+                .any(|found| found.path.starts_with(&inside));
             if nginx.is_some() || !explained {
                 let message = "must have exactly one of nginx and gatewayAPI";
-                findings.about(InvalidReason::InvalidRouting).add(path, message, "choose one");
+                findings
+                    .about(InvalidReason::InvalidRouting)
+                    .add(path, message, "choose one");
             }
             None
         }
@@ -47,7 +58,11 @@ fn build_router(routing: &TrafficRouting, findings: &mut Findings) -> Option<Rou
 }
 
 fn build_gateway(written: &GatewayApiRouting, path: &str, findings: &mut Findings) -> Router {
-    let http_routes: Vec<String> = written.http_routes.iter().map(|route| route.name.clone()).collect();
+    let http_routes: Vec<String> = written
+        .http_routes
+        .iter()
+        .map(|route| route.name.clone())
+        .collect();
     refuse_twins(&http_routes, &format!("{path}.httpRoutes"), findings);
     Router::GatewayApi { http_routes }
 }
@@ -56,7 +71,9 @@ fn build_nginx(written: &NginxRouting, path: &str, findings: &mut Findings) -> O
     let stable_ingresses: Vec<String> = written.ingresses().map(str::to_owned).collect();
     if written.stable_ingress.is_some() != written.stable_ingresses.is_empty() {
         let message = "must have exactly one of stableIngress and stableIngresses";
-        findings.about(InvalidReason::InvalidRouting).add(path, message, "name the Ingresses in one of them");
+        findings
+            .about(InvalidReason::InvalidRouting)
+            .add(path, message, "name the Ingresses in one of them");
         return None;
     }
     refuse_twins(&stable_ingresses, &format!("{path}.stableIngresses"), findings);
@@ -64,14 +81,23 @@ fn build_nginx(written: &NginxRouting, path: &str, findings: &mut Findings) -> O
     let mut annotations = BTreeMap::new();
     for (key, value) in &written.additional_ingress_annotations {
         let full = format!("{prefix}/{key}");
-        check_annotation(&full, prefix, &format!("{path}.additionalIngressAnnotations"), findings);
+        check_annotation(
+            &full,
+            prefix,
+            &format!("{path}.additionalIngressAnnotations"),
+            findings,
+        );
         annotations.insert(full, value.clone());
     }
     for (key, value) in &written.canary_ingress_annotations {
         check_annotation(key, prefix, &format!("{path}.canaryIngressAnnotations"), findings);
         annotations.insert(key.clone(), value.clone());
     }
-    Some(Nginx { stable_ingresses, annotation_prefix: prefix.to_owned(), annotations })
+    Some(Nginx {
+        stable_ingresses,
+        annotation_prefix: prefix.to_owned(),
+        annotations,
+    })
 }
 
 fn check_annotation(key: &str, prefix: &str, path: &str, findings: &mut Findings) {

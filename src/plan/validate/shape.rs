@@ -19,7 +19,10 @@ struct Schemas {
 /// `api::crd` names a field that is not there, and then `tests/crds.rs` fails.
 static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| {
     let schema_of = |kind| crd::schema_of(kind).ok().flatten();
-    Schemas { rollout: schema_of("Rollout"), template: schema_of("AnalysisTemplate") }
+    Schemas {
+        rollout: schema_of("Rollout"),
+        template: schema_of("AnalysisTemplate"),
+    }
 });
 
 /// Adds what the schema of `kind` finds in the spec of `object`; returns the spec without nulls.
@@ -30,7 +33,9 @@ pub(super) fn check(kind: &str, object: &Value, findings: &mut Findings) -> Valu
     };
     let mut object = json!({"spec": object.get("spec").cloned().unwrap_or(Value::Null)});
     for found in unsupported_fields(kind, &object) {
-        findings.about(InvalidReason::UnsupportedField).add(found.path, found.message, "");
+        findings
+            .about(InvalidReason::UnsupportedField)
+            .add(found.path, found.message, "");
     }
     if let Some(schema) = schema {
         schema::complete(schema, &mut object);
@@ -39,7 +44,9 @@ pub(super) fn check(kind: &str, object: &Value, findings: &mut Findings) -> Valu
         }
         for path in schema::prune(schema, &mut object) {
             let fix = "correct its spelling or remove it";
-            findings.about(InvalidReason::UnknownField).add(path.as_str(), "is not a field of Tidegate", fix);
+            findings
+                .about(InvalidReason::UnknownField)
+                .add(path.as_str(), "is not a field of Tidegate", fix);
         }
     }
     object.get_mut("spec").map(Value::take).unwrap_or_default()
@@ -52,7 +59,10 @@ fn add(violation: schema::Violation, object: &Value, findings: &mut Findings) {
     };
     let value = value_at(object, &violation.field);
     let is_duration = violation.detail.contains(duration::PATTERN);
-    let wrong_duration = value.and_then(Value::as_str).filter(|_| is_duration).map(Duration::parse);
+    let wrong_duration = value
+        .and_then(Value::as_str)
+        .filter(|_| is_duration)
+        .map(Duration::parse);
     let (message, fix) = match wrong_duration {
         Some(Err(error)) => (error.to_string(), String::new()),
         _ => pattern_in_words(&violation, value).unwrap_or_else(|| (violation.message(), String::new())),

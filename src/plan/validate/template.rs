@@ -17,11 +17,17 @@ pub fn validate_template(raw: &Value) -> Result<AnalysisTemplateSpec, Vec<Violat
     match serde_json::from_value::<AnalysisTemplateSpec>(spec) {
         Ok(spec) => {
             check_template(&spec, &mut findings);
-            if findings.violations.is_empty() { Ok(spec) } else { Err(findings.violations) }
+            if findings.violations.is_empty() {
+                Ok(spec)
+            } else {
+                Err(findings.violations)
+            }
         }
         Err(error) => {
             if findings.violations.is_empty() {
-                findings.about(InvalidReason::InvalidField).add("spec", error.to_string(), "");
+                findings
+                    .about(InvalidReason::InvalidField)
+                    .add("spec", error.to_string(), "");
             }
             Err(findings.violations)
         }
@@ -39,7 +45,12 @@ fn check_template(spec: &AnalysisTemplateSpec, findings: &mut Findings) {
     for (index, metric) in spec.metrics.iter().enumerate() {
         let path = format!("spec.metrics[{index}]");
         let message = format!("{} is the name of an earlier metric too", metric.name);
-        findings.require(names.insert(&metric.name), format!("{path}.name"), message, "rename one of them");
+        findings.require(
+            names.insert(&metric.name),
+            format!("{path}.name"),
+            message,
+            "rename one of them",
+        );
         check_conditions(metric, &path, findings);
         check_limits(metric, &path, findings);
         check_provider(metric, &path, findings);
@@ -47,7 +58,10 @@ fn check_template(spec: &AnalysisTemplateSpec, findings: &mut Findings) {
 }
 
 fn check_conditions(metric: &Metric, path: &str, findings: &mut Findings) {
-    let (success, failure) = (metric.success_condition.is_some(), metric.failure_condition.is_some());
+    let (success, failure) = (
+        metric.success_condition.is_some(),
+        metric.failure_condition.is_some(),
+    );
     findings.require(
         success || failure,
         path,
@@ -76,20 +90,30 @@ fn check_limits(metric: &Metric, path: &str, findings: &mut Findings) {
         "write for example interval: 30s",
     );
     findings.require(
-        metric.interval.is_none_or(|interval| interval >= Duration::from_seconds(1)),
+        metric
+            .interval
+            .is_none_or(|interval| interval >= Duration::from_seconds(1)),
         format!("{path}.interval"),
         "is less than a second",
         "write at least 1s",
     );
     if let (Some(count), Some(limit)) = (count, number(&metric.failure_limit)) {
         let message = format!("{limit} is more than count ({count}): the metric could never fail");
-        findings.require(limit <= count, format!("{path}.failureLimit"), message, "lower it");
+        findings.require(
+            limit <= count,
+            format!("{path}.failureLimit"),
+            message,
+            "lower it",
+        );
     }
 }
 
 fn check_provider(metric: &Metric, path: &str, findings: &mut Findings) {
     let inside = format!("{path}.provider.");
-    let explained = findings.violations.iter().any(|found| found.path.starts_with(&inside));
+    let explained = findings
+        .violations
+        .iter()
+        .any(|found| found.path.starts_with(&inside));
     let provider = metric.provider.prometheus.as_ref();
     findings.require(
         provider.is_some() || explained,

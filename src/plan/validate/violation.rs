@@ -79,7 +79,10 @@ pub(super) struct Findings {
 
 impl Findings {
     pub fn new() -> Self {
-        Findings { reason: InvalidReason::InvalidField, violations: Vec::new() }
+        Findings {
+            reason: InvalidReason::InvalidField,
+            violations: Vec::new(),
+        }
     }
 
     /// The reason of what is found from here on.
