@@ -18,6 +18,7 @@ mod share;
 mod violation;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +31,9 @@ pub use gateway::ADDED_BACKEND_PREFIX;
 pub use nginx::ALLOWED_ANNOTATIONS;
 pub use share::WeightState;
 pub use violation::{Reason, Violation};
+
+/// Ingress data planes read a total below 100 as 100; an HTTPRoute takes no weight above a million.
+const WEIGHT_RANGE: RangeInclusive<i64> = 100..=1_000_000;
 
 /// What the routes of one Rollout should say.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,9 @@ pub struct RouteTarget<'a> {
 }
 
 /// Route objects by name, as the API server returned them. `None`: confirmed absent.
+///
+/// Who trims them keeps of `metadata` name, uid, resourceVersion, generation, ownerReferences and the whole of
+/// labels and annotations (a map that seems absent is added as a whole, over what is there), and `spec` as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObservedRoutes {
     /// Stable Ingresses, our canary Ingresses, and any other that has our label.
@@ -125,15 +132,23 @@ pub fn validate(target: &RouteTarget, routing: &TrafficRouting, observed: &Obser
             "keep the one that splits the traffic",
         ));
     }
+    if !WEIGHT_RANGE.contains(&target.max_weight.0) {
+        violations.push(target.violation(
+            Reason::RoutingInvalid,
+            "maxTrafficWeight",
+            format!("is {}", target.max_weight),
+            format!("use {} to {}", WEIGHT_RANGE.start(), WEIGHT_RANGE.end()),
+        ));
+    }
     violations.extend(
         nginx
-            .map(|nginx| nginx::validate(target, nginx, observed))
-            .unwrap_or_default(),
+            .into_iter()
+            .flat_map(|nginx| nginx::validate(target, nginx, observed)),
     );
     violations.extend(
         gateway
-            .map(|gateway| gateway::validate(target, gateway, observed))
-            .unwrap_or_default(),
+            .into_iter()
+            .flat_map(|gateway| gateway::validate(target, gateway, observed)),
     );
     violations
 }
@@ -163,9 +178,11 @@ pub fn observed_weight(
     let mut shares = Vec::new();
     if let Some(nginx) = &routing.nginx {
         shares.extend(nginx::shares(target, nginx, observed));
-        let left = left_canaries(target, routing, observed);
-        shares.extend(left.map(|(_, canary)| nginx::canary_share(target, nginx, canary)));
     }
+    // Those left of a dialect that the spec no longer names are read with the prefix they most likely have.
+    let nginx = routing.nginx.clone().unwrap_or_default();
+    let left = left_canaries(target, routing, observed);
+    shares.extend(left.map(|(_, canary)| nginx::canary_share(target, &nginx, canary)));
     if let Some(gateway) = &routing.gateway_api {
         shares.extend(gateway::shares(target, gateway, observed));
     }
@@ -174,22 +191,17 @@ pub fn observed_weight(
 
 /// Whether the routes show exactly the target, accepted where the API can tell.
 pub fn verify(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Verification {
-    let names = names_to_observe(routing, target.rollout_name);
-    let are_there = |names: &BTreeSet<String>, routes: &BTreeMap<String, Option<Value>>| {
-        names.iter().all(|name| matches!(routes.get(name), Some(Some(_))))
-    };
-    let is_written = are_there(&names.ingresses, &observed.ingresses)
-        && are_there(&names.http_routes, &observed.http_routes)
-        && render(target, routing, observed).is_empty()
-        // Nothing left to write may also mean that it cannot be written.
+    // A route that is missing is refused, and one that was not read may say anything.
+    let is_written = render(target, routing, observed).is_empty()
         && validate(target, routing, observed).is_empty()
         && observed_weight(target, routing, observed) == WeightState::Is(Weight(target.canary()));
     if !is_written {
         return Verification::Unwritten;
     }
-    let refusal = names
-        .http_routes
+    let refusal = routing
+        .gateway_api
         .iter()
+        .flat_map(gateway::names)
         .filter_map(|name| observed.http_routes.get(name)?.as_ref())
         .find_map(|route| gateway::refusal(target, route));
     match refusal {

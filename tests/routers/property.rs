@@ -193,7 +193,7 @@ proptest! {
     fn a_route_says_the_target_and_keeps_what_is_foreign(route in http_route(), weight in -10..=110i64) {
         let (routing, target) = (gateway(), target(weight));
         let wanted = weight.clamp(0, MAX);
-        let mut observed = observe(&routing, &[route.clone()]);
+        let mut observed = observe(&routing, std::slice::from_ref(&route));
         let writes = routers::render(&target, &routing, &observed);
         apply(&mut observed, &writes);
 
@@ -214,7 +214,7 @@ proptest! {
     #[test]
     fn removal_leaves_no_traffic_to_the_canary(route in http_route(), weight in 0..=100i64) {
         let (routing, target) = (gateway(), target(weight));
-        let mut observed = observe(&routing, &[route.clone()]);
+        let mut observed = observe(&routing, std::slice::from_ref(&route));
         let writes = routers::render(&target, &routing, &observed);
         apply(&mut observed, &writes);
         let writes = routers::remove(&target, &observed);

@@ -28,7 +28,7 @@ pub fn derive(target: &RouteTarget, stable: &Value) -> Option<Map<String, Value>
     }
     let mut derived = Map::new();
     for field in ["ingressClassName", "tls"] {
-        if let Some(value) = spec.get(field) {
+        if let Some(value) = spec.get(field).filter(|value| !value.is_null()) {
             derived.insert(field.to_owned(), value.clone());
         }
     }

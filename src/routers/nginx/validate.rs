@@ -8,18 +8,8 @@ use super::super::{ObservedRoutes, Reason, RouteKind, RouteTarget, Violation, ob
 use super::{annotation, canary_name, names, spec};
 use crate::api::rollout::NginxRouting;
 
-const WEIGHT_MIN: i64 = 100;
-
 pub fn validate(target: &RouteTarget, nginx: &NginxRouting, observed: &ObservedRoutes) -> Vec<Violation> {
     let mut violations = annotation::validate(target, nginx);
-    if target.max() < WEIGHT_MIN {
-        violations.push(target.violation(
-            Reason::RoutingInvalid,
-            "maxTrafficWeight",
-            format!("is {}, and data planes read less than 100 as 100", target.max()),
-            "use 100 or more",
-        ));
-    }
     let names = names(nginx);
     if names.is_empty() {
         violations.push(target.violation(

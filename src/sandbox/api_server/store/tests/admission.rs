@@ -143,9 +143,17 @@ fn judged(rule: Value, old: Option<Value>, new: Value) -> String {
     message(&desk.post(GATES, json!({"metadata": {"name": "a"}, "spec": new}))).to_owned()
 }
 
+fn assert_judgements(table: &[(&str, Value, bool)]) {
+    for (rule, spec, holds) in table {
+        let said = judged(json!({"rule": rule, "message": "no"}), None, spec.clone());
+        let refused = "Gate.example.dev \"a\" is invalid: spec: Invalid value: \"object\": no";
+        assert_eq!(said, if *holds { "" } else { refused }, "{rule} on {spec}");
+    }
+}
+
 #[test]
-fn cel_rules() {
-    let table = [
+fn cel_rules_about_scalars() {
+    assert_judgements(&[
         ("self.n > 0", json!({"n": 1}), true),
         ("self.n > 0", json!({"n": 0}), false),
         ("has(self.n) && !has(self.s)", json!({"n": 1}), true),
@@ -165,6 +173,12 @@ fn cel_rules() {
             json!({"s": "äöü"}),
             true,
         ),
+    ]);
+}
+
+#[test]
+fn cel_rules_about_lists_and_maps() {
+    assert_judgements(&[
         (
             "self.list.all(x, x.w <= 100)",
             json!({"list": [{"w": 1}, {"w": 101}]}),
@@ -214,16 +228,7 @@ fn cel_rules() {
         ),
         ("(has(self.n) ? self.n : 7) == 7", json!({}), true),
         ("duration(self.s) < duration('1h')", json!({"s": "30m"}), true),
-    ];
-    for (rule, spec, holds) in table {
-        let said = judged(json!({"rule": rule, "message": "no"}), None, spec.clone());
-        let expected = if holds {
-            ""
-        } else {
-            "Gate.example.dev \"a\" is invalid: spec: Invalid value: \"object\": no"
-        };
-        assert_eq!(said, expected, "{rule} on {spec}");
-    }
+    ]);
 }
 
 #[test]
@@ -241,6 +246,57 @@ fn cel_rules_between_two_versions() {
         said,
         "Gate.example.dev \"a\" is invalid: spec.n: Forbidden: not below 2"
     );
+}
+
+#[test]
+fn a_value_that_has_not_changed_is_not_judged_again() {
+    let mut desk = Desk::with_gates(open_spec());
+    desk.post(
+        GATES,
+        json!({"metadata": {"name": "a"}, "spec": {"n": 1, "extra": {"n": 1}}}),
+    );
+    let rule = json!([{"rule": "self.n > 1", "message": "too small"}]);
+    let number = json!({"type": "integer", "minimum": 2});
+    let stricter = json!({"type": "object", "properties": {"n": number, "m": {"type": "integer"}, "extra":
+        {"type": "object", "x-kubernetes-validations": rule, "properties": {"n": {"type": "integer"}, "m": {"type": "integer"}}}}});
+    desk.store.install_crd(start(), definition(stricter)).unwrap();
+    let path = format!("{GATES}/a");
+    assert_eq!(desk.merge(&path, json!({"spec": {"m": 1}})).0, 200);
+    assert_eq!(
+        desk.merge(&format!("{path}/status"), json!({"status": {"x": 1}}))
+            .0,
+        200
+    );
+    let reply = desk.merge(&path, json!({"spec": {"n": 0, "extra": {"m": 1}}}));
+    assert!(
+        message(&reply).contains("spec.n: Invalid value: 0"),
+        "{}",
+        message(&reply)
+    );
+    let reply = desk.merge(&path, json!({"spec": {"extra": {"m": 1}}}));
+    assert!(
+        message(&reply).contains("spec.extra: Invalid value: \"object\": too small"),
+        "{}",
+        message(&reply)
+    );
+}
+
+#[test]
+fn a_rule_below_a_list_that_is_replaced_whole_has_no_former_value() {
+    let items = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.k == oldSelf.k"}],
+        "properties": {"k": {"type": "string"}, "v": {"type": "string"}}});
+    let spec = |kind: &str| {
+        json!({"type": "object", "properties": {"list": {"type": "array", "x-kubernetes-list-type": kind,
+            "x-kubernetes-list-map-keys": ["k"], "items": items}}})
+    };
+    let install = |kind: &str| Store::new(1, start()).install_crd(start(), definition(spec(kind)));
+    assert!(
+        install("atomic")
+            .unwrap_err()
+            .message
+            .contains("undeclared reference to 'oldSelf'")
+    );
+    install("map").unwrap();
 }
 
 #[test]

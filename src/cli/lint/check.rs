@@ -1,0 +1,262 @@
+//! What is wrong with one object, or is likely to hurt: the schema as the API server applies it, the fields of Argo
+//! Rollouts that we refuse, the rules of the planner, and pitfalls that no rule forbids.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::api::argo::unsupported_fields;
+use crate::api::crd::schema_of;
+use crate::api::names::{API_VERSION, GROUP};
+use crate::api::schema::{prune, validate};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub severity: Severity,
+    pub path: String,
+    pub message: String,
+}
+
+impl Finding {
+    pub fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Error,
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+
+    fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Warning,
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Nothing for objects that are not ours.
+pub fn check(object: &Value) -> Vec<Finding> {
+    let text = |key| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    match api_version.split_once('/') {
+        _ if !object.is_object() => vec![Finding::error(
+            "",
+            "not an object: a manifest has apiVersion, kind and metadata",
+        )],
+        Some(("argoproj.io", _)) if kind == "Rollout" => vec![Finding::warning(
+            "apiVersion",
+            format!(
+                "not checked: this is a Rollout of Argo Rollouts; make it {API_VERSION} to use it with Tidegate"
+            ),
+        )],
+        Some((GROUP, _)) if api_version != API_VERSION => {
+            vec![Finding::error(
+                "apiVersion",
+                format!("{api_version} is not known; this version knows {API_VERSION}"),
+            )]
+        }
+        Some((GROUP, _)) => check_ours(kind, object),
+        _ => vec![],
+    }
+}
+
+fn check_ours(kind: &str, object: &Value) -> Vec<Finding> {
+    let schema = match schema_of(kind) {
+        Ok(Some(schema)) => schema,
+        Ok(None) => {
+            return vec![Finding::error(
+                "kind",
+                format!("{kind:?} is not a kind of {API_VERSION}"),
+            )];
+        }
+        Err(error) => return vec![Finding::error("", error.to_string())],
+    };
+    let mut findings = Vec::new();
+    let name = object
+        .pointer("/metadata/name")
+        .or_else(|| object.pointer("/metadata/generateName"));
+    if name.and_then(Value::as_str).is_none_or(str::is_empty) {
+        findings.push(Finding::error(
+            "metadata.name",
+            "Required value: the object has no name",
+        ));
+    }
+    let unsupported = unsupported_fields(kind, object);
+    findings.extend(
+        unsupported
+            .into_iter()
+            .map(|field| Finding::error(field.path, field.message)),
+    );
+    let mut pruned = object.clone();
+    let unknown = prune(&schema, &mut pruned);
+    findings.extend(
+        unknown
+            .into_iter()
+            .map(|path| Finding::error(path.as_str(), "unknown field")),
+    );
+    let violations = validate(&schema, &pruned);
+    findings.extend(
+        violations
+            .into_iter()
+            .map(|found| Finding::error(found.field.clone(), found.message())),
+    );
+    if kind == "Rollout" {
+        findings.extend(find_pitfalls(object));
+    }
+    keep_first_of_each_path(findings)
+}
+
+/// Two checks may object to the same field; the first one says it best.
+fn keep_first_of_each_path(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let mut seen = BTreeSet::new();
+    findings.retain(|finding| seen.insert((finding.severity, finding.path.clone())));
+    findings
+}
+
+/// What works and then hurts.
+fn find_pitfalls(rollout: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if rollout.pointer("/spec/replicas").and_then(Value::as_i64) == Some(1) {
+        findings.push(Finding::warning(
+            "spec.replicas",
+            "one replica: while its node is drained nothing serves; 2 or more keep serving",
+        ));
+    }
+    let drains = rollout
+        .pointer("/spec/drainSeconds")
+        .and_then(Value::as_i64)
+        .is_some_and(|seconds| seconds > 0);
+    let containers = rollout
+        .pointer("/spec/template/spec/containers")
+        .and_then(Value::as_array);
+    for (index, container) in containers.into_iter().flatten().enumerate() {
+        let path = format!("spec.template.spec.containers[{index}]");
+        findings.extend(image_pitfall(&path, container));
+        if container.get("readinessProbe").is_none() {
+            let message = "no readinessProbe: a pod counts as ready before it can answer";
+            findings.push(Finding::warning(path.clone(), message));
+        }
+        if !drains && container.pointer("/lifecycle/preStop").is_none() {
+            let message = "no preStop hook and no spec.drainSeconds: a pod stops while requests still reach it; \
+                           drainSeconds: 5 is a good start";
+            findings.push(Finding::warning(format!("{path}.lifecycle"), message));
+        }
+    }
+    findings
+}
+
+fn image_pitfall(path: &str, container: &Value) -> Option<Finding> {
+    let image = container.get("image")?.as_str()?;
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let problem = match (last.contains('@'), last.split_once(':')) {
+        (true, _) => return None,
+        (false, Some((_, tag))) if tag != "latest" => return None,
+        (false, Some(_)) => "the tag latest",
+        (false, None) => "no tag, which means latest",
+    };
+    let message = format!("{image} has {problem}: a new version starts no rollout and cannot be undone");
+    Some(Finding::warning(format!("{path}.image"), message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rollout() -> Value {
+        json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "checkout"},
+            "spec": {
+                "replicas": 2, "drainSeconds": 5,
+                "selector": {"matchLabels": {"app": "checkout"}},
+                "template": {
+                    "metadata": {"labels": {"app": "checkout"}},
+                    "spec": {"containers": [{
+                        "name": "app", "image": "registry:5000/checkout:v1", "readinessProbe": {"httpGet": {}}
+                    }]},
+                },
+                "strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}]}},
+            },
+        })
+    }
+
+    fn messages(object: &Value) -> Vec<String> {
+        let show = |finding: Finding| format!("{:?} {}: {}", finding.severity, finding.path, finding.message);
+        check(object).into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_good_rollout_has_no_findings() {
+        assert_eq!(messages(&rollout()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_fields_that_are_unknown_unsupported_or_of_the_wrong_type() {
+        let mut object = rollout();
+        object["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWieght": 5});
+        object["spec"]["replicas"] = json!("3");
+        object["spec"]["workloadRef"] = json!({"kind": "Deployment"});
+        let found = messages(&object);
+        assert!(
+            found.contains(&"Error spec.strategy.canary.steps[0].setWieght: unknown field".to_owned()),
+            "{found:?}"
+        );
+        assert!(
+            found
+                .iter()
+                .any(|line| line.starts_with("Error spec.replicas: Invalid value")),
+            "{found:?}"
+        );
+        let unsupported = "Error spec.workloadRef: spec.workloadRef is not supported";
+        assert!(
+            found.iter().any(|line| line.starts_with(unsupported)),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn warns_of_pitfalls() {
+        let mut object = rollout();
+        object["spec"]["replicas"] = json!(1);
+        object["spec"]["drainSeconds"] = json!(0);
+        object["spec"]["template"]["spec"]["containers"][0] =
+            json!({"name": "app", "image": "registry:5000/checkout"});
+        let found = messages(&object);
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(found.iter().all(|line| line.starts_with("Warning ")), "{found:?}");
+        for (image, fine) in [
+            ("a:latest", false),
+            ("a", false),
+            ("a:1", true),
+            ("a@sha256:0", true),
+        ] {
+            assert_eq!(
+                image_pitfall("", &json!({"image": image})).is_none(),
+                fine,
+                "{image}"
+            );
+        }
+    }
+
+    #[test]
+    fn leaves_other_kinds_alone_and_refuses_unknown_ones_of_ours() {
+        assert!(check(&json!({"apiVersion": "v1", "kind": "Service"})).is_empty());
+        assert_eq!(
+            check(&json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": "Rolout"}))[0].path,
+            "kind"
+        );
+        assert_eq!(
+            check(&json!({"apiVersion": "tidegate.dev/v2", "kind": "Rollout"}))[0].path,
+            "apiVersion"
+        );
+        assert_eq!(check(&json!(["x"]))[0].severity, Severity::Error);
+    }
+}
