@@ -1,7 +1,7 @@
 //! One turn for one AnalysisRun: what is due, measure it, record it.
 
 use chrono::{DateTime, Utc};
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use serde_json::json;
 
 use super::context::{Context, Next};
@@ -14,11 +14,6 @@ use crate::apply::write_status;
 use crate::client::{Expected, Failure};
 use crate::observe::ObserveError;
 use crate::plan::analysis::{record, schedule};
-
-/// Takes measurements. It limits how many run at once, ends each within its timeout, and never judges.
-pub trait Measure: Send + Sync {
-    fn measure<'a>(&'a self, task: &'a MeasureTask, now: DateTime<Utc>) -> BoxFuture<'a, Measured>;
-}
 
 /// A run that cannot be understood is left alone, as is one that is finished.
 pub async fn reconcile_run(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
@@ -37,10 +32,7 @@ pub async fn reconcile_run(context: &Context, key: &ObjectKey) -> Result<Next, R
         Some(later) if later > now => return Ok(Next::At(later)),
         Some(_) => {}
     }
-    let measuring = scheduled
-        .tasks
-        .iter()
-        .map(|task| context.measure.measure(task, now));
+    let measuring = scheduled.tasks.iter().map(|task| measure(context, task, now));
     let measured = join_all(measuring).await;
     let recorded_at = context.clock.now();
     let status = record(&run, &measured, recorded_at);
@@ -53,6 +45,14 @@ pub async fn reconcile_run(context: &Context, key: &ObjectKey) -> Result<Next, R
     Ok(schedule(&run, recorded_at)
         .next_at
         .map_or(Next::OnChange, Next::At))
+}
+
+async fn measure(context: &Context, task: &MeasureTask, now: DateTime<Utc>) -> Measured {
+    Measured {
+        metric: task.metric.clone(),
+        started_at: now,
+        outcome: context.provider.measure(task, now).await,
+    }
 }
 
 /// `None` if the status is written.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::analysis_run::Measure;
 use super::metrics::Metrics;
 use crate::apply::Writer;
 use crate::client::Api;
@@ -12,6 +11,7 @@ use crate::clock::Clock;
 use crate::observe::Observer;
 use crate::plan::model::Plan;
 use crate::plan::snapshot::Snapshot;
+use crate::providers::Provider;
 
 /// Who decides. In production always [`crate::plan::plan`]; a test may put a worse one in its place.
 pub type Planner = Arc<dyn Fn(&Snapshot, DateTime<Utc>) -> Plan + Send + Sync>;
@@ -20,8 +20,8 @@ pub struct Context {
     pub observer: Observer,
     pub clock: Clock,
     pub planner: Planner,
-    pub measure: Arc<dyn Measure>,
-    pub metrics: Metrics,
+    pub provider: Arc<dyn Provider>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// When to look again.
@@ -36,13 +36,13 @@ pub enum Next {
 }
 
 impl Context {
-    pub fn new(api: Api, clock: Clock, planner: Planner, measure: Arc<dyn Measure>) -> Self {
+    pub fn new(api: Api, clock: Clock, planner: Planner, provider: Arc<dyn Provider>) -> Self {
         Context {
             observer: Observer::new(api),
             clock,
             planner,
-            measure,
-            metrics: Metrics::default(),
+            provider,
+            metrics: Arc::default(),
         }
     }
 

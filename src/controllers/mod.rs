@@ -9,3 +9,5 @@ pub mod context;
 pub mod metrics;
 pub mod queue;
 pub mod rollout;
+pub mod run;
+pub mod watch;

@@ -118,7 +118,8 @@ impl Queue {
                 None
             }
         };
-        if let Some(due) = asked.into_iter().chain(wanted).min() {
+        let earliest = entry.started.map_or(now, |started| started + SPACING);
+        if let Some(due) = asked.into_iter().chain(wanted).min().map(|due| due.max(earliest)) {
             self.schedule(work.clone(), due, urgent);
         }
         self.prune(now);
@@ -297,9 +298,9 @@ mod tests {
             "{delays:?}"
         );
         queue.pop(now).unwrap();
-        queue.finish(&key, After::In(at(7)), now);
-        assert_eq!(queue.next_due(), Some(now + at(7)));
-        queue.pop(now + at(7)).unwrap();
+        queue.finish(&key, After::In(at(700)), now);
+        assert_eq!(queue.next_due(), Some(now + at(700)));
+        queue.pop(now + at(700)).unwrap();
         queue.finish(&key, After::BackOff, now);
         assert!(queue.next_due().unwrap() - now <= at(100));
     }

@@ -7,15 +7,15 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tidegate::api::crd;
-use tidegate::api::measure::{MeasureTask, Measured, Outcome, Samples};
+use tidegate::api::measure::{MeasureTask, Outcome, Samples};
 use tidegate::api::resource::{ObjectKey, Resource};
 use tidegate::client::Api;
 use tidegate::clock::Clock;
-use tidegate::controllers::analysis_run::Measure;
 use tidegate::controllers::context::Context;
 use tidegate::observe::cache::CacheEvent;
 use tidegate::plan::model::{Action, Kind, Plan, Precondition, Stage, Target, Write};
 use tidegate::plan::snapshot::{ReplicaSetSeen, Snapshot};
+use tidegate::providers::Provider;
 use tidegate::sandbox::api_server::store::Verb;
 use tidegate::sandbox::api_server::{ApiRequest, ApiServer, Commit, Fault, Interceptor, Store};
 
@@ -63,15 +63,9 @@ impl Interceptor for Tap {
 /// Measures 0, always.
 pub struct Zero;
 
-impl Measure for Zero {
-    fn measure<'a>(&'a self, task: &'a MeasureTask, now: DateTime<Utc>) -> BoxFuture<'a, Measured> {
-        Box::pin(async move {
-            Measured {
-                metric: task.metric.clone(),
-                started_at: now,
-                outcome: Outcome::Samples(Samples::Scalar(0.0)),
-            }
-        })
+impl Provider for Zero {
+    fn measure<'a>(&'a self, _: &'a MeasureTask, _: DateTime<Utc>) -> BoxFuture<'a, Outcome> {
+        Box::pin(async { Outcome::Samples(Samples::Scalar(0.0)) })
     }
 }
 
