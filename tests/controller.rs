@@ -5,13 +5,19 @@
 #[path = "controller/world.rs"]
 mod world;
 
-use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 use tidegate::api::patch::PatchOp;
 use tidegate::api::resource::Resource;
 use tidegate::client::Failure;
+use tidegate::clock::Clock;
 use tidegate::controllers::context::Next;
 use tidegate::controllers::rollout::{ReconcileError, reconcile_rollout};
-use tidegate::plan::model::{Action, Kind};
+use tidegate::controllers::run::start;
+use tidegate::plan::model::{Action, Kind, Plan};
+use tidegate::plan::snapshot::Snapshot;
 use tidegate::sandbox::api_server::Fault;
 
 use world::{World, plan, precondition, replica_set, write};
@@ -197,4 +203,178 @@ async fn an_event_that_was_lost_heals() {
     world.set_clock(heal);
     reconcile_rollout(&context, &world.key).await.unwrap();
     assert_eq!(message(), Some(json!("Some(4)")));
+}
+
+/// Lets the controller work until this holds; the sandbox is in the process, so it takes moments.
+async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came to that");
+}
+
+fn message_of(world: &World, name: &str) -> Option<String> {
+    let message = world.object("Rollout", name).pointer("/status/message").cloned();
+    message.and_then(|message| message.as_str().map(str::to_owned))
+}
+
+/// Says in the status which image it saw.
+fn echo(snapshot: &Snapshot) -> Plan {
+    let image = snapshot.rollout.pointer("/spec/template/spec/containers/0/image");
+    plan(vec![], image.and_then(Value::as_str).unwrap_or("none"))
+}
+
+fn image(image: &str) -> Value {
+    json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}})
+}
+
+#[tokio::test]
+async fn a_running_controller_follows_changes_and_rests_between_them() {
+    let world = World::at(Clock::System);
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    world.edit(&image("web:2"));
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:2")).await;
+    assert_eq!(world.writes().len(), 2, "{:?}", world.writes());
+    controller.stop().await;
+    world.edit(&image("web:3"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        message_of(&world, "checkout").as_deref(),
+        Some("web:2"),
+        "it has stopped"
+    );
+}
+
+#[tokio::test]
+async fn a_panic_stops_one_key_until_its_object_changes() {
+    let world = World::at(Clock::System);
+    world.post(Resource::Rollout, &world::rollout("bad"));
+    let planner = |snapshot: &Snapshot, _| {
+        let name = snapshot.rollout.pointer("/metadata/name").and_then(Value::as_str);
+        let planned = echo(snapshot);
+        assert!(
+            name != Some("bad") || planned.status.message.as_deref() != Some("web:1"),
+            "on purpose"
+        );
+        planned
+    };
+    let controller = start(world.context(planner), [].into());
+    let panics = "tidegate_reconciles_total{kind=\"Rollout\",result=\"panic\"} 1\n";
+    let metrics = Arc::clone(&controller.context.metrics);
+    until(|| message_of(&world, "checkout").is_some() && metrics.encode().contains(panics)).await;
+    until(|| {
+        metrics
+            .encode()
+            .contains("tidegate_quarantined{queue=\"rollouts\"} 1\n")
+    })
+    .await;
+    world.edit(&image("web:2"));
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:2")).await;
+    assert_eq!(message_of(&world, "bad"), None);
+    assert!(metrics.encode().contains(panics), "tried once");
+    world.edit_named("bad", &image("web:2"));
+    until(|| message_of(&world, "bad").as_deref() == Some("web:2")).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn an_object_that_makes_no_sense_does_not_hold_up_the_others() {
+    let world = World::at(Clock::System);
+    // As an API server with a newer definition would have it.
+    world.forget_schema("analysisruns");
+    let odd = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun",
+        "metadata": {"name": "odd", "namespace": "shop", "labels": {"tidegate.dev/rollout": "checkout"}},
+        "spec": {"metrics": "several"},
+    });
+    world.post(Resource::AnalysisRun, &odd);
+    world.post(Resource::Rollout, &world::rollout("other"));
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    until(|| message_of(&world, "other").as_deref() == Some("web:1")).await;
+    assert_eq!(
+        message_of(&world, "checkout"),
+        None,
+        "nothing is decided on what is not understood"
+    );
+    let metrics = controller.context.metrics.encode();
+    assert!(
+        metrics.contains("tidegate_api_errors_total{category=\"undecodable\"}"),
+        "{metrics}"
+    );
+    world.remove(Resource::AnalysisRun, "odd");
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_comes_late_needs_no_restart() {
+    let world = World::at(Clock::System);
+    let away = || Fault::Refuse {
+        status: 503,
+        reason: "ServiceUnavailable".to_owned(),
+        message: "away".to_owned(),
+    };
+    world.fail_reads(away());
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!*controller.readiness().borrow());
+    world.fail_reads(Fault::None);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    assert!(*controller.readiness().borrow());
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_is_measured_to_its_verdict_and_then_left_alone() {
+    let world = World::at(Clock::System);
+    let run = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun",
+        "metadata": {"name": "errors", "namespace": "shop", "labels": {"tidegate.dev/rollout": "checkout"}},
+        "spec": {"metrics": [{
+            "name": "errors", "successCondition": "result < 1",
+            "provider": {"prometheus": {"query": "vector(0)"}},
+        }]},
+    });
+    world.post(Resource::AnalysisRun, &run);
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let phase = || {
+        world
+            .object("AnalysisRun", "errors")
+            .pointer("/status/phase")
+            .cloned()
+    };
+    until(|| phase() == Some(json!("Successful"))).await;
+    let writes = world.writes().len();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(world.writes().len(), writes);
+    let verdict = "tidegate_verdicts_total{verdict=\"Successful\"} 1\n";
+    assert!(controller.context.metrics.encode().contains(verdict));
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn the_planner_leads_a_first_version_to_health_and_then_writes_nothing() {
+    let world = World::at(Clock::System);
+    let controller = start(world.context(tidegate::plan::plan), [].into());
+    until(|| world.list("ReplicaSet").len() == 1).await;
+    let name = world.list("ReplicaSet")[0].clone();
+    until(|| world.object("ReplicaSet", &name).pointer("/spec/replicas") == Some(&json!(1))).await;
+    world.report_available(&name, 1);
+    let phase = || {
+        world
+            .object("Rollout", "checkout")
+            .pointer("/status/phase")
+            .cloned()
+    };
+    until(|| phase() == Some(json!("Healthy"))).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let writes = world.writes();
+    world.server.compact();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.writes(), writes, "a cluster at rest is not written to");
+    controller.stop().await;
 }

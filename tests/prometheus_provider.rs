@@ -72,7 +72,9 @@ async fn read_request(stream: &mut TcpStream) -> String {
     loop {
         let text = String::from_utf8_lossy(&request).to_lowercase();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
             if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
                 return String::from_utf8_lossy(&request).into_owned();
             }
@@ -162,18 +164,27 @@ async fn reads_a_good_answer() {
     let outcome = provider().measure(&task(&server.address), now()).await;
     assert_eq!(outcome, Outcome::Samples(Samples::Vector(vec![0.25])));
     let request = server.last_request.lock().await.clone();
-    assert!(request.starts_with("POST /api/v1/query HTTP/1.1\r\n"), "{request}");
+    assert!(
+        request.starts_with("POST /api/v1/query HTTP/1.1\r\n"),
+        "{request}"
+    );
     assert!(request.contains("query=up"), "{request}");
     assert!(!request.to_lowercase().contains("accept-encoding"), "{request}");
     let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1700000000,"1.5"]}}"#;
-    assert_eq!(measure_one(ok(scalar)).await, Outcome::Samples(Samples::Scalar(1.5)));
+    assert_eq!(
+        measure_one(ok(scalar)).await,
+        Outcome::Samples(Samples::Scalar(1.5))
+    );
 }
 
 #[tokio::test]
 async fn row_59_status_error() {
     let body = r#"{"status":"error","errorType":"execution","error":"too many samples"}"#;
     has(error(measure_one(ok(body)).await), "execution: too many samples");
-    has(error(measure_one(http("422 Unprocessable Entity", "", body.as_bytes())).await), "too many samples");
+    has(
+        error(measure_one(http("422 Unprocessable Entity", "", body.as_bytes())).await),
+        "too many samples",
+    );
 }
 
 #[tokio::test]
@@ -190,18 +201,30 @@ async fn row_62_infinite() {
 
 #[tokio::test]
 async fn row_63_several_series() {
-    let three = ["a", "b", "c"].map(|pod| format!(r#"{{"metric":{{"pod":"{pod}"}},"value":[{NOW},"1"]}}"#)).join(",");
+    let three = ["a", "b", "c"]
+        .map(|pod| format!(r#"{{"metric":{{"pod":"{pod}"}},"value":[{NOW},"1"]}}"#))
+        .join(",");
     let body = ok(&vector(&three));
-    has(error(measure_one(body.clone()).await), r#"got 3 series: {"pod":"a"}, {"pod":"b"}"#);
+    has(
+        error(measure_one(body.clone()).await),
+        r#"got 3 series: {"pod":"a"}, {"pod":"b"}"#,
+    );
     let many = measure(vec![body], |task| task.many_series = true).await;
     assert_eq!(many, Outcome::Samples(Samples::Vector(vec![1.0; 3])));
     let hundreds = vec![format!(r#"{{"metric":{{}},"value":[{NOW},"1"]}}"#); 101].join(",");
-    has(error(measure(vec![ok(&vector(&hundreds))], |task| task.many_series = true).await), "101 series");
+    has(
+        error(measure(vec![ok(&vector(&hundreds))], |task| task.many_series = true).await),
+        "101 series",
+    );
 }
 
 #[tokio::test]
 async fn row_64_other_kinds_of_results() {
-    for (kind, result) in [("matrix", "[]"), ("string", r#"[1700000000,"a"]"#), ("vector", "{}")] {
+    for (kind, result) in [
+        ("matrix", "[]"),
+        ("string", r#"[1700000000,"a"]"#),
+        ("vector", "{}"),
+    ] {
         let body = format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":{result}}}}}"#);
         has(error(measure_one(ok(&body)).await), &format!("got a {kind}"));
     }
@@ -210,15 +233,24 @@ async fn row_64_other_kinds_of_results() {
 #[tokio::test]
 async fn row_65_not_a_number() {
     for value in [r#""abc""#, r#""""#, "null", "1", "{}", r#""0x10""#] {
-        has(error(measure_one(ok(&series(NOW, value))).await), "not a time and a number");
+        has(
+            error(measure_one(ok(&series(NOW, value))).await),
+            "not a time and a number",
+        );
     }
     has(error(measure_one(ok(&series(NOW, r#""1e400""#))).await), "inf");
 }
 
 #[tokio::test]
 async fn rows_66_and_67_wrong_times() {
-    has(no_data(measure_one(ok(&series(NOW - 301, r#""1""#))).await), "301 s old, more than 300 s");
-    has(error(measure_one(ok(&series(NOW + 3_600, r#""1""#))).await), "3600 s ahead");
+    has(
+        no_data(measure_one(ok(&series(NOW - 301, r#""1""#))).await),
+        "301 s old, more than 300 s",
+    );
+    has(
+        error(measure_one(ok(&series(NOW + 3_600, r#""1""#))).await),
+        "3600 s ahead",
+    );
     for skew in [-299, 30] {
         let outcome = measure_one(ok(&series(NOW + skew, r#""1""#))).await;
         assert_eq!(outcome, Outcome::Samples(Samples::Vector(vec![1.0])), "{skew}");
@@ -230,15 +262,26 @@ async fn row_68_warnings_are_a_partial_answer() {
     let body = format!(
         r#"{{"status":"success","warnings":["store eu is down"],"data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[{NOW},"0"]}}]}}}}"#
     );
-    assert_eq!(measure_one(ok(&body)).await, Outcome::Partial("store eu is down".into()));
+    assert_eq!(
+        measure_one(ok(&body)).await,
+        Outcome::Partial("store eu is down".into())
+    );
 }
 
 #[tokio::test]
 async fn row_69_redirects_are_not_followed() {
     let target = serve(vec![ok(&series(NOW, r#""0""#))]).await;
     let location = format!("location: {}/\r\n", target.address);
-    for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
-        has(error(measure_one(http(status, &location, b"")).await), "redirects are not followed");
+    for status in [
+        "301 Moved Permanently",
+        "302 Found",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ] {
+        has(
+            error(measure_one(http(status, &location, b"")).await),
+            "redirects are not followed",
+        );
     }
     assert_eq!(target.requests.load(Ordering::SeqCst), 0);
 }
@@ -246,33 +289,59 @@ async fn row_69_redirects_are_not_followed() {
 #[tokio::test]
 async fn row_70_credentials() {
     for status in ["401 Unauthorized", "403 Forbidden"] {
-        has(error(measure_one(http(status, "", b"no")).await), "check the credential");
+        has(
+            error(measure_one(http(status, "", b"no")).await),
+            "check the credential",
+        );
     }
 }
 
 #[tokio::test]
 async fn row_71_what_the_server_calls_temporary_is_tried_again() {
-    for status in ["429 Too Many Requests", "500 Internal Server Error", "503 Service Unavailable"] {
+    for status in [
+        "429 Too Many Requests",
+        "500 Internal Server Error",
+        "503 Service Unavailable",
+    ] {
         let server = serve(vec![http(status, "", b"later"), ok(&series(NOW, r#""1""#))]).await;
         let outcome = provider().measure(&task(&server.address), now()).await;
         assert_eq!(outcome, Outcome::Samples(Samples::Vector(vec![1.0])), "{status}");
     }
     let server = serve(vec![http("503 Service Unavailable", "", b"never")]).await;
-    has(error(provider().measure(&task(&server.address), now()).await), "503 Service Unavailable: never");
+    has(
+        error(provider().measure(&task(&server.address), now()).await),
+        "503 Service Unavailable: never",
+    );
     assert_eq!(server.requests.load(Ordering::SeqCst), 4);
     // The timeout ends the attempts, and the message says what the last one said.
-    let outcome = measure(vec![http("503 Service Unavailable", "", b"down"), Reply::Silence], |task| {
-        task.timeout = Duration::from_seconds(1);
-    });
-    has(error(outcome.await), "503 Service Unavailable: down; no better answer within 1s");
+    let outcome = measure(
+        vec![http("503 Service Unavailable", "", b"down"), Reply::Silence],
+        |task| {
+            task.timeout = Duration::from_seconds(1);
+        },
+    );
+    has(
+        error(outcome.await),
+        "503 Service Unavailable: down; no better answer within 1s",
+    );
 }
 
 #[tokio::test]
 async fn row_72_not_json() {
-    let html = http("200 OK", "content-type: text/html\r\n", b"<html>\x00\x1b[2J<body>login</body></html>");
+    let html = http(
+        "200 OK",
+        "content-type: text/html\r\n",
+        b"<html>\x00\x1b[2J<body>login</body></html>",
+    );
     let message = error(measure_one(html).await);
-    assert_eq!(message, "not an answer of Prometheus: <html>[2J<body>login</body></html>");
-    has(error(measure_one(ok(r#"{"status":"succ"#)).await), r#"not an answer of Prometheus: {"status":"succ"#);
+    assert_eq!(
+        message,
+        "not an answer of Prometheus: <html>[2J<body>login</body></html>"
+    );
+    has(
+        error(measure_one(ok(r#"{"status":"succ"#)).await),
+        r#"not an answer of Prometheus: {"status":"succ"#,
+    );
     has(error(measure_one(ok("")).await), "nothing readable");
     let long = error(measure_one(ok(&"x".repeat(5_000))).await);
     assert!(long.ends_with(&format!(": {}", "x".repeat(120))), "{long}");
@@ -280,8 +349,13 @@ async fn row_72_not_json() {
 
 #[tokio::test]
 async fn row_73_too_long() {
-    has(error(measure_one(Reply::Endless(vec![b' '; 65_536])).await), "longer than 1048576 bytes");
-    let claimed = "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{".as_bytes().to_vec();
+    has(
+        error(measure_one(Reply::Endless(vec![b' '; 65_536])).await),
+        "longer than 1048576 bytes",
+    );
+    let claimed = "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{"
+        .as_bytes()
+        .to_vec();
     error(measure_one(Reply::Bytes(claimed)).await);
 }
 
@@ -301,24 +375,38 @@ async fn row_75_too_slow() {
 
 #[tokio::test]
 async fn row_76_nested_too_deeply() {
-    for body in ["[".repeat(100_000), format!("{}{}", "[".repeat(65), "]".repeat(65))] {
+    for body in [
+        "[".repeat(100_000),
+        format!("{}{}", "[".repeat(65), "]".repeat(65)),
+    ] {
         has(error(measure_one(ok(&body)).await), "levels deep");
     }
     // Brackets in a label are text.
-    let label = vector(&format!(r#"{{"metric":{{"a":"{}"}},"value":[{NOW},"1"]}}"#, "[".repeat(100)));
-    assert_eq!(measure_one(ok(&label)).await, Outcome::Samples(Samples::Vector(vec![1.0])));
+    let label = vector(&format!(
+        r#"{{"metric":{{"a":"{}"}},"value":[{NOW},"1"]}}"#,
+        "[".repeat(100)
+    ));
+    assert_eq!(
+        measure_one(ok(&label)).await,
+        Outcome::Samples(Samples::Vector(vec![1.0]))
+    );
 }
 
 #[tokio::test]
 async fn row_77_native_histogram() {
-    let body = vector(&format!(r#"{{"metric":{{"pod":"a"}},"histogram":[{NOW},{{"count":"5"}}]}}"#));
+    let body = vector(&format!(
+        r#"{{"metric":{{"pod":"a"}},"histogram":[{NOW},{{"count":"5"}}]}}"#
+    ));
     has(error(measure_one(ok(&body)).await), "histogram_quantile()");
 }
 
 #[tokio::test]
 async fn row_78_too_few_requests() {
     let counted = |count: &str| {
-        let replies = vec![ok(&series(NOW, &format!("\"{count}\""))), ok(&series(NOW, r#""0""#))];
+        let replies = vec![
+            ok(&series(NOW, &format!("\"{count}\""))),
+            ok(&series(NOW, r#""0""#)),
+        ];
         measure(replies, |task| {
             task.samples_query = Some("sum(requests)".into());
             task.min_samples = Some(50);
@@ -335,10 +423,22 @@ async fn says_who_did_not_answer() {
     let address = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     has(error(provider().measure(&task(&address), now()).await), "refused");
-    let nowhere = MeasureTask { address: None, ..task("") };
-    has(error(provider().measure(&nowhere, now()).await), "--prometheus-url");
-    has(error(measure_one(Reply::Bytes(Vec::new())).await), "failed to send request");
-    has(error(measure_one(Reply::Bytes(b"SSH-2.0-OpenSSH\r\n".to_vec())).await), "failed to send request");
+    let nowhere = MeasureTask {
+        address: None,
+        ..task("")
+    };
+    has(
+        error(provider().measure(&nowhere, now()).await),
+        "--prometheus-url",
+    );
+    has(
+        error(measure_one(Reply::Bytes(Vec::new())).await),
+        "failed to send request",
+    );
+    has(
+        error(measure_one(Reply::Bytes(b"SSH-2.0-OpenSSH\r\n".to_vec())).await),
+        "failed to send request",
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! `tidegate`: the controller and what belongs to it.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,12 +26,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let ended: Result<(), Box<dyn Error>> = match Arguments::parse().command {
+    let ended: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Controller(arguments) => controller::run(arguments).map_err(Into::into),
         Command::Crds { out } => crds::run(out).map_err(Into::into),
     };
-    let Err(error) = ended else { return ExitCode::SUCCESS };
+    let Err(error) = ended else {
+        return ExitCode::SUCCESS;
+    };
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    eprintln!("Error: {}", causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")));
+    eprintln!(
+        "Error: {}",
+        causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    );
     ExitCode::FAILURE
 }

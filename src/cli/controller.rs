@@ -74,7 +74,11 @@ pub enum ControllerError {
 
 pub fn run(arguments: ControllerArguments) -> Result<(), ControllerError> {
     start_logging(&arguments)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?arguments, "tidegate controller starts");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        ?arguments,
+        "tidegate controller starts"
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -95,7 +99,11 @@ async fn control(arguments: ControllerArguments) -> Result<(), ControllerError> 
         metrics: Arc::clone(&controller.context.metrics),
         ready: controller.readiness(),
     };
-    let serving = serve(address, shown, |address| tracing::info!(%address, "serving metrics"));
+    let serving = serve(
+        address,
+        shown,
+        |address| tracing::info!(%address, "serving metrics"),
+    );
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -120,7 +128,12 @@ async fn begin(arguments: ControllerArguments) -> Result<Handle, ControllerError
         allow_loopback: arguments.allow_loopback_metrics,
     };
     let provider = Prometheus::new(arguments.prometheus_url, policy)?;
-    let context = Context::new(api, Clock::System, Arc::new(crate::plan::plan), Arc::new(provider));
+    let context = Context::new(
+        api,
+        Clock::System,
+        Arc::new(crate::plan::plan),
+        Arc::new(provider),
+    );
     let namespaces: BTreeSet<String> = arguments.namespace.into_iter().collect();
     Ok(start(context, namespaces))
 }
@@ -130,7 +143,9 @@ fn start_logging(arguments: &ControllerArguments) -> Result<(), ControllerError>
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(level)
         .map_err(|_| ControllerError::LogLevel(level.clone()))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match arguments.log_format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),

@@ -20,6 +20,7 @@ use super::queue::{After, Places, Queue};
 use super::rollout::{ReconcileError, reconcile_rollout};
 use super::watch::{ALWAYS, ESSENTIAL, Seen, scopes, watch};
 use crate::api::resource::Resource;
+use crate::client::failure::with_sources;
 use crate::clock::Stopwatch;
 use crate::observe::ObserveError;
 use crate::observe::stores::{Wake, Work};
@@ -161,7 +162,9 @@ impl Intake {
         let stores = &self.context.observer.stores;
         let is_listed = |resource: &Resource| {
             let scopes = scopes(*resource, &self.namespaces);
-            scopes.iter().all(|namespace| stores.is_synced(*resource, namespace))
+            scopes
+                .iter()
+                .all(|namespace| stores.is_synced(*resource, namespace))
         };
         if ESSENTIAL.iter().all(is_listed) {
             tracing::info!("every cache is complete");
@@ -192,7 +195,9 @@ impl Dispatcher {
             let now = self.stopwatch.elapsed();
             let due = self.queue.next_due();
             // What is due now waits for a place, which somebody who finishes gives back.
-            let pause = due.map_or(Duration::MAX, |due| due.saturating_sub(now)).max(Duration::from_millis(1));
+            let pause = due
+                .map_or(Duration::MAX, |due| due.saturating_sub(now))
+                .max(Duration::from_millis(1));
             tokio::select! {
                 Some(finished) = running.join_next() => self.finish(finished),
                 wake = self.wakes.recv() => match wake {
@@ -205,7 +210,10 @@ impl Dispatcher {
         }
         let drained = async { while running.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_WITHIN, drained).await.is_err() {
-            tracing::warn!(queue = self.name, "stopped although reconciles were still in flight");
+            tracing::warn!(
+                queue = self.name,
+                "stopped although reconciles were still in flight"
+            );
         }
     }
 
@@ -247,7 +255,7 @@ async fn reconcile(context: Arc<Context>, work: Work) -> (Work, After) {
         Ok(Err(error)) => {
             context.metrics.count_reconcile(kind, "error");
             context.metrics.count_error(error.category());
-            tracing::warn!(kind, %key, error = %chain(&error), "round ended by an error");
+            tracing::warn!(kind, %key, error = %with_sources(&error), "round ended by an error");
             match error {
                 ReconcileError::Observe(ObserveError::Undecodable { .. }) => After::In(UNDERSTOOD_LATER),
                 _ => After::BackOff,
@@ -268,10 +276,4 @@ fn after(next: Next, now: chrono::DateTime<chrono::Utc>) -> After {
         Next::Soon => After::BackOff,
         Next::At(at) => After::In((at - now).to_std().unwrap_or_default()),
     }
-}
-
-/// An error and its sources on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |source| source.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }

@@ -45,7 +45,9 @@ struct Sample {
 pub fn read_answer(body: &[u8], task: &MeasureTask, now: DateTime<Utc>) -> Outcome {
     match parse(body) {
         Ok(answer) if answer.status != "success" => Outcome::Error(error_of(&answer)),
-        Ok(Answer { warnings, .. }) if !warnings.is_empty() => Outcome::Partial(printable(&warnings.join("; "))),
+        Ok(Answer { warnings, .. }) if !warnings.is_empty() => {
+            Outcome::Partial(printable(&warnings.join("; ")))
+        }
         Ok(Answer { data: Some(data), .. }) => match read_samples(&data) {
             Ok(samples) => weigh(&samples, data.result_type == "scalar", task, now),
             Err(why) => Outcome::Error(why),
@@ -65,7 +67,9 @@ pub fn read_refusal(body: &[u8]) -> String {
 
 fn parse(body: &[u8]) -> Result<Answer, String> {
     if nesting(body) > MAX_NESTING {
-        return Err(format!("the answer is nested more than {MAX_NESTING} levels deep"));
+        return Err(format!(
+            "the answer is nested more than {MAX_NESTING} levels deep"
+        ));
     }
     serde_json::from_slice(body).map_err(|_| format!("not an answer of Prometheus: {}", excerpt(body)))
 }
@@ -95,16 +99,23 @@ fn nesting(body: &[u8]) -> usize {
 fn read_samples(data: &Data) -> Result<Vec<Sample>, String> {
     match (data.result_type.as_str(), &data.result) {
         ("scalar", value) => Ok(vec![read_sample(String::new(), value)?]),
-        ("vector", Value::Array(series)) if series.len() > MAX_SERIES => {
-            Err(format!("got {} series, more than {MAX_SERIES}; aggregate in the query", series.len()))
-        }
+        ("vector", Value::Array(series)) if series.len() > MAX_SERIES => Err(format!(
+            "got {} series, more than {MAX_SERIES}; aggregate in the query",
+            series.len()
+        )),
         ("vector", Value::Array(series)) => series.iter().map(read_series).collect(),
-        (kind, _) => Err(format!("got a {}; the query must give numbers at one time", printable(kind))),
+        (kind, _) => Err(format!(
+            "got a {}; the query must give numbers at one time",
+            printable(kind)
+        )),
     }
 }
 
 fn read_series(series: &Value) -> Result<Sample, String> {
-    let labels = series.get("metric").map(|labels| printable(&labels.to_string())).unwrap_or_default();
+    let labels = series
+        .get("metric")
+        .map(|labels| printable(&labels.to_string()))
+        .unwrap_or_default();
     match (series.get("value"), series.get("histogram")) {
         (Some(value), _) => read_sample(labels, value),
         (None, Some(_)) => Err(format!(
@@ -116,8 +127,16 @@ fn read_series(series: &Value) -> Result<Sample, String> {
 
 /// `[1700000000.123, "0.5"]`.
 fn read_sample(labels: String, pair: &Value) -> Result<Sample, String> {
-    let wrong = || format!("sample {} is not a time and a number", printable(&pair.to_string()));
-    let (Some(time), Some(text)) = (pair.get(0).and_then(Value::as_f64), pair.get(1).and_then(Value::as_str)) else {
+    let wrong = || {
+        format!(
+            "sample {} is not a time and a number",
+            printable(&pair.to_string())
+        )
+    };
+    let (Some(time), Some(text)) = (
+        pair.get(0).and_then(Value::as_f64),
+        pair.get(1).and_then(Value::as_str),
+    ) else {
         return Err(wrong());
     };
     let value = text.parse().map_err(|_| wrong())?;
@@ -129,7 +148,10 @@ fn weigh(samples: &[Sample], scalar: bool, task: &MeasureTask, now: DateTime<Utc
     let age = |sample: &Sample| now.timestamp_millis() as f64 / 1_000.0 - sample.time;
     let max_age = task.max_age.as_millis() as f64 / 1_000.0;
     if let Some(infinite) = samples.iter().find(|sample| sample.value.is_infinite()) {
-        return Outcome::Error(format!("got {}, which is no measurement; a division by 0?", infinite.value));
+        return Outcome::Error(format!(
+            "got {}, which is no measurement; a division by 0?",
+            infinite.value
+        ));
     }
     if let Some(ahead) = samples.iter().find(|sample| age(sample) < -MAX_AHEAD_SECONDS) {
         return Outcome::Error(format!("a sample is {:.0} s ahead of the clock", -age(ahead)));
@@ -144,7 +166,10 @@ fn weigh(samples: &[Sample], scalar: bool, task: &MeasureTask, now: DateTime<Utc
         return Outcome::NoData("got NaN; no requests, or a division of 0 by 0".to_owned());
     }
     if let Some(old) = samples.iter().find(|sample| age(sample) > max_age) {
-        return Outcome::NoData(format!("a sample is {:.0} s old, more than {max_age:.0} s", age(old)));
+        return Outcome::NoData(format!(
+            "a sample is {:.0} s old, more than {max_age:.0} s",
+            age(old)
+        ));
     }
     let mut values = samples.iter().map(|sample| sample.value);
     match (scalar, values.next()) {
@@ -155,7 +180,11 @@ fn weigh(samples: &[Sample], scalar: bool, task: &MeasureTask, now: DateTime<Utc
 }
 
 fn describe_series(samples: &[Sample]) -> String {
-    let shown: Vec<&str> = samples.iter().take(SHOWN_SERIES).map(|sample| sample.labels.as_str()).collect();
+    let shown: Vec<&str> = samples
+        .iter()
+        .take(SHOWN_SERIES)
+        .map(|sample| sample.labels.as_str())
+        .collect();
     let more = if samples.len() > SHOWN_SERIES { ", …" } else { "" };
     format!(
         "got {} series: {}{more}; aggregate in the query, or use all(), any() or max() in the condition",
@@ -175,5 +204,10 @@ fn excerpt(body: &[u8]) -> String {
 
 fn printable(text: &str) -> String {
     let visible = |character: &char| !character.is_control() && *character != char::REPLACEMENT_CHARACTER;
-    text.chars().filter(visible).take(SHOWN_CHARS).collect::<String>().trim().to_owned()
+    text.chars()
+        .filter(visible)
+        .take(SHOWN_CHARS)
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }

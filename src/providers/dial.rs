@@ -42,7 +42,9 @@ impl Resolve for GuardedResolver {
         let policy = self.policy;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| check_ip(address.ip(), &policy).is_ok()).collect();
+            let allowed: Vec<SocketAddr> = found
+                .filter(|address| check_ip(address.ip(), &policy).is_ok())
+                .collect();
             if allowed.is_empty() {
                 return Err(format!("{} resolves to no address that is allowed", name.as_str()).into());
             }

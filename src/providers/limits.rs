@@ -56,7 +56,10 @@ impl Limits {
     /// Waits for a place. From narrow to wide, so that whoever waits holds only what its like would use.
     pub async fn acquire(&self, namespace: &str, address: &str) -> Permit {
         let shares = [
-            self.share(Share::NamespaceAndAddress(namespace.to_owned(), address.to_owned())),
+            self.share(Share::NamespaceAndAddress(
+                namespace.to_owned(),
+                address.to_owned(),
+            )),
             self.share(Share::Namespace(namespace.to_owned())),
             self.share(Share::Address(address.to_owned())),
             Arc::clone(&self.global),
@@ -73,7 +76,11 @@ impl Limits {
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         shares.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
         let size = share.size();
-        Arc::clone(shares.entry(share).or_insert_with(|| Arc::new(Semaphore::new(size))))
+        Arc::clone(
+            shares
+                .entry(share)
+                .or_insert_with(|| Arc::new(Semaphore::new(size))),
+        )
     }
 }
 
@@ -85,7 +92,9 @@ mod tests {
 
     /// As many places as there are at once; `None` is in the list for every one that has to wait.
     fn take(limits: &Limits, namespace: &str, address: &str, wanted: usize) -> Vec<Permit> {
-        (0..wanted).filter_map(|_| limits.acquire(namespace, address).now_or_never()).collect()
+        (0..wanted)
+            .filter_map(|_| limits.acquire(namespace, address).now_or_never())
+            .collect()
     }
 
     #[test]
@@ -102,8 +111,9 @@ mod tests {
     #[test]
     fn a_hanging_backend_leaves_room_for_others() {
         let limits = Limits::default();
-        let hanging: Vec<Permit> =
-            (0..60).flat_map(|tenant| take(&limits, &format!("ns-{tenant}"), "http://hangs", 60)).collect();
+        let hanging: Vec<Permit> = (0..60)
+            .flat_map(|tenant| take(&limits, &format!("ns-{tenant}"), "http://hangs", 60))
+            .collect();
         assert_eq!(hanging.len(), PER_ADDRESS);
         for tenant in 0..16 {
             let healthy = take(&limits, &format!("ns-{tenant}"), "http://answers", 10);

@@ -16,7 +16,11 @@ use crate::api::measure::{MeasureTask, Outcome};
 
 const MAX_BODY_BYTES: usize = 1_048_576;
 /// Waits before another attempt at what the server calls temporary.
-const BACKOFF: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
+const BACKOFF: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
 
 #[derive(Debug, Error)]
 #[error("the HTTP client for metric queries cannot be built")]
@@ -53,13 +57,17 @@ impl Prometheus {
 
     async fn ask(&self, task: &MeasureTask, now: DateTime<Utc>) -> Result<Outcome, String> {
         let address = task.address.as_ref().or(self.default_address.as_ref());
-        let address = address.ok_or("no address: give provider.prometheus.address, or --prometheus-url to the controller")?;
+        let address = address
+            .ok_or("no address: give provider.prometheus.address, or --prometheus-url to the controller")?;
         let url = check_address(address, &self.policy).map_err(|error| error.to_string())?;
         let client = match url.scheme() {
             "https" => self.secure.clone()?,
             _ => self.plain.clone(),
         };
-        let _permit = self.limits.acquire(&task.namespace, url.origin().ascii_serialization().as_str()).await;
+        let _permit = self
+            .limits
+            .acquire(&task.namespace, url.origin().ascii_serialization().as_str())
+            .await;
         let timeout = Duration::from_millis(task.timeout.as_millis().unsigned_abs());
         let mut last = None;
         match tokio::time::timeout(timeout, ask_both(&client, &url, task, now, &mut last)).await {
@@ -130,17 +138,25 @@ async fn ask_once(
     now: DateTime<Utc>,
 ) -> Result<Outcome, Failure> {
     let permanent = |error: &dyn std::error::Error| Failure::Permanent(describe(error));
-    let api = prometheus_http_query::Client::from(client.clone(), url.as_str()).map_err(|error| permanent(&error))?;
+    let api = prometheus_http_query::Client::from(client.clone(), url.as_str())
+        .map_err(|error| permanent(&error))?;
     let request = api.query(query).timeout(task.timeout.as_millis());
     let response = request.post_raw().await.map_err(|error| permanent(&error))?;
     let status = response.status();
     if status.is_redirection() {
-        let target = response.headers().get(header::LOCATION).and_then(|target| target.to_str().ok());
+        let target = response
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|target| target.to_str().ok());
         let target: String = target.unwrap_or("elsewhere").chars().take(120).collect();
-        return Err(Failure::Permanent(format!("{status}: redirects are not followed (to {target})")));
+        return Err(Failure::Permanent(format!(
+            "{status}: redirects are not followed (to {target})"
+        )));
     }
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        return Err(Failure::Permanent(format!("{status}: check the credential for {url}")));
+        return Err(Failure::Permanent(format!(
+            "{status}: check the credential for {url}"
+        )));
     }
     let body = read_body(response).await.map_err(Failure::Permanent)?;
     match status {
@@ -154,8 +170,14 @@ async fn ask_once(
 
 /// At most 1 MiB, cut while it streams. Nothing compressed was asked for, so nothing is unpacked.
 async fn read_body(mut response: Response) -> Result<Vec<u8>, String> {
-    if let Some(encoding) = response.headers().get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        return Err(format!("the answer is compressed ({encoding:?}), which was not asked for"));
+    if let Some(encoding) = response
+        .headers()
+        .get(header::CONTENT_ENCODING)
+        .filter(|encoding| *encoding != "identity")
+    {
+        return Err(format!(
+            "the answer is compressed ({encoding:?}), which was not asked for"
+        ));
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error))? {

@@ -136,8 +136,58 @@ impl World {
 
     /// Changes the Rollout as its user would.
     pub fn edit(&self, patch: &Value) {
-        let path = Resource::Rollout.object_path(&self.key);
+        self.edit_named("checkout", patch);
+    }
+
+    pub fn edit_named(&self, name: &str, patch: &Value) {
+        let path = Resource::Rollout.object_path(&ObjectKey::new("shop", name));
         self.ask("PATCH", &path, "application/merge-patch+json", patch);
+    }
+
+    pub fn remove(&self, resource: Resource, name: &str) {
+        let path = resource.object_path(&ObjectKey::new("shop", name));
+        self.ask("DELETE", &path, "application/json", &json!({}));
+    }
+
+    /// What the ReplicaSet controller would report.
+    pub fn report_available(&self, name: &str, pods: i64) {
+        let path = Resource::ReplicaSet.object_path(&ObjectKey::new("shop", name));
+        let status = json!({"replicas": pods, "readyReplicas": pods, "availableReplicas": pods});
+        let path = format!("{path}/status");
+        self.ask(
+            "PATCH",
+            &path,
+            "application/merge-patch+json",
+            &json!({"status": status}),
+        );
+    }
+
+    /// Serves a kind as a version of its definition that knows nothing would.
+    pub fn forget_schema(&self, plural: &str) {
+        let definitions = crd::all().unwrap();
+        let definition = definitions
+            .into_iter()
+            .find(|definition| crd::plural_of(definition) == plural);
+        let mut definition = definition.unwrap();
+        let versions = definition
+            .pointer_mut("/spec/versions/0/schema/openAPIV3Schema")
+            .unwrap();
+        *versions = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        self.server.install_crd(definition).unwrap();
+    }
+
+    /// Names of the objects of a kind.
+    pub fn list(&self, kind: &str) -> Vec<String> {
+        let objects = self.server.inspect(|store| store.list(kind));
+        let name = |object: &Value| {
+            object
+                .pointer("/metadata/name")
+                .unwrap()
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        objects.iter().map(|object| name(object)).collect()
     }
 
     fn ask(&self, method: &str, path: &str, content_type: &str, body: &Value) {
