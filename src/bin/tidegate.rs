@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "sandbox")]
+use tidegate::cli::demo;
 use tidegate::cli::{controller, crds};
 
 #[derive(Parser)]
@@ -17,6 +19,9 @@ struct Arguments {
 enum Command {
     /// Run the controller against a cluster.
     Controller(controller::ControllerArguments),
+    /// Watch four releases of a small shop, on a cluster in this process.
+    #[cfg(feature = "sandbox")]
+    Demo(demo::DemoArguments),
     /// Print the CustomResourceDefinitions, or write one file each.
     Crds {
         /// Directory for the files.
@@ -28,6 +33,8 @@ enum Command {
 fn main() -> ExitCode {
     let ended: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Controller(arguments) => controller::run(arguments).map_err(Into::into),
+        #[cfg(feature = "sandbox")]
+        Command::Demo(arguments) => demo::run(arguments).map_err(Into::into),
         Command::Crds { out } => crds::run(out).map_err(Into::into),
     };
     let Err(error) = ended else {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use thiserror::Error;
 
+use crate::providers::install_tls;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,15 +42,9 @@ pub struct Connection {
     pub user: Option<String>,
 }
 
-/// Idempotent; call it before any client is built.
-pub fn install_tls_provider() {
-    // An error only says that a provider is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
 /// The kubeconfig, else the pod's own service account.
 pub async fn load(options: &ConnectOptions) -> Result<Connection, ConnectError> {
-    install_tls_provider();
+    install_tls();
     let mut connection = match read_kubeconfig(options)? {
         Some(kubeconfig) => use_kubeconfig(kubeconfig, options).await?,
         None => {

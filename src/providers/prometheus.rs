@@ -44,8 +44,8 @@ enum Failure {
 }
 
 impl Prometheus {
-    /// Needs [`super::install_tls`].
     pub fn new(default_address: Option<String>, policy: AddressPolicy) -> Result<Self, BuildError> {
+        super::install_tls();
         Ok(Prometheus {
             default_address,
             policy,

@@ -86,8 +86,9 @@ pub struct ScenarioResult {
     pub seconds_to_outcome: f64,
     /// The controller's writes, by kind.
     pub writes: BTreeMap<String, u64>,
+    /// Whether it ended as the scenario must.
     #[serde(skip)]
-    expected: bool,
+    pub expected: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -112,34 +113,16 @@ impl From<&AbortReason> for AbortGrounds {
     }
 }
 
-impl ScenarioResult {
-    /// Judges the outcome by what the scenario must come to.
-    pub fn judged_by(mut self, scenario: &Scenario) -> Self {
-        let decided_by = self.abort.as_ref().map(|abort| abort.by);
-        let rule = self.abort.as_ref().and_then(|abort| abort.rule.as_deref());
-        self.expected = decided_by == scenario.aborted_by && scenario.rule.is_none_or(|wanted| rule == Some(wanted));
-        self
+impl Scenario {
+    /// Whether this is what the scenario must come to.
+    pub fn expects(&self, abort: Option<&AbortReason>) -> bool {
+        let rule = abort.and_then(|abort| abort.rule.as_deref());
+        abort.map(|abort| abort.by) == self.aborted_by && self.rule.is_none_or(|wanted| rule == Some(wanted))
     }
+}
 
+impl ScenarioResult {
     pub fn is_expected(&self) -> bool {
         self.expected && self.lost == 0
-    }
-
-    pub fn new(scenario: &'static str, outcome: Outcome) -> Self {
-        ScenarioResult {
-            scenario,
-            outcome,
-            revision: 0,
-            weights: Vec::new(),
-            max_canary_weight: 0,
-            requests: 0,
-            canary_requests: 0,
-            errors: 0,
-            lost: 0,
-            abort: None,
-            seconds_to_outcome: 0.0,
-            writes: BTreeMap::new(),
-            expected: false,
-        }
     }
 }

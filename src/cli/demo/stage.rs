@@ -167,6 +167,8 @@ impl Stage {
         let outcome = if is_promoted(status) { Outcome::Promoted } else { Outcome::Aborted };
         let canary = |tally: &Tally| tally.versions.get(scenario.version).map_or(0, |version| version.requests);
         ScenarioResult {
+            scenario: scenario.name,
+            outcome,
             revision: status.revision.unwrap_or_default().0,
             max_canary_weight: seen.weights.iter().copied().max().unwrap_or(0),
             weights: seen.weights,
@@ -177,9 +179,8 @@ impl Stage {
             abort: status.abort_reason.as_ref().map(Into::into),
             seconds_to_outcome: (seconds * 10.0).round() / 10.0,
             writes: seen.writes,
-            ..ScenarioResult::new(scenario.name, outcome)
+            expected: scenario.expects(status.abort_reason.as_ref()),
         }
-        .judged_by(scenario)
     }
 
     /// Changes the image and the environment in one patch; returns the new generation.
