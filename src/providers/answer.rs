@@ -11,7 +11,8 @@ const MAX_NESTING: usize = 64;
 const MAX_SERIES: usize = 100;
 const SHOWN_SERIES: usize = 3;
 const SHOWN_CHARS: usize = 120;
-/// Clocks of machines in one cluster differ; beyond this a time stamp is wrong.
+/// Clocks of machines in one cluster differ; beyond this, and the time the question took, a time stamp is
+/// wrong.
 const MAX_AHEAD_SECONDS: f64 = 60.0;
 
 #[derive(Deserialize)]
@@ -153,7 +154,9 @@ fn weigh(samples: &[Sample], scalar: bool, task: &MeasureTask, now: DateTime<Utc
             infinite.value
         ));
     }
-    if let Some(ahead) = samples.iter().find(|sample| age(sample) < -MAX_AHEAD_SECONDS) {
+    // `now` is from before the wait for a turn and for the answer, each at most the timeout.
+    let max_ahead = MAX_AHEAD_SECONDS + 2.0 * task.timeout.as_millis() as f64 / 1_000.0;
+    if let Some(ahead) = samples.iter().find(|sample| age(sample) < -max_ahead) {
         return Outcome::Error(format!("a sample is {:.0} s ahead of the clock", -age(ahead)));
     }
     if samples.len() > 1 && !task.many_series {

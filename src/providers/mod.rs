@@ -17,8 +17,8 @@ use crate::api::measure::{MeasureTask, Outcome};
 use limits::Limits;
 pub use prometheus::Prometheus;
 
-/// A source of numbers. `now` is compared with the time of the samples; the task's timeout bounds the whole
-/// call once the provider has begun it, but not the wait for its turn.
+/// A source of numbers. `now` is compared with the time of the samples. A call takes at most twice the
+/// task's timeout: once for its turn, once for the answer.
 pub trait Provider: Send + Sync {
     fn measure<'a>(&'a self, task: &'a MeasureTask, now: DateTime<Utc>) -> BoxFuture<'a, Outcome>;
 }

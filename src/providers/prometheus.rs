@@ -64,11 +64,12 @@ impl Prometheus {
             "https" => self.secure.clone()?,
             _ => self.plain.clone(),
         };
-        let _permit = self
-            .limits
-            .acquire(&task.namespace, url.origin().ascii_serialization().as_str())
-            .await;
         let timeout = Duration::from_millis(task.timeout.as_millis().unsigned_abs());
+        let origin = url.origin().ascii_serialization();
+        // Bounded, so that `now` is not long ago when the answer is weighed.
+        let place = tokio::time::timeout(timeout, self.limits.acquire(&task.namespace, &origin)).await;
+        let _permit =
+            place.map_err(|_| format!("other queries to {address} hang: no turn within {}", task.timeout))?;
         let mut last = None;
         match tokio::time::timeout(timeout, ask_both(&client, &url, task, now, &mut last)).await {
             Ok(outcome) => Ok(outcome),

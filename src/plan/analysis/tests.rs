@@ -201,6 +201,13 @@ fn no_data_does_what_the_policy_says() {
         let (got, count, message) = verdict(policy(given), &outcomes);
         assert_eq!((got, count), (phase, taken), "case {index}: {message}");
     }
+    // What is not there does not fulfil a failureCondition, and that is no success.
+    let failure_only = Metric {
+        success_condition: None,
+        failure_condition: Some("result[0] > 1".into()),
+        ..metric("m", 3)
+    };
+    assert_eq!(verdict(failure_only, &[empty()]).0, Verdict::Inconclusive);
     // A single measurement without an interval waits as well.
     let single = Metric {
         interval: None,

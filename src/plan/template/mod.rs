@@ -90,6 +90,30 @@ pub enum TemplateError {
     Unbounded(String),
 }
 
+impl TemplateError {
+    /// For the condition `Valid`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            TemplateError::TemplateMissing { .. } => "TemplateNotFound",
+            TemplateError::ArgConflict(_)
+            | TemplateError::DuplicateArg(_)
+            | TemplateError::UnknownArg(_)
+            | TemplateError::MissingArg(_)
+            | TemplateError::ArgSource { .. } => "InvalidArgs",
+            TemplateError::Metric {
+                reason: FieldError::Address(_),
+                ..
+            } => "AddressNotAllowed",
+            TemplateError::Metric { .. } | TemplateError::Unbounded(_) => "InvalidMetric",
+            TemplateError::Cycle(_)
+            | TemplateError::MetricConflict { .. }
+            | TemplateError::DryRun(_)
+            | TemplateError::NoMetrics
+            | TemplateError::TooManyMetrics(_) => "InvalidTemplate",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum FieldError {
     #[error(transparent)]

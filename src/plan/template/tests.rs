@@ -258,7 +258,7 @@ fn refuses_metrics_that_make_no_sense() {
         (|m| m.count = Some(IntOrString::Int(0)), "count"),
         (
             |m| m.count = Some(IntOrString::String("{{args.service}}".into())),
-            "args.service}} must be a whole number",
+            "{{args.service}} is \"cart\", not a whole number",
         ),
         (
             |m| m.failure_limit = Some(IntOrString::Int(4)),
@@ -359,6 +359,17 @@ fn queries_as_deep_as_allowed_are_parsed_and_compared() {
         let parsed = promql::check_query(&query).unwrap();
         assert_eq!(promql::same_shape(parsed.clone(), parsed), Ok(()));
     }
+}
+
+#[test]
+fn reasons_are_for_conditions() {
+    let reason = |change: fn(&mut Metric)| changed(change).unwrap_err().reason();
+    assert_eq!(
+        reason(|m| prometheus(m).address = Some("http://169.254.169.254".into())),
+        "AddressNotAllowed"
+    );
+    assert_eq!(reason(|m| prometheus(m).query = "sum(".into()), "InvalidMetric");
+    assert_eq!(TemplateError::UnknownArg("x".into()).reason(), "InvalidArgs");
 }
 
 #[test]
