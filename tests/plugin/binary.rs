@@ -124,7 +124,7 @@ fn row_101_weights_out_of_range_are_found_offline() {
     assert_eq!(lint(&manifest("50"), &[]).0, 0);
 }
 
-const WEIGHTS_OUT_OF_RANGE: [&str; 3] = ["-1", "50.5", "'50'"];
+const WEIGHTS_OUT_OF_RANGE: [&str; 4] = ["-1", "101", "50.5", "'50'"];
 
 fn lint(manifest: &str, flags: &[&str]) -> (i32, String, String) {
     let mut child = plugin()
@@ -191,7 +191,10 @@ fn row_109_namespace_and_all_namespaces_exclude_each_other() {
     for arguments in [["list", "-n", "shop", "-A"], ["-n", "shop", "list", "-A"]] {
         let (code, _, err) = run(&arguments);
         assert_eq!(code, 1);
-        assert!(err.contains("--namespace shop and --all-namespaces exclude each other"), "{err}");
+        assert!(
+            err.contains("--namespace shop and --all-namespaces exclude each other"),
+            "{err}"
+        );
     }
 }
 

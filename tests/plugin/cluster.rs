@@ -98,7 +98,7 @@ impl Cluster {
             "spec": {
                 "replicas": 5,
                 "selector": {"matchLabels": {"app": name}},
-                "template": template("checkout:v3"),
+                "template": template(name, "checkout:v3"),
                 "strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}, {"setWeight": 50}]}},
             },
         }))
@@ -116,7 +116,7 @@ impl Cluster {
 
     pub async fn add_replica_set(&self, revision: i64) {
         let hash = format!("h{revision}");
-        let mut pod_template = template(&format!("checkout:v{revision}"));
+        let mut pod_template = template("checkout", &format!("checkout:v{revision}"));
         pod_template["metadata"]["labels"]["tidegate.dev/pod-template-hash"] = json!(hash);
         let set: ReplicaSet = serde_json::from_value(json!({
             "metadata": {
@@ -223,9 +223,9 @@ impl Interceptor for Refuse {
     }
 }
 
-fn template(image: &str) -> Value {
+fn template(app: &str, image: &str) -> Value {
     json!({
-        "metadata": {"labels": {"app": "checkout"}},
+        "metadata": {"labels": {"app": app}},
         "spec": {"containers": [{"name": "app", "image": image}]},
     })
 }

@@ -1,5 +1,6 @@
 //! Every verb in the process, over `kube::Client`.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tidegate::api::names::{Revision, StepIndex};
 use tidegate::api::rollout_command::{Expectation, Verb};
@@ -135,7 +136,7 @@ async fn promote_abort_and_retry_create_commands_and_report_the_answer() {
             Some(expect),
             "row 99: what was observed is the precondition"
         );
-        assert_eq!(sent[0].spec.requested_by.as_deref(), Some("alice"));
+        assert_eq!(sent[0].spec.requested_by.as_deref(), Some("sandbox"));
         let name = sent[0].metadata.name.as_deref().unwrap();
         assert!(
             name.starts_with(&format!("checkout-{}", line.split(' ').next().unwrap())),
@@ -148,6 +149,18 @@ async fn promote_abort_and_retry_create_commands_and_report_the_answer() {
                 .all(|manager| manager == "kubectl-tidegate")
         );
     }
+}
+
+#[tokio::test]
+async fn the_kubeconfig_names_the_user_when_the_server_does_not() {
+    let cluster = Cluster::with_rollout(paused()).await;
+    cluster.answer_commands("Accepted", "");
+    cluster.refuse("selfsubjectreviews", 403, "Forbidden", "");
+    assert_eq!(cluster.run("promote checkout -o name").await.code, 0);
+    assert_eq!(
+        cluster.sent().await[0].spec.requested_by.as_deref(),
+        Some("alice")
+    );
 }
 
 #[tokio::test]
@@ -411,8 +424,6 @@ async fn row_104_absent_crds_are_named_with_the_fix() {
 #[tokio::test]
 async fn a_conflicting_edit_is_told_apart_from_a_wrong_one() {
     let cluster = Cluster::with_rollout(healthy()).await;
-    cluster.refuse("rollouts/status", 500, "", "");
-    cluster.server.set_interceptor(None);
     let session = cluster.session();
     let name = "checkout".parse().unwrap();
     let operations = json!([
