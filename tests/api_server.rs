@@ -1,5 +1,6 @@
 //! The sandbox's API server as its clients see it: through `kube::Client` in the process, and over HTTP.
 #![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is a failure")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -102,7 +102,7 @@ pub struct MetricResult {
     pub message: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// Measurements that were not errors.
+    /// Measurements that counted: neither errors nor waiting for data.
     #[serde(default)]
     pub count: i64,
     #[serde(default)]
@@ -113,6 +113,7 @@ pub struct MetricResult {
     pub inconclusive: i64,
     #[serde(default)]
     pub error: i64,
+    /// Measurements without data that did not count, by `noData: wait`.
     #[serde(default)]
     pub no_data: i64,
     #[serde(default)]

@@ -96,7 +96,7 @@ pub struct SecretKeyRef {
 pub struct Metric {
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Time between measurements; a single one without it.
+    /// Time between measurements, at least 1s; a single one without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,9 +104,12 @@ pub struct Metric {
     /// Measurements to take: a number, or `"{{args.x}}"`. Without it and with an interval: until ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<IntOrString>,
+    /// In `expr` syntax over `result`, for example `result[0] < 0.01`. Given alone, what does not fulfil it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub success_condition: Option<String>,
+    /// Given alone, what does not fulfil it succeeded; an answer without data or NaN never gets this far, see
+    /// `noData`. Given beside `successCondition`, failure is asked first and what fulfils neither is inconclusive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub failure_condition: Option<String>,
@@ -122,7 +125,7 @@ pub struct Metric {
     /// Successful once this many in a row succeeded; off unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consecutive_success_limit: Option<IntOrString>,
-    /// What a measurement without data does; `wait` unless set.
+    /// What a measurement without data (no series, NaN, too old, fewer than `minSamples`) does; `wait` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_data: Option<NoDataPolicy>,
     /// Fewer requests than this behind a measurement are no data. Needs `samplesQuery` of the provider.
@@ -135,6 +138,8 @@ pub struct Metric {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum NoDataPolicy {
+    /// Measure again. With a `count` not for ever: once more than `count`, and more than 10, measurements brought
+    /// neither data nor verdict, the metric is Inconclusive.
     #[default]
     Wait,
     Inconclusive,

@@ -45,6 +45,13 @@ impl Duration {
         self.millis == 0
     }
 
+    /// At most 30 days, as everywhere.
+    pub fn saturating_mul(self, factor: u32) -> Self {
+        Duration {
+            millis: self.millis.saturating_mul(i64::from(factor)).min(MAX_MILLIS),
+        }
+    }
+
     pub fn to_chrono(self) -> chrono::Duration {
         chrono::Duration::milliseconds(self.millis)
     }

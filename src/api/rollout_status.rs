@@ -244,6 +244,9 @@ pub struct CanaryStatus {
     pub current_background_analysis_run_status: Option<RunSummary>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake_analysis_run_status: Option<RunSummary>,
+    /// AnalysisRuns without a verdict that a person has accepted by `promote`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_runs: Vec<String>,
     /// When the running step began: its pause and its analysis count from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_started_at: Option<DateTime<Utc>>,
@@ -316,6 +319,8 @@ pub struct EndpointsSeen {
     pub pod_template_hash: PodTemplateHash,
     pub ready: i64,
     pub since: DateTime<Utc>,
+    /// Since when there was at least one.
+    pub any_since: DateTime<Utc>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,6 +1,328 @@
 //! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.
+//!
+//! [`plan`] takes a snapshot and `now` and returns a [`Plan`]. Inside, a round either *decides* (a new status,
+//! nothing else) or *acts* (writes that follow from the status as persisted); so whatever is written can be
+//! derived again after a crash. The way through it:
+//!
+//! `validate` → `world` (the facts) → `traffic` (what is in effect) → `scale`, `gate`, `command` (what each would
+//! do) → `decide` (does the release move?) → else `effect` (stages) → `report` (status) → `check` (may this lose a
+//! request?).
 
+pub mod analysis;
+pub mod cleanup;
+pub mod command;
+pub mod condition;
+pub mod decide;
+pub mod effect;
+pub mod gate;
 pub mod model;
+pub mod needs;
+pub mod reference;
 pub mod replicas;
+pub mod report;
+pub mod retire;
+pub mod revision;
+pub mod scale;
+pub mod shift;
 pub mod snapshot;
+pub mod template;
+pub mod traffic;
 pub mod validate;
+pub mod wait;
+pub mod world;
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::Value;
+
+use crate::api::rollout_command::Verb;
+use crate::api::rollout_status::{Promotion, RolloutStatus};
+use crate::plan::command::{Commands, read_commands};
+use crate::plan::decide::{Decision, Evidence, at_rest, decide};
+use crate::plan::effect::{Effects, plan_effects};
+use crate::plan::gate::open_gates;
+use crate::plan::model::{Plan, Report, Stage};
+use crate::plan::reference::{Problem, find_problems};
+use crate::plan::report::{Findings, report, report_invalid};
+use crate::plan::scale::{Size, plan_sizes, whole_seconds};
+use crate::plan::snapshot::Snapshot;
+use crate::plan::traffic::{Traffic, observe_traffic};
+use crate::plan::validate::valid::ValidRollout;
+use crate::plan::validate::{Violation, validate_rollout};
+use crate::plan::wait::Wait;
+use crate::plan::world::World;
+
+/// One round for one Rollout: validated and planned.
+pub fn plan(snapshot: &Snapshot, now: DateTime<Utc>) -> Plan {
+    match validate_rollout(&snapshot.rollout) {
+        Ok(spec) => plan_rollout(snapshot, &spec, now),
+        Err(violations) => plan_invalid(snapshot, &violations, now),
+    }
+}
+
+/// Holds weights and pods where they are and says what to mend.
+pub fn plan_invalid(snapshot: &Snapshot, violations: &[Violation], now: DateTime<Utc>) -> Plan {
+    let problem = |violation: &Violation| Problem {
+        reason: violation.reason.as_str(),
+        text: violation.to_string(),
+    };
+    let problems: Vec<Problem> = violations.iter().map(problem).collect();
+    let raw = |path: &str| snapshot.rollout.pointer(path);
+    let before: RolloutStatus = raw("/status")
+        .and_then(|status| serde_json::from_value(status.clone()).ok())
+        .unwrap_or_default();
+    let generation = raw("/metadata/generation")
+        .and_then(Value::as_i64)
+        .unwrap_or_default();
+    let status = report_invalid(before, generation, &problems, now);
+    let waiting_on = status.waiting_on.clone();
+    Plan {
+        status,
+        report: Report {
+            rule: "Invalid".to_owned(),
+            waiting_on,
+            ..Report::default()
+        },
+        ..Plan::default()
+    }
+}
+
+pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>) -> Plan {
+    let world = World::new(snapshot, spec, whole_millis(now));
+    let traffic = observe_traffic(&world);
+    if world.is_deleting() {
+        return plan_deletion(&world, traffic);
+    }
+    let commands = read_commands(&world);
+    let problems = find_problems(&world, traffic.as_ref());
+    let aborting = commands
+        .carry_out
+        .is_some_and(|command| command.spec.verb == Verb::Abort);
+    if !problems.is_empty() && !world.aborted() && !aborting {
+        return plan_held(&world, traffic, &problems);
+    }
+    let sizes = plan_sizes(&world, traffic.as_ref());
+    let gates = open_gates(&world);
+    let evidence = Evidence {
+        world: &world,
+        traffic: traffic.as_ref(),
+        sizes: &sizes,
+        gates: &gates,
+        commands: &commands,
+    };
+    let rests = at_rest(&evidence);
+    let wait = match decide(&evidence) {
+        Decision::Move { status, rule } => return plan_move(&world, traffic, &commands, *status, rule),
+        Decision::Wait(wait) => Some(wait),
+        Decision::Rest => None,
+    };
+    let mut traffic = traffic;
+    let mut effects = plan_effects(&world, traffic.as_mut(), &sizes, &gates);
+    let taken_back = take_back(&world, traffic.as_ref(), &mut effects);
+    effects.stage(
+        "answer commands and clear up",
+        [commands.writes, cleanup::plan_cleanup(&world)].concat(),
+    );
+    let traffic = traffic.filter(|_| !taken_back);
+    let idle = effects.stages.is_empty();
+    let first_wait = effects.waits.first().cloned();
+    let findings = Findings {
+        gates: &gates,
+        wait: if rests {
+            first_wait.or(wait)
+        } else {
+            preferred(wait, first_wait)
+        },
+        problems: &problems,
+        reverted: effects.reverted,
+        at_rest: rests && !world.in_release() && world.status.promotion.is_none(),
+    };
+    let mut core = world.status.clone();
+    core.handled_commands = commands.handled;
+    let status = report(&world, core, traffic.as_ref(), findings);
+    let requeue_at = next_look(&world, &status, &effects.waits);
+    finish(
+        effects.stages,
+        status,
+        requeue_at,
+        if idle { "Waiting" } else { "Acting" },
+    )
+}
+
+/// What blocks an effect says more than what blocks the step that wants it.
+fn preferred(decision: Option<Wait>, effect: Option<Wait>) -> Option<Wait> {
+    use crate::api::rollout_status::WaitingReason as R;
+    match (decision, effect) {
+        (Some(decision), Some(effect)) if matches!(decision.reason, R::RouteAccepted | R::CanaryPods) => {
+            Some(if effect.reason == R::ScaleDownDelay {
+                decision
+            } else {
+                effect
+            })
+        }
+        (decision, effect) => decision.or(effect),
+    }
+}
+
+/// A decision: only the status changes, and at the end of a promotion the old version's farewell is set first.
+fn plan_move(
+    world: &World,
+    traffic: Option<Traffic>,
+    commands: &Commands,
+    core: RolloutStatus,
+    rule: &str,
+) -> Plan {
+    let mut effects = Effects::default();
+    if core.stable_rs != world.status.stable_rs && traffic.is_some() {
+        effects.stage("keep the old version warm for a while", keep_old_version(world));
+    }
+    let mut core = core;
+    if commands.carry_out.is_none() {
+        core.handled_commands = commands.handled.clone();
+    }
+    let findings = Findings {
+        wait: None,
+        ..Findings::default()
+    };
+    let status = report(world, core, traffic.as_ref(), findings);
+    finish(effects.stages, status, Some(world.now), rule)
+}
+
+fn keep_old_version(world: &World) -> Vec<model::Write> {
+    let delay = world.spec.canary.scale_down_delay.to_chrono();
+    let at = whole_seconds(world.now + delay);
+    let old = world
+        .stable_set()
+        .filter(|set| set.hash != world.current && set.replicas > 0);
+    let size = |set| Size {
+        set,
+        replicas: set.replicas,
+        scale_down_at: Some(at),
+        why: "kept after the promotion",
+    };
+    old.and_then(|set| size(set).write(world)).into_iter().collect()
+}
+
+/// Something the Rollout refers to must be mended first.
+fn plan_held(world: &World, traffic: Option<Traffic>, problems: &[Problem]) -> Plan {
+    let text = problems
+        .iter()
+        .map(|problem| problem.text.as_str())
+        .take(5)
+        .collect::<Vec<_>>()
+        .join(" · ");
+    let wait = Wait::on(crate::api::rollout_status::WaitingReason::Invalid, text);
+    let findings = Findings {
+        wait: Some(wait),
+        problems,
+        ..Findings::default()
+    };
+    let traffic = traffic.filter(|_| world.status.canary.weights.is_some());
+    let status = report(world, world.status.clone(), traffic.as_ref(), findings);
+    finish(Vec::new(), status, None, "Invalid")
+}
+
+/// Stable gets everything, then our marks go, then the Rollout.
+fn plan_deletion(world: &World, mut traffic: Option<Traffic>) -> Plan {
+    let sizes = plan_sizes(world, traffic.as_ref());
+    let mut effects = Effects::default();
+    let drained = traffic
+        .as_ref()
+        .is_none_or(|traffic| retire::is_drained(world, traffic));
+    if !drained {
+        effects = plan_effects(world, traffic.as_mut(), &sizes, &[]);
+    } else {
+        let removed = traffic
+            .as_ref()
+            .is_none_or(|traffic| retire::remove_routes(world, traffic, &mut effects));
+        let (growing, shrinking) = sizes.writes(world);
+        effects.stage("shrink what traffic has left", [growing, shrinking].concat());
+        if removed && effects.stages.is_empty() {
+            retire::release(world, traffic.as_ref(), &mut effects);
+        }
+    }
+    let findings = Findings {
+        wait: effects.waits.first().cloned(),
+        ..Findings::default()
+    };
+    let status = report(world, world.status.clone(), traffic.as_ref(), findings);
+    let requeue_at = next_look(world, &status, &effects.waits);
+    finish(effects.stages, status, requeue_at, "Deleting")
+}
+
+/// Routes that the spec no longer names are given back once stable has everything. True when that is done.
+fn take_back(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) -> bool {
+    let Some(traffic) = traffic.filter(|traffic| traffic.retiring) else {
+        return false;
+    };
+    let busy = effects
+        .stages
+        .iter()
+        .any(|stage| stage.purpose.contains("traffic"));
+    !busy && retire::is_drained(world, traffic) && retire::remove_routes(world, traffic, effects)
+}
+
+/// The earliest moment at which something is due without an event.
+fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<DateTime<Utc>> {
+    let waiting = status.waiting_on.as_ref();
+    let ends = waits
+        .iter()
+        .filter_map(|wait| wait.until)
+        .chain(waiting.and_then(|waiting| waiting.until));
+    let weights = status.canary.weights.as_ref().filter(|weights| !weights.verified);
+    let settle = world
+        .spec
+        .canary
+        .routing
+        .as_ref()
+        .map(|routing| routing.settle.to_chrono());
+    let settled = weights.and_then(|weights| Some(weights.since? + settle?));
+    let deadline = world
+        .spec
+        .progress_deadline
+        .filter(|_| status.promotion != Some(Promotion::Bake));
+    let overdue = waiting
+        .filter(|waiting| decide::counts_as_stuck(waiting.reason))
+        .and_then(|waiting| {
+            let since = status
+                .last_progress_at
+                .map_or(waiting.since, |at| at.max(waiting.since));
+            Some(since + deadline?.to_chrono())
+        });
+    let due = ends
+        .chain(settled)
+        .chain(overdue)
+        .filter(|at| *at > world.now)
+        .min();
+    // Endpoints are read live, not watched: while they are waited for, look again soon.
+    let polled = waiting.is_some_and(|waiting| {
+        use crate::api::rollout_status::WaitingReason as R;
+        matches!(
+            waiting.reason,
+            R::Endpoints | R::Settle | R::CanaryPods | R::StablePods | R::RouteAccepted
+        )
+    });
+    let soon = polled.then(|| world.now + Duration::seconds(1));
+    due.into_iter().chain(soon).min()
+}
+
+fn finish(stages: Vec<Stage>, status: RolloutStatus, requeue_at: Option<DateTime<Utc>>, rule: &str) -> Plan {
+    let abort = status.abort_reason.as_ref();
+    let report = Report {
+        rule: rule.to_owned(),
+        measured: abort.and_then(|abort| abort.measured),
+        threshold: abort.and_then(|abort| abort.threshold),
+        waiting_on: status.waiting_on.clone(),
+        warnings: Vec::new(),
+    };
+    Plan {
+        stages,
+        status,
+        requeue_at,
+        report,
+    }
+}
+
+/// Status keeps milliseconds, so that what is read back is what was written.
+fn whole_millis(now: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(now.timestamp_millis()).unwrap_or(now)
+}

@@ -82,7 +82,10 @@ pub fn render_replica_set(spec: &ValidRollout, hash: &PodTemplateHash, revision:
     if let Some(seconds) = spec.drain_seconds.filter(|seconds| *seconds > 0) {
         add_drain(&mut template, seconds);
     }
-    let mut labels = template.pointer("/metadata/labels").cloned().unwrap_or_else(|| json!({}));
+    let mut labels = template
+        .pointer("/metadata/labels")
+        .cloned()
+        .unwrap_or_else(|| json!({}));
     insert_at(&mut labels, &[], ROLLOUT_LABEL, json!(spec.name));
     let mut selector = serde_json::to_value(&spec.selector).unwrap_or_else(|_| json!({}));
     insert_at(&mut selector, &["matchLabels"], HASH_LABEL, json!(hash));
@@ -137,18 +140,36 @@ fn insert_at(value: &mut Value, path: &[&str], key: &str, inserted: Value) {
 
 /// A pod taken out of a pool serves on until the data plane has noticed.
 fn add_drain(template: &mut Value, seconds: i64) {
-    let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
     let mut added = false;
-    for container in pod.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten() {
+    for container in pod
+        .get_mut("containers")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if container.pointer("/lifecycle/preStop").is_none() {
-            insert_at(container, &["lifecycle"], "preStop", json!({"sleep": {"seconds": seconds}}));
+            insert_at(
+                container,
+                &["lifecycle"],
+                "preStop",
+                json!({"sleep": {"seconds": seconds}}),
+            );
             added = true;
         }
     }
-    let grace = pod.get("terminationGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(30);
+    let grace = pod
+        .get("terminationGracePeriodSeconds")
+        .and_then(Value::as_i64)
+        .unwrap_or(30);
     // The kubelet counts the hook into the grace period; the application keeps what it had.
     if added {
-        pod.insert("terminationGracePeriodSeconds".to_owned(), json!(grace.saturating_add(seconds)));
+        pod.insert(
+            "terminationGracePeriodSeconds".to_owned(),
+            json!(grace.saturating_add(seconds)),
+        );
     }
 }
 
@@ -177,11 +198,27 @@ mod tests {
         let set = |hash: &str, revision| {
             let hash = PodTemplateHash(hash.to_owned());
             let name = replica_set_name("shop", &hash);
-            (name.clone(), ReplicaSetSeen { name, hash, revision: Some(Revision(revision)), owned: true, ..Default::default() })
+            (
+                name.clone(),
+                ReplicaSetSeen {
+                    name,
+                    hash,
+                    revision: Some(Revision(revision)),
+                    owned: true,
+                    ..Default::default()
+                },
+            )
         };
-        let snapshot = Snapshot { replica_sets: [set("aa", 1), set("bb", 2)].into(), ..Default::default() };
+        let snapshot = Snapshot {
+            replica_sets: [set("aa", 1), set("bb", 2)].into(),
+            ..Default::default()
+        };
         for (hash, revision) in [("aa", 3), ("bb", 2), ("cc", 3)] {
-            assert_eq!(number_revision(&snapshot, &PodTemplateHash(hash.to_owned())), Revision(revision), "{hash}");
+            assert_eq!(
+                number_revision(&snapshot, &PodTemplateHash(hash.to_owned())),
+                Revision(revision),
+                "{hash}"
+            );
         }
     }
 
@@ -190,8 +227,17 @@ mod tests {
         let mut template = json!({"spec": {"terminationGracePeriodSeconds": 20, "containers": [
             {"name": "a"}, {"name": "b", "lifecycle": {"preStop": {"exec": {"command": ["x"]}}}}]}});
         add_drain(&mut template, 5);
-        assert_eq!(template.pointer("/spec/containers/0/lifecycle/preStop/sleep/seconds"), Some(&json!(5)));
-        assert_eq!(template.pointer("/spec/containers/1/lifecycle/preStop/sleep"), None);
-        assert_eq!(template.pointer("/spec/terminationGracePeriodSeconds"), Some(&json!(25)));
+        assert_eq!(
+            template.pointer("/spec/containers/0/lifecycle/preStop/sleep/seconds"),
+            Some(&json!(5))
+        );
+        assert_eq!(
+            template.pointer("/spec/containers/1/lifecycle/preStop/sleep"),
+            None
+        );
+        assert_eq!(
+            template.pointer("/spec/terminationGracePeriodSeconds"),
+            Some(&json!(25))
+        );
     }
 }

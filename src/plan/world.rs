@@ -31,7 +31,14 @@ impl<'a> World<'a> {
             .and_then(|status| serde_json::from_value(status.clone()).ok())
             .unwrap_or_default();
         let current = hash_template(&spec.template);
-        let mut world = World { snapshot, spec, status, current, replicas: 0, now };
+        let mut world = World {
+            snapshot,
+            spec,
+            status,
+            current,
+            replicas: 0,
+            now,
+        };
         world.replicas = spec.replicas.unwrap_or_else(|| world.live_replicas());
         world
     }
@@ -45,7 +52,10 @@ impl<'a> World<'a> {
     }
 
     pub fn set(&self, hash: &PodTemplateHash) -> Option<&'a ReplicaSetSeen> {
-        self.snapshot.replica_sets.values().find(|set| set.owned && !set.deleting && set.hash == *hash)
+        self.snapshot
+            .replica_sets
+            .values()
+            .find(|set| set.owned && !set.deleting && set.hash == *hash)
     }
 
     pub fn stable(&self) -> Option<&PodTemplateHash> {
@@ -138,7 +148,7 @@ impl<'a> World<'a> {
             .unwrap_or(Weight::ZERO)
     }
 
-    /// Pods the canary should have by the steps; traffic may ask for more.
+    /// Pods the canary should have by the steps. `setCanaryScale` never makes it smaller than its weight needs.
     pub fn intended_canary_size(&self) -> i64 {
         if self.status.promotion.is_some() || self.steps_done() {
             return self.replicas;
@@ -150,15 +160,25 @@ impl<'a> World<'a> {
                 _ => None,
             })
             .last();
+        let by_weight = pods_for_share(self.replicas, self.intended_weight(), self.max_weight());
         let size = match scale {
-            Some(CanaryScale::Replicas(replicas)) => return replicas,
-            Some(CanaryScale::Percent(percent)) => pods_for_share(self.replicas, Weight(percent), Weight(100)),
-            Some(CanaryScale::MatchTrafficWeight) | None => {
-                pods_for_share(self.replicas, self.intended_weight(), self.max_weight())
+            Some(CanaryScale::Replicas(replicas)) => return replicas.max(by_weight),
+            Some(CanaryScale::Percent(percent)) => {
+                pods_for_share(self.replicas, Weight(percent), Weight(100)).max(by_weight)
             }
+            Some(CanaryScale::MatchTrafficWeight) | None => by_weight,
         };
-        let smallest = self.spec.canary.routing.as_ref().map_or(1, |routing| routing.min_pods);
-        if size == 0 { 0 } else { size.max(smallest.min(self.replicas)) }
+        let smallest = self
+            .spec
+            .canary
+            .routing
+            .as_ref()
+            .map_or(1, |routing| routing.min_pods);
+        if size == 0 {
+            0
+        } else {
+            size.max(smallest.min(self.replicas))
+        }
     }
 
     /// How many of `size` pods must be available before a step may go on.
@@ -181,7 +201,10 @@ impl<'a> World<'a> {
     /// The routing that the spec asks for, as the routers take it.
     pub fn wanted_routing(&self) -> Option<RoutingInUse> {
         let routing = self.spec.canary.routing.as_ref()?;
-        let raw = self.snapshot.rollout.pointer("/spec/strategy/canary/trafficRouting")?;
+        let raw = self
+            .snapshot
+            .rollout
+            .pointer("/spec/strategy/canary/trafficRouting")?;
         let traffic_routing: TrafficRouting = serde_json::from_value(raw.clone()).ok()?;
         Some(RoutingInUse {
             traffic_routing,
@@ -191,7 +214,10 @@ impl<'a> World<'a> {
     }
 
     pub fn is_deleting(&self) -> bool {
-        self.snapshot.rollout.pointer("/metadata/deletionTimestamp").is_some()
+        self.snapshot
+            .rollout
+            .pointer("/metadata/deletionTimestamp")
+            .is_some()
     }
 
     /// Everything is skipped because nothing needs to be proven: the old version comes back.

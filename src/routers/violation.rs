@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{RouteKind, RouteTarget};
+
 /// Held weights and pods until mended. Shown as `<object>: <field>: <problem>; <fix>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -27,6 +29,45 @@ pub enum Reason {
     AnnotationNotAllowed,
     /// A field of `trafficRouting` itself.
     RoutingInvalid,
+}
+
+impl Violation {
+    /// Of a route object.
+    pub(super) fn of_route(
+        kind: RouteKind,
+        name: &str,
+        reason: Reason,
+        field: &str,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Violation {
+            reason,
+            object: format!("{} {name}", kind.kind()),
+            field: field.to_owned(),
+            problem: problem.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+impl RouteTarget<'_> {
+    /// Of a field below `trafficRouting`.
+    pub(super) fn violation(
+        &self,
+        reason: Reason,
+        field: &str,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Violation {
+        Violation {
+            reason,
+            object: format!("Rollout {}", self.rollout_name),
+            field: format!("spec.strategy.canary.trafficRouting.{field}"),
+            problem: problem.into(),
+            fix: fix.into(),
+        }
+    }
 }
 
 impl Reason {

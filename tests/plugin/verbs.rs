@@ -307,6 +307,19 @@ async fn pause_and_resume_edit_the_spec() {
         "{}",
         promote.err
     );
+    let seen = Patch::Merge(json!({"status": {"observedGeneration": 2}}));
+    let rollouts = cluster.rollouts();
+    rollouts
+        .patch_status("checkout", &PatchParams::default(), &seen)
+        .await
+        .unwrap();
+    let promote = cluster.run("promote checkout").await;
+    assert!(
+        promote.err.contains("`kubectl tidegate resume checkout` first"),
+        "{}",
+        promote.err
+    );
+    assert!(cluster.sent().await.is_empty());
     assert_eq!(
         cluster.run("resume checkout").await.out,
         "rollout.tidegate.dev/checkout resumed\n"

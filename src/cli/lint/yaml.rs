@@ -55,11 +55,14 @@ fn describe(error: &serde_saphyr::Error) -> String {
     first.split(" at line ").next().unwrap_or(first).to_owned()
 }
 
+/// How [`FieldPath`] writes the object itself.
+const ROOT_PATH: &str = "<nil>";
+
 impl Document {
     fn of(node: Spanned<Node>) -> Self {
         let mut places = BTreeMap::new();
         let start = place_of(node.referenced);
-        let value = take_apart(node.value, &FieldPath::root(), start, &mut places);
+        let value = take_apart(node.value, &FieldPath::ROOT, start, &mut places);
         Document { value, places }
     }
 
@@ -71,7 +74,7 @@ impl Document {
                 return *place;
             }
             let Some(end) = path.rfind(['.', '[']) else {
-                return self.places.get("").copied().unwrap_or_default();
+                return self.places.get(ROOT_PATH).copied().unwrap_or_default();
             };
             path = path.get(..end).unwrap_or_default();
         }
@@ -86,7 +89,7 @@ fn place_of(location: serde_saphyr::Location) -> Place {
 }
 
 fn take_apart(node: Node, path: &FieldPath, place: Place, places: &mut BTreeMap<String, Place>) -> Value {
-    places.insert(path.as_str().to_owned(), place);
+    places.insert(path.to_string(), place);
     match node {
         Node::Scalar(value) => value,
         Node::List(items) => {

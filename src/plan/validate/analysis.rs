@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::canary::CANARY;
-use super::valid::{Analysis, Arg, ArgSource, BackgroundAnalysis, Bake, MetadataField};
+use super::valid::{BackgroundAnalysis, Bake};
 use super::violation::{Findings, InvalidReason};
 use crate::api::names::StepIndex;
 use crate::api::rollout::{self, AnalysisArg, AnalysisStep};
@@ -38,39 +38,32 @@ pub(super) fn build_bake(written: rollout::Bake, findings: &mut Findings) -> Bak
     }
 }
 
-pub(super) fn build_analysis(written: AnalysisStep, path: &str, findings: &mut Findings) -> Analysis {
+/// The analysis as written, once its arguments are known to make sense.
+pub(super) fn build_analysis(written: AnalysisStep, path: &str, findings: &mut Findings) -> AnalysisStep {
     let mut names = BTreeSet::new();
-    let mut args = Vec::new();
-    for (index, arg) in written.args.into_iter().enumerate() {
+    for (index, arg) in written.args.iter().enumerate() {
         let path = format!("{path}.args[{index}]");
         findings.about(InvalidReason::InvalidAnalysis).require(
-            names.insert(arg.name.clone()),
+            names.insert(&arg.name),
             format!("{path}.name"),
             format!("{} is given twice", arg.name),
             "remove one",
         );
-        args.extend(build_arg(arg, &path, findings));
+        check_arg(arg, &path, findings);
     }
-    Analysis {
-        templates: written.templates,
-        args,
-        dry_run: written
-            .dry_run
-            .into_iter()
-            .map(|dry_run| dry_run.metric_name)
-            .collect(),
-        on_inconclusive: written.on_inconclusive.unwrap_or_default(),
-    }
+    written
 }
 
-fn build_arg(written: AnalysisArg, path: &str, findings: &mut Findings) -> Option<Arg> {
-    let from = written.value_from.unwrap_or_default();
-    let source = match (written.value, from.pod_template_hash_value, from.field_ref) {
-        (Some(value), None, None) => Some(ArgSource::Value(value)),
-        (None, Some(hash), None) => Some(ArgSource::PodTemplateHash(hash)),
+fn check_arg(arg: &AnalysisArg, path: &str, findings: &mut Findings) {
+    let from = arg.value_from.clone().unwrap_or_default();
+    match (&arg.value, from.pod_template_hash_value, from.field_ref) {
+        (Some(_), None, None) | (None, Some(_), None) => {}
         (None, None, Some(field)) => {
-            let path = format!("{path}.valueFrom.fieldRef.fieldPath");
-            metadata_field(&field.field_path, &path, findings).map(ArgSource::Field)
+            check_field(
+                &field.field_path,
+                &format!("{path}.valueFrom.fieldRef.fieldPath"),
+                findings,
+            );
         }
         _ => {
             let message =
@@ -80,35 +73,22 @@ fn build_arg(written: AnalysisArg, path: &str, findings: &mut Findings) -> Optio
                 message,
                 "write for example value: checkout",
             );
-            None
         }
-    };
-    source.map(|source| Arg {
-        name: written.name,
-        source,
-    })
+    }
 }
 
-fn metadata_field(written: &str, path: &str, findings: &mut Findings) -> Option<MetadataField> {
+fn check_field(written: &str, path: &str, findings: &mut Findings) {
     let keyed = |list: &str| {
-        let rest = written.strip_prefix(list)?;
-        let key = rest.strip_prefix("['")?.strip_suffix("']")?;
-        (!key.is_empty()).then(|| key.to_owned())
+        let key = written
+            .strip_prefix(list)
+            .and_then(|rest| rest.strip_prefix("['")?.strip_suffix("']"));
+        key.is_some_and(|key| !key.is_empty())
     };
-    let field = match written {
-        "metadata.name" => Some(MetadataField::Name),
-        "metadata.namespace" => Some(MetadataField::Namespace),
-        "metadata.uid" => Some(MetadataField::Uid),
-        _ => keyed("metadata.labels")
-            .map(MetadataField::Label)
-            .or_else(|| keyed("metadata.annotations").map(MetadataField::Annotation)),
-    };
-    if field.is_none() {
-        findings.about(InvalidReason::InvalidAnalysis).add(
-            path,
-            format!("{written:?} is not a field of the Rollout's metadata"),
-            "write metadata.name, metadata.namespace, metadata.uid, metadata.labels['x'] or metadata.annotations['x']",
-        );
-    }
-    field
+    let plain = matches!(written, "metadata.name" | "metadata.namespace");
+    findings.about(InvalidReason::InvalidAnalysis).require(
+        plain || keyed("metadata.labels") || keyed("metadata.annotations"),
+        path,
+        format!("{written:?} is not a field of the Rollout's metadata"),
+        "write metadata.name, metadata.namespace, metadata.labels['x'] or metadata.annotations['x']",
+    );
 }

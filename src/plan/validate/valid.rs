@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::duration::Duration;
 use crate::api::names::{StepIndex, Weight};
-use crate::api::rollout::{HashOf, OnInconclusive, TemplateRef};
+use crate::api::rollout::AnalysisStep;
 
 /// Counts of pods are 0..=100_000 and held as `i64`, so that products with weights cannot overflow.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -100,7 +100,7 @@ pub enum Step {
     Pause(Option<Duration>),
     /// Only with traffic routing.
     SetCanaryScale(CanaryScale),
-    Analysis(Analysis),
+    Analysis(AnalysisStep),
 }
 
 /// Size of the canary apart from its weight.
@@ -113,42 +113,8 @@ pub enum CanaryScale {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Analysis {
-    /// At least one.
-    pub templates: Vec<TemplateRef>,
-    /// Names are unique.
-    pub args: Vec<Arg>,
-    /// Names of metrics that are measured and never decide.
-    pub dry_run: Vec<String>,
-    pub on_inconclusive: OnInconclusive,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Arg {
-    pub name: String,
-    pub source: ArgSource,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum ArgSource {
-    Value(String),
-    PodTemplateHash(HashOf),
-    Field(MetadataField),
-}
-
-/// The fields of the Rollout an argument may take its value from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum MetadataField {
-    Name,
-    Namespace,
-    Uid,
-    Label(String),
-    Annotation(String),
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackgroundAnalysis {
-    pub analysis: Analysis,
+    pub analysis: AnalysisStep,
     /// At most the number of steps.
     pub starting_step: StepIndex,
 }
@@ -156,7 +122,7 @@ pub struct BackgroundAnalysis {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bake {
     pub duration: Duration,
-    pub analysis: Option<Analysis>,
+    pub analysis: Option<AnalysisStep>,
 }
 
 /// How much of the canary must be available before a step may go on.

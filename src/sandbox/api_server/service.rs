@@ -216,14 +216,14 @@ impl ApiServer {
 
     /// The lines of one watch, as chunks.
     fn frames(self, watch: Watch) -> impl Stream<Item = Bytes> + Send {
-        let ends = watch
+        let end = watch
             .timeout_seconds()
-            .map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
+            .map(|seconds| Box::pin(tokio::time::sleep(Duration::from_secs(seconds))));
         let watcher = Watcher {
             changed: self.version.subscribe(),
             server: self,
             watch,
-            ends,
+            end,
             over: false,
         };
         stream::unfold(watcher, |mut watcher| async move {
@@ -256,7 +256,7 @@ struct Watcher {
     server: ApiServer,
     watch: Watch,
     changed: channel::Receiver<u64>,
-    ends: Option<tokio::time::Instant>,
+    end: Option<Pin<Box<tokio::time::Sleep>>>,
     over: bool,
 }
 
@@ -272,14 +272,13 @@ impl Watcher {
                 return Some(lines(&batch.events));
             }
             let bookmark = tokio::time::sleep(BOOKMARK_INTERVAL);
-            let end = sleep_until(self.ends);
             let quiet = tokio::select! {
                 biased;
                 changed = self.changed.changed() => {
                     self.over |= changed.is_err();
                     false
                 }
-                () = end => {
+                () = until(self.end.as_mut()) => {
                     self.over = true;
                     true
                 }
@@ -293,9 +292,9 @@ impl Watcher {
     }
 }
 
-async fn sleep_until(end: Option<tokio::time::Instant>) {
+async fn until(end: Option<&mut Pin<Box<tokio::time::Sleep>>>) {
     match end {
-        Some(end) => tokio::time::sleep_until(end).await,
+        Some(end) => end.await,
         None => std::future::pending().await,
     }
 }

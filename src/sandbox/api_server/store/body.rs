@@ -3,6 +3,7 @@
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::patch;
 use super::refusal::Refusal;
 use super::registry::Resource;
 use super::request::{ApiRequest, Verb};
@@ -66,17 +67,15 @@ pub(super) fn read(
         return Ok(Value::Null);
     }
     if request.content_type.contains("protobuf") {
-        return Err(Refusal::unsupported_media_type("the sandbox reads JSON only"));
+        let message =
+            "the sandbox reads JSON only, and this kubectl command sends protobuf: use kubectl apply -f";
+        return Err(Refusal::unsupported_media_type(message));
     }
-    if request.content_type.starts_with("application/apply-patch") {
-        // Its body is YAML; the patch is refused for what it is, not for how it is written.
-        return Ok(Value::Null);
-    }
+    patch::refuse_apply(&request.content_type)?;
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(&request.body);
-    let root = FieldPath::root();
     let seed = Watchful {
-        path: &root,
+        path: &FieldPath::ROOT,
         duplicates: &mut duplicates,
     };
     let value = seed
@@ -89,7 +88,7 @@ pub(super) fn read(
 
 /// Builds a `Value` and writes down every field that comes twice.
 struct Watchful<'a> {
-    path: &'a FieldPath,
+    path: &'a FieldPath<'a>,
     duplicates: &'a mut Vec<String>,
 }
 
@@ -159,9 +158,10 @@ impl<'de> Visitor<'de> for Watchful<'_> {
                 path: &path,
                 duplicates: self.duplicates,
             })?;
-            if fields.insert(name, value).is_some() {
+            if fields.contains_key(&name) {
                 self.duplicates.push(format!("duplicate field \"{path}\""));
             }
+            fields.insert(name, value);
         }
         Ok(fields.into())
     }

@@ -1,10 +1,11 @@
 //! The CEL rules of a schema (`x-kubernetes-validations`), compiled once per definition.
 //!
 //! The language comes from the `cel` crate; here is what Kubernetes adds: where a rule sits, what `self` and
-//! `oldSelf` are, when a transition rule applies, and how a broken rule is reported. Guarantee: a rule that
-//! does not compile, or calls a function that is not known here, refuses the definition. Differs from the real
-//! server: expressions are not type-checked and have no cost limit; a type error shows when the rule runs, and
-//! then counts as a broken rule, as there.
+//! `oldSelf` are, when a transition rule applies, that a value which has not changed is not judged again, and how a
+//! broken rule is reported. Guarantee: a rule that
+//! does not compile, calls a function or names a field that is not known, refuses the definition. Differs from the
+//! real server: the types of operands are not checked and there is no cost limit; a type error shows when the
+//! rule runs, and then counts as a broken rule.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -14,6 +15,7 @@ use cel::objects::{Key, Map as CelMap};
 use cel::{Context, Env, Program, Value as CelValue};
 use serde_json::Value;
 
+use super::cel_scope::{self, Scope};
 use crate::api::schema::{FieldPath, Reason, Violation, list_map_key, list_map_keys};
 
 /// The standard library and the string functions that Kubernetes has too.
@@ -65,6 +67,8 @@ pub struct Rules {
     additional: Option<Box<Rules>>,
     items: Option<Box<Rules>>,
     schema: Value,
+    /// Whether a transition rule is here or below: those run on values that have not changed, too.
+    has_transition: bool,
 }
 
 impl fmt::Debug for Rules {
@@ -92,8 +96,9 @@ struct Rule {
 impl Rules {
     pub fn compile(schema: &Value) -> Result<Rules, Vec<Violation>> {
         let mut broken = Vec::new();
-        let path = FieldPath::root().child("spec.versions[0].schema.openAPIV3Schema");
-        let rules = compile_node(schema, &path, &mut broken);
+        let schema = cel_scope::with_head(schema);
+        let path = FieldPath::ROOT.child("spec.versions[0].schema.openAPIV3Schema");
+        let rules = compile_node(&schema, true, &path, &mut broken);
         if broken.is_empty() {
             Ok(rules.unwrap_or_default())
         } else {
@@ -104,7 +109,7 @@ impl Rules {
     /// Every rule that the object breaks; `old` is what it replaces.
     pub fn violations(&self, object: &Value, old: Option<&Value>) -> Vec<Violation> {
         let mut found = Vec::new();
-        self.check(object, old, &FieldPath::root(), true, &mut found);
+        self.check(object, old, &FieldPath::ROOT, true, &mut found);
         found
     }
 
@@ -112,11 +117,12 @@ impl Rules {
         &self,
         value: &Value,
         old: Option<&Value>,
-        path: &FieldPath,
+        path: &FieldPath<'_>,
         is_root: bool,
         found: &mut Vec<Violation>,
     ) {
-        if value.is_null() {
+        let is_unchanged = old == Some(value);
+        if value.is_null() || is_unchanged && !self.has_transition {
             return;
         }
         if !self.rules.is_empty() {
@@ -125,6 +131,7 @@ impl Rules {
             found.extend(
                 self.rules
                     .iter()
+                    .filter(|rule| rule.is_transition || !is_unchanged)
                     .filter_map(|rule| rule.broken(value, &this, old.as_ref(), path)),
             );
         }
@@ -150,7 +157,7 @@ impl Rules {
 
     /// The former version of a list item, known only in lists of type `map`.
     fn old_item<'a>(&self, item: &Value, old: &'a Value) -> Option<&'a Value> {
-        if self.schema.get("x-kubernetes-list-type").and_then(Value::as_str) != Some("map") {
+        if !is_list_map(&self.schema) {
             return None;
         }
         let keys = list_map_keys(&self.schema);
@@ -161,35 +168,55 @@ impl Rules {
     }
 }
 
-fn compile_node(schema: &Value, path: &FieldPath, broken: &mut Vec<Violation>) -> Option<Rules> {
+fn is_list_map(schema: &Value) -> bool {
+    schema.get("x-kubernetes-list-type").and_then(Value::as_str) == Some("map")
+}
+
+/// `has_former` says that a value here can be told from its former version: not so below a list that is
+/// replaced whole.
+fn compile_node(
+    schema: &Value,
+    has_former: bool,
+    path: &FieldPath<'_>,
+    broken: &mut Vec<Violation>,
+) -> Option<Rules> {
+    let scope = Scope::new(schema, has_former);
     let listed = schema.get("x-kubernetes-validations").and_then(Value::as_array);
     let mut rules = Vec::new();
     for (index, rule) in listed.into_iter().flatten().enumerate() {
-        match Rule::compile(rule) {
+        match Rule::compile(rule, &scope) {
             Ok(rule) => rules.push(rule),
             Err(why) => {
-                let field = path.child("x-kubernetes-validations").index(index).child("rule");
-                broken.push(Violation::invalid(field.to_string(), rule, why));
+                let field = format!("{path}.x-kubernetes-validations[{index}].rule");
+                broken.push(Violation::invalid(field, rule, why));
             }
         }
     }
     let mut properties = BTreeMap::new();
+    let below_properties = path.child("properties");
     for (name, property) in schema
         .get("properties")
         .and_then(Value::as_object)
         .into_iter()
         .flatten()
     {
-        let path = path.child("properties").child(name);
-        if let Some(rules) = compile_node(property, &path, broken) {
+        let path = below_properties.child(name);
+        if let Some(rules) = compile_node(property, has_former, &path, broken) {
             properties.insert(name.clone(), rules);
         }
     }
-    let mut below = |name: &str| {
+    let mut below = |name: &str, has_former: bool| {
         let schema = schema.get(name).filter(|schema| schema.is_object())?;
-        compile_node(schema, &path.child(name), broken).map(Box::new)
+        compile_node(schema, has_former, &path.child(name), broken).map(Box::new)
     };
-    let (additional, items) = (below("additionalProperties"), below("items"));
+    let additional = below("additionalProperties", has_former);
+    let items = below("items", has_former && is_list_map(schema));
+    let children = properties
+        .values()
+        .chain(additional.as_deref())
+        .chain(items.as_deref());
+    let has_transition = rules.iter().any(|rule: &Rule| rule.is_transition)
+        || children.into_iter().any(|child| child.has_transition);
     let is_empty = rules.is_empty() && properties.is_empty() && additional.is_none() && items.is_none();
     (!is_empty).then(|| Rules {
         rules,
@@ -197,10 +224,11 @@ fn compile_node(schema: &Value, path: &FieldPath, broken: &mut Vec<Violation>) -
         additional,
         items,
         schema: schema.clone(),
+        has_transition,
     })
 }
 
-fn compile(source: &str) -> Result<Program, String> {
+fn compile(source: &str, scope: &Scope<'_>) -> Result<Program, String> {
     let program = ENVIRONMENT
         .compile(source)
         .map_err(|error| format!("compilation failed: {error}"))?;
@@ -214,16 +242,19 @@ fn compile(source: &str) -> Result<Program, String> {
     if let Some(unknown) = unknown {
         return Err(format!("compilation failed: undeclared reference to '{unknown}'"));
     }
+    scope
+        .check(program.expression())
+        .map_err(|why| format!("compilation failed: {why}"))?;
     Ok(program)
 }
 
 impl Rule {
-    fn compile(rule: &Value) -> Result<Rule, String> {
+    fn compile(rule: &Value, scope: &Scope<'_>) -> Result<Rule, String> {
         let text = |field: &str| rule.get(field).and_then(Value::as_str).map(str::to_owned);
         let source = text("rule").ok_or_else(|| "rule is required".to_owned())?;
-        let program = compile(&source)?;
+        let program = compile(&source, scope)?;
         let message_program = text("messageExpression")
-            .map(|source| compile(&source))
+            .map(|source| compile(&source, scope))
             .transpose()?;
         let reason = match text("reason").as_deref() {
             None | Some("FieldValueInvalid") => Reason::Invalid,
@@ -251,7 +282,7 @@ impl Rule {
         value: &Value,
         this: &CelValue,
         old: Option<&CelValue>,
-        path: &FieldPath,
+        path: &FieldPath<'_>,
     ) -> Option<Violation> {
         if self.is_transition && old.is_none() {
             return None;
@@ -271,9 +302,7 @@ impl Rule {
             ),
         };
         let field = match &self.field {
-            Some(below) => format!("{}{below}", path.as_str())
-                .trim_start_matches('.')
-                .to_owned(),
+            Some(below) => format!("{path}{below}").trim_start_matches("<nil>.").to_owned(),
             None => path.to_string(),
         };
         Some(Violation::new(field, self.reason, &shown(value), detail))
@@ -373,7 +402,7 @@ const RESERVED: &[&str] = &[
 ];
 
 /// A property's name as an identifier of the language.
-fn escape(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     if RESERVED.contains(&name) {
         return format!("__{name}__");
     }

@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod builtin;
 mod cel;
+mod cel_scope;
 mod collection;
 mod crd;
 mod delete;

@@ -23,7 +23,7 @@ pub(super) fn patched(
             require_object(body)?;
             merge_strategically(&mut result, body);
         }
-        other => return Err(refuse_media_type(resource, other)),
+        _ => return Err(refuse_media_type(resource)),
     }
     Ok(result)
 }
@@ -35,12 +35,17 @@ fn require_object(body: &Value) -> Result<(), Refusal> {
     Err(Refusal::bad_request("a merge patch must be an object"))
 }
 
-fn refuse_media_type(resource: &Resource, content_type: &str) -> Refusal {
-    if content_type.starts_with("application/apply-patch") {
-        let message =
-            "server-side apply is not served by the sandbox: use a JSON Patch, a merge patch or an update";
-        return Refusal::unsupported_media_type(message);
+/// Server-side apply is refused before anything is looked up, so that nobody takes it for a missing object.
+pub(super) fn refuse_apply(content_type: &str) -> Result<(), Refusal> {
+    if !content_type.starts_with("application/apply-patch") {
+        return Ok(());
     }
+    let message =
+        "server-side apply is not served by the sandbox: use a JSON Patch, a merge patch or an update";
+    Err(Refusal::unsupported_media_type(message))
+}
+
+fn refuse_media_type(resource: &Resource) -> Refusal {
     let strategic = if resource.custom.is_none() {
         ", application/strategic-merge-patch+json"
     } else {

@@ -1,0 +1,48 @@
+//! What a reconcile function is given: where to read and write, what time it is, who decides and who counts.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::apply::Writer;
+use crate::clock::Clock;
+use crate::observe::Observer;
+use crate::plan::model::Plan;
+use crate::plan::snapshot::Snapshot;
+
+/// Who decides. In production always [`crate::plan::plan`]; a test may put a worse one in its place.
+pub type Planner = Arc<dyn Fn(&Snapshot, DateTime<Utc>) -> Plan + Send + Sync>;
+
+pub struct Context {
+    pub observer: Observer,
+    pub clock: Clock,
+    pub planner: Planner,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// When something changes.
+    OnChange,
+    /// At this time, or when something changes.
+    At(DateTime<Utc>),
+    /// The world moved under the round: soon.
+    Soon,
+}
+
+impl Context {
+    pub fn new(observer: Observer, clock: Clock, planner: Planner) -> Self {
+        Context {
+            observer,
+            clock,
+            planner,
+        }
+    }
+
+    pub fn writer(&self) -> Writer<'_> {
+        Writer {
+            api: &self.observer.api,
+            own: &self.observer.own,
+        }
+    }
+}

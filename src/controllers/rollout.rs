@@ -1,0 +1,70 @@
+//! One turn for one Rollout: observe, plan, apply, report.
+
+use chrono::TimeDelta;
+use thiserror::Error;
+
+use super::context::{Context, Next};
+use crate::api::resource::ObjectKey;
+use crate::apply::{self, Applied, ApplyError};
+use crate::client::Failure;
+use crate::observe::ObserveError;
+use crate::plan::snapshot::Snapshot;
+
+/// How long a write that was refused is left alone.
+const REFUSED_RETRY: TimeDelta = TimeDelta::minutes(5);
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReconcileError {
+    #[error("cannot observe")]
+    Observe(#[from] ObserveError),
+    #[error("cannot apply")]
+    Apply(#[from] ApplyError),
+}
+
+impl ReconcileError {
+    /// Bounded, for metrics.
+    pub fn category(&self) -> &'static str {
+        match self {
+            ReconcileError::Observe(ObserveError::Read { source, .. }) => source.category(),
+            ReconcileError::Observe(ObserveError::Undecodable { .. }) => "undecodable",
+            ReconcileError::Apply(error) => error.source.category(),
+        }
+    }
+}
+
+/// Our own writes come back as changes until the plan is empty.
+pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
+    let now = context.clock.now();
+    let Some(snapshot) = context.observer.observe_rollout(key, now).await? else {
+        return Ok(Next::OnChange);
+    };
+    let plan = (context.planner)(&snapshot, now);
+    let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
+    match conclude(context, &snapshot, applied).await? {
+        Some(next) => Ok(next),
+        None => {
+            let deadlines = plan.requeue_at.into_iter().chain(context.observer.next_heal(key));
+            Ok(deadlines.min().map_or(Next::OnChange, Next::At))
+        }
+    }
+}
+
+/// What a failed write means for the round; `None` if nothing failed.
+async fn conclude(
+    context: &Context,
+    snapshot: &Snapshot,
+    applied: Applied,
+) -> Result<Option<Next>, ReconcileError> {
+    let Some(error) = applied.failure else {
+        return Ok(None);
+    };
+    match error.source {
+        Failure::Conflict | Failure::AlreadyExists | Failure::NotFound => Ok(Some(Next::Soon)),
+        Failure::Refused { .. } => {
+            let now = context.clock.now();
+            apply::report_refusal(context.writer(), snapshot, &error, now).await;
+            Ok(Some(Next::At(now + REFUSED_RETRY)))
+        }
+        Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) => Err(error.into()),
+    }
+}

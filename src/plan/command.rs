@@ -1,0 +1,170 @@
+//! RolloutCommands: what people and alerts ask for. Each is carried out once or answered with a reason.
+//!
+//! A command is carried out by the write of the Rollout's status, which also remembers its uid; only then is
+//! the command itself marked. A crash between the two leaves a command that is known to be done.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use crate::api::names::Revision;
+use crate::api::patch::PatchOp;
+use crate::api::rollout_command::{CommandPhase, RolloutCommand, RolloutCommandStatus, Verb};
+use crate::api::time::from_meta;
+use crate::plan::gate::precondition_of;
+use crate::plan::model::{Action, Kind, Subresource, Target, Write};
+use crate::plan::world::World;
+
+const KEPT_COMMANDS: usize = 50;
+
+/// Commands not answered yet: the first that is to be carried out, and the answers that can be given now.
+#[derive(Default)]
+pub struct Commands<'a> {
+    pub carry_out: Option<&'a RolloutCommand>,
+    pub writes: Vec<Write>,
+    /// Uids still to be remembered as done.
+    pub handled: Vec<String>,
+}
+
+pub fn read_commands<'a>(world: &World<'a>) -> Commands<'a> {
+    let mut commands = Commands::default();
+    for command in in_order(world)
+        .into_iter()
+        .filter(|command| phase_of(command).is_none())
+    {
+        let uid = command.metadata.uid.clone().unwrap_or_default();
+        if world.status.handled_commands.contains(&uid) {
+            commands
+                .writes
+                .push(answer(command, CommandPhase::Accepted, "carried out", world.now));
+            commands.handled.push(uid);
+            continue;
+        }
+        match refusal(world, command) {
+            Some((phase, message)) => commands.writes.push(answer(command, phase, &message, world.now)),
+            // One at a time: the next is judged by the world that this one makes.
+            None if commands.carry_out.is_none() => commands.carry_out = Some(command),
+            None => {}
+        }
+    }
+    commands
+}
+
+fn in_order<'a>(world: &World<'a>) -> Vec<&'a RolloutCommand> {
+    let mut commands: Vec<&RolloutCommand> = world.snapshot.commands.values().collect();
+    commands.sort_by_key(|command| (created_at(command), command.metadata.name.clone()));
+    // An abort does not queue behind anything.
+    commands.sort_by_key(|command| command.spec.verb != Verb::Abort);
+    commands
+}
+
+fn phase_of(command: &RolloutCommand) -> Option<CommandPhase> {
+    command.status.as_ref().and_then(|status| status.phase)
+}
+
+fn created_at(command: &RolloutCommand) -> Option<DateTime<Utc>> {
+    command.metadata.creation_timestamp.as_ref().map(from_meta)
+}
+
+/// Why a command cannot be carried out, in words that say what to do instead.
+fn refusal(world: &World, command: &RolloutCommand) -> Option<(CommandPhase, String)> {
+    let revision = world.status.revision.unwrap_or_default();
+    let begun = world.status.revision_started_at;
+    let expected = command.spec.expect.clone().unwrap_or_default();
+    if let Some(wanted) = expected.revision.filter(|wanted| *wanted != revision) {
+        let phase = if wanted < revision {
+            CommandPhase::Expired
+        } else {
+            CommandPhase::Refused
+        };
+        return Some((
+            phase,
+            format!("it was meant for revision {wanted}, and revision {revision} is current"),
+        ));
+    }
+    // Creation times have whole seconds.
+    let older =
+        |created: DateTime<Utc>| begun.is_some_and(|begun| created + chrono::Duration::seconds(1) <= begun);
+    if expected.revision.is_none() && created_at(command).is_some_and(older) {
+        return Some((
+            CommandPhase::Expired,
+            format!("it is older than revision {revision}"),
+        ));
+    }
+    if let Some(step) = expected.step.filter(|step| *step != world.step_index()) {
+        let now_at = world.step_index();
+        return Some((
+            CommandPhase::Refused,
+            format!("it was meant for step {step}, and the Rollout is at step {now_at}"),
+        ));
+    }
+    refusal_of_verb(world, command, revision).map(|message| (CommandPhase::Refused, message))
+}
+
+fn refusal_of_verb(world: &World, command: &RolloutCommand, revision: Revision) -> Option<String> {
+    if !world.is_current_known() {
+        return Some("a new version was just applied; look again".to_owned());
+    }
+    let released = world.in_release();
+    let nothing = || Some(format!("nothing is in progress: revision {revision} is stable"));
+    match command.spec.verb {
+        Verb::Abort if world.aborted() => Some("it is aborted already".to_owned()),
+        Verb::Abort | Verb::Promote | Verb::PromoteFull if !released => nothing(),
+        Verb::Retry if !world.aborted() => Some("it is not aborted; there is nothing to retry".to_owned()),
+        Verb::Promote | Verb::PromoteFull if world.aborted() => {
+            Some("it is aborted; use retry to start it again, or apply another version".to_owned())
+        }
+        Verb::Promote if world.spec_paused() => Some("spec.paused is set; resume it first".to_owned()),
+        Verb::Promote | Verb::PromoteFull if world.status.promotion.is_some() && !waits_for_person(world) => {
+            Some("its steps are done and it is being promoted".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn waits_for_person(world: &World) -> bool {
+    !world.status.pause_conditions.is_empty()
+}
+
+fn answer(command: &RolloutCommand, phase: CommandPhase, message: &str, now: DateTime<Utc>) -> Write {
+    let status = RolloutCommandStatus {
+        phase: Some(phase),
+        message: Some(message.to_owned()),
+        handled_at: Some(now),
+    };
+    let name = command.metadata.name.clone().unwrap_or_default();
+    Write {
+        target: Target {
+            kind: Kind::RolloutCommand,
+            name,
+        },
+        action: Action::Patch {
+            precondition: precondition_of(&command.metadata),
+            subresource: Some(Subresource::Status),
+            ops: vec![PatchOp::add("/status", json!(status))],
+        },
+        reason: format!("{phase:?}: {message}"),
+    }
+}
+
+/// The oldest answered commands beyond the newest 50.
+pub fn expire_commands(world: &World) -> Vec<Write> {
+    let mut answered: Vec<&RolloutCommand> = world
+        .snapshot
+        .commands
+        .values()
+        .filter(|command| phase_of(command).is_some())
+        .collect();
+    answered.sort_by_key(|command| std::cmp::Reverse((created_at(command), command.metadata.name.clone())));
+    let old = answered.into_iter().skip(KEPT_COMMANDS);
+    old.map(|command| Write {
+        target: Target {
+            kind: Kind::RolloutCommand,
+            name: command.metadata.name.clone().unwrap_or_default(),
+        },
+        action: Action::Delete {
+            precondition: precondition_of(&command.metadata),
+        },
+        reason: "older than the newest 50".to_owned(),
+    })
+    .collect()
+}

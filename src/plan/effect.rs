@@ -1,0 +1,325 @@
+//! Effects: the writes that bring the cluster to what the persisted status asks for, in ordered stages.
+//! Growing comes first, then one change of the traffic, and shrinking only in a round without such a change.
+
+use serde_json::json;
+
+use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION, PodTemplateHash};
+use crate::api::patch::{PatchOp, pointer};
+use crate::api::rollout_status::WaitingReason;
+use crate::plan::gate::{OpenGate, plan_runs};
+use crate::plan::model::{Action, Kind, Precondition, Stage, Target, Write};
+use crate::plan::revision::{render_replica_set, replica_set_name};
+use crate::plan::scale::Sizes;
+use crate::plan::shift::{Shift, find_goal, next_shift, split_after};
+use crate::plan::snapshot::ServiceSeen;
+use crate::plan::traffic::{Backend, Traffic};
+use crate::plan::wait::Wait;
+use crate::plan::world::World;
+use crate::routers::{self, RouteKind, RouteWrite};
+
+/// A foreign change is put back so often within [`CONTENTION_SECONDS`]; then it is left alone for that long.
+const REVERTS_ALLOWED: usize = 3;
+const CONTENTION_SECONDS: i64 = 60;
+
+/// Stages and what stands in the way of more.
+#[derive(Default)]
+pub struct Effects {
+    pub stages: Vec<Stage>,
+    pub waits: Vec<Wait>,
+    /// A foreign change was put back.
+    pub reverted: bool,
+}
+
+/// `traffic` is brought up to what is about to be written.
+pub fn plan_effects(
+    world: &World,
+    traffic: Option<&mut Traffic>,
+    sizes: &Sizes,
+    gates: &[OpenGate],
+) -> Effects {
+    let mut effects = Effects::default();
+    effects.stage("create what the release needs", create(world));
+    let (growing, shrinking) = sizes.writes(world);
+    let (runs, blocked) = plan_runs(world, gates);
+    effects.stage("grow before traffic comes, and judge", [growing, runs].concat());
+    effects.waits.extend(blocked);
+    let shifted = match traffic {
+        Some(traffic) => shift_traffic(world, traffic, &mut effects),
+        None => move_plain_services(world, &mut effects),
+    };
+    if !shifted {
+        effects.stage("shrink what traffic has left", shrinking);
+    }
+    effects.waits.extend(sizes.waits.iter().cloned());
+    effects
+}
+
+fn create(world: &World) -> Vec<Write> {
+    let mut writes = Vec::new();
+    let unrouted = world.spec.canary.routing.is_none() && world.status.canary.routing.is_none();
+    let finalizers = world
+        .snapshot
+        .rollout
+        .pointer("/metadata/finalizers")
+        .and_then(|list| list.as_array());
+    let has_finalizer = finalizers.is_some_and(|list| list.iter().any(|name| name == FINALIZER));
+    if !unrouted && !has_finalizer {
+        let op = match finalizers {
+            Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
+            None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
+        };
+        writes.push(patch_rollout(
+            world,
+            vec![op],
+            "routes go back to stable before the Rollout goes",
+        ));
+    }
+    if world.is_current_known() && world.set(&world.current).is_none() {
+        let revision = world.status.revision.unwrap_or_default();
+        writes.push(Write {
+            target: Target {
+                kind: Kind::ReplicaSet,
+                name: replica_set_name(&world.spec.name, &world.current),
+            },
+            action: Action::Create {
+                object: render_replica_set(world.spec, &world.current, revision),
+            },
+            reason: format!("revision {revision} has no ReplicaSet yet"),
+        });
+    }
+    writes
+}
+
+/// A patch of the Rollout's metadata.
+pub fn patch_rollout(world: &World, ops: Vec<PatchOp>, reason: &str) -> Write {
+    let text = |path: &str| {
+        let value = world
+            .snapshot
+            .rollout
+            .pointer(path)
+            .and_then(|value| value.as_str());
+        value.unwrap_or_default().to_owned()
+    };
+    Write {
+        target: Target {
+            kind: Kind::Rollout,
+            name: world.spec.name.clone(),
+        },
+        action: Action::Patch {
+            precondition: Precondition {
+                uid: text("/metadata/uid"),
+                resource_version: text("/metadata/resourceVersion"),
+            },
+            subresource: None,
+            ops,
+        },
+        reason: reason.to_owned(),
+    }
+}
+
+/// One change of the traffic, if one is due; true when something is written.
+fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) -> bool {
+    let shift = match next_shift(world, traffic) {
+        Ok(shift) => shift,
+        Err(wait) => {
+            effects.waits.push(wait);
+            None
+        }
+    };
+    let split = shift
+        .as_ref()
+        .map_or_else(|| traffic.newest(), |shift| split_after(traffic, shift));
+    let writes = match &shift {
+        Some(Shift::Selector { backend, hash }) => {
+            let service = world.service(traffic.service_name(*backend));
+            service
+                .and_then(|service| select_version(world, service, hash))
+                .into_iter()
+                .collect()
+        }
+        // Held weights are rendered too, so that everything else about the routes stays right.
+        Some(Shift::Weight(_)) | None if traffic.weights.canary.pod_template_hash.is_empty() => Vec::new(),
+        Some(Shift::Weight(_)) | None => render_routes(world, traffic, &split),
+    };
+    if writes.is_empty() {
+        return false;
+    }
+    if is_foreign_change(world, traffic) && !world.aborted() {
+        if let Some(wait) = contention(world) {
+            effects.waits.insert(0, wait);
+            return false;
+        }
+        effects.reverted = true;
+    }
+    traffic.record_change(split);
+    effects.stage("one change of the traffic", writes);
+    true
+}
+
+fn render_routes(
+    world: &World,
+    traffic: &Traffic,
+    split: &crate::api::rollout_status::TrafficSplit,
+) -> Vec<Write> {
+    let target = traffic.target(world, split.canary_weight);
+    let writes = routers::render(&target, &traffic.routing.traffic_routing, traffic.routes());
+    let reason = format!("canary weight {} of {}", split.canary_weight, traffic.max);
+    writes
+        .into_iter()
+        .map(|write| route_write(write, &reason))
+        .collect()
+}
+
+/// The routes show a weight that is neither the one we recorded nor the one we want.
+fn is_foreign_change(world: &World, traffic: &Traffic) -> bool {
+    let Some(recorded) = world
+        .status
+        .canary
+        .weights
+        .as_ref()
+        .map(|weights| weights.canary.weight)
+    else {
+        return false;
+    };
+    let seen = traffic.seen_weight();
+    seen != recorded && seen != find_goal(world, traffic).weight
+}
+
+/// Too many reverts in the last minute: the weights are left alone until it is over.
+fn contention(world: &World) -> Option<Wait> {
+    let minute = chrono::Duration::seconds(CONTENTION_SECONDS);
+    let recent = world
+        .status
+        .canary
+        .route_reverts
+        .iter()
+        .filter(|at| **at + minute > world.now);
+    let recent: Vec<_> = recent.collect();
+    let oldest = recent.first().filter(|_| recent.len() >= REVERTS_ALLOWED)?;
+    let message = "somebody else keeps changing the weights of our routes back".to_owned();
+    Some(Wait::until(
+        WaitingReason::RouteContended,
+        message,
+        **oldest + minute,
+    ))
+}
+
+pub fn route_write(write: RouteWrite, reason: &str) -> Write {
+    let kind = match write.kind() {
+        RouteKind::Ingress => Kind::Ingress,
+        RouteKind::HttpRoute => Kind::HttpRoute,
+    };
+    let name = write.name().to_owned();
+    let action = match write {
+        RouteWrite::Create { object, .. } => Action::Create { object },
+        RouteWrite::Patch {
+            uid,
+            resource_version,
+            ops,
+            ..
+        } => Action::Patch {
+            precondition: Precondition {
+                uid,
+                resource_version,
+            },
+            subresource: None,
+            ops,
+        },
+        RouteWrite::Delete {
+            uid,
+            resource_version,
+            ..
+        } => Action::Delete {
+            precondition: Precondition {
+                uid,
+                resource_version,
+            },
+        },
+    };
+    Write {
+        target: Target { kind, name },
+        action,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Without traffic routing named Services still follow their versions, as soon as there are pods to select.
+fn move_plain_services(world: &World, effects: &mut Effects) -> bool {
+    let current = &world.current;
+    let stable = world.stable().unwrap_or(current);
+    let canary = if world.in_release() && !world.aborted() && world.is_current_known() {
+        current
+    } else {
+        stable
+    };
+    let canary_service = world.spec.canary.canary_service.as_deref();
+    let stable_service = world.spec.canary.stable_service.as_deref();
+    let mut writes = Vec::new();
+    for (name, hash) in [(stable_service, stable), (canary_service, canary)] {
+        let service = name.and_then(|name| world.service(name));
+        if world.steady(hash) > 0 {
+            writes.extend(service.and_then(|service| select_version(world, service, hash)));
+        }
+    }
+    let moved = !writes.is_empty();
+    effects.stage("Services follow their versions", writes);
+    moved
+}
+
+/// Sets our key in a Service's selector; nothing when it is set.
+fn select_version(world: &World, service: &ServiceSeen, hash: &PodTemplateHash) -> Option<Write> {
+    let path = pointer(["spec", "selector", HASH_LABEL]);
+    let before = service.selector.get(HASH_LABEL).map(|hash| json!(hash));
+    let mut ops = PatchOp::change(&path, before.as_ref(), Some(&json!(hash)));
+    if ops.is_empty() {
+        return None;
+    }
+    if service.annotations.get(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
+        if service.annotations.is_empty() {
+            ops.push(PatchOp::add(
+                "/metadata/annotations",
+                json!({ MANAGED_BY_ANNOTATION: world.spec.name }),
+            ));
+        } else {
+            ops.push(PatchOp::add(
+                pointer(["metadata", "annotations", MANAGED_BY_ANNOTATION]),
+                world.spec.name.clone(),
+            ));
+        }
+    }
+    Some(patch_service(service, ops, format!("selects version {hash}")))
+}
+
+pub fn patch_service(service: &ServiceSeen, ops: Vec<PatchOp>, reason: String) -> Write {
+    Write {
+        target: Target {
+            kind: Kind::Service,
+            name: service.name.clone(),
+        },
+        action: Action::Patch {
+            precondition: Precondition {
+                uid: service.uid.clone(),
+                resource_version: service.resource_version.clone(),
+            },
+            subresource: None,
+            ops,
+        },
+        reason,
+    }
+}
+
+/// For the message of a wait: `Service checkout-stable`.
+pub fn service_label(traffic: &Traffic, backend: Backend) -> String {
+    format!("Service {}", traffic.service_name(backend))
+}
+
+impl Effects {
+    pub fn stage(&mut self, purpose: &str, writes: Vec<Write>) {
+        if !writes.is_empty() {
+            self.stages.push(Stage {
+                purpose: purpose.to_owned(),
+                writes,
+            });
+        }
+    }
+}

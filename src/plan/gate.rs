@@ -1,0 +1,306 @@
+//! Gates: where an analysis must have judged before the release goes on, and the AnalysisRuns that judge.
+//!
+//! A verdict counts only for the Rollout, version, analysis and gate it was made for: a run is taken for a gate
+//! when we own it and its `spec.gate` says exactly that.
+
+use serde_json::json;
+
+use crate::api::analysis_run::{AnalysisRun, Gate, Verdict};
+use crate::api::names::{API_VERSION, HASH_LABEL, ROLLOUT_LABEL};
+use crate::api::patch::PatchOp;
+use crate::api::rollout::{AnalysisStep, OnInconclusive};
+use crate::api::rollout_status::{Promotion, RunSummary, WaitingReason};
+use crate::plan::model::{Action, Kind, Precondition, Subresource, Target, Write};
+use crate::plan::revision::{hash_value, owner_reference};
+use crate::plan::template::{self, ArgContext, TemplateSet};
+use crate::plan::validate::valid::Step;
+use crate::plan::wait::Wait;
+use crate::plan::world::World;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateKind {
+    /// An `analysis` step; blocks it.
+    Step,
+    /// Runs beside the steps; blocks the promotion.
+    Background,
+    /// The last look before the promotion is final.
+    Bake,
+}
+
+/// A gate that is open now, with the run that judges, if it exists.
+pub struct OpenGate<'a> {
+    pub kind: GateKind,
+    pub gate: Gate,
+    pub analysis: &'a AnalysisStep,
+    pub run: Option<&'a AnalysisRun>,
+    run_name: String,
+}
+
+/// What a gate says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// Nothing yet, or nothing bad yet.
+    Open,
+    Passed,
+    Refused,
+    /// No verdict, and nobody has accepted that yet.
+    Undecided,
+}
+
+/// Every gate that judges at this point of the release.
+pub fn open_gates<'a>(world: &World<'a>) -> Vec<OpenGate<'a>> {
+    let judged = world.in_release() && world.is_current_known() && !world.aborted() && !world.is_deleting();
+    if !judged || world.fast_tracked() {
+        return Vec::new();
+    }
+    let mut gates = Vec::new();
+    let canary = &world.spec.canary;
+    if world.status.promotion == Some(Promotion::Bake) {
+        let analysis = canary.bake.as_ref().and_then(|bake| bake.analysis.as_ref());
+        gates.extend(analysis.map(|analysis| open(world, GateKind::Bake, "bake".to_owned(), analysis)));
+    }
+    if world.status.promotion.is_some() {
+        return gates;
+    }
+    let index = world.step_index();
+    if let Some(Step::Analysis(analysis)) = world.current_step() {
+        gates.push(open(world, GateKind::Step, format!("step-{index}"), analysis));
+    }
+    if let Some(background) = canary
+        .analysis
+        .as_ref()
+        .filter(|background| index >= background.starting_step)
+    {
+        gates.push(open(
+            world,
+            GateKind::Background,
+            "background".to_owned(),
+            &background.analysis,
+        ));
+    }
+    gates
+}
+
+fn open<'a>(world: &World<'a>, kind: GateKind, name: String, analysis: &'a AnalysisStep) -> OpenGate<'a> {
+    let retried = |text: String| match world.status.retries {
+        0 => text,
+        retries => format!("{text}-{retries}"),
+    };
+    let gate = Gate {
+        rollout_uid: world.spec.uid.clone(),
+        pod_template_hash: world.current.to_string(),
+        step_hash: hash_value(&serde_json::to_value(analysis).unwrap_or_default()),
+        name: retried(name),
+    };
+    let revision = world.status.revision.unwrap_or_default();
+    let base = format!("{}-{}-{revision}-{}", world.spec.name, world.current, gate.name);
+    let run_for = |name: &str| world.snapshot.runs.get(name);
+    // An edited analysis is another gate of the same name; its run must not be taken for this one.
+    let edited = run_for(&base).is_some_and(|run| !judges(world, run, &gate));
+    let suffix: String = gate.step_hash.chars().take(5).collect();
+    let run_name = if edited { format!("{base}-{suffix}") } else { base };
+    let run = run_for(&run_name).filter(|run| judges(world, run, &gate));
+    OpenGate {
+        kind,
+        gate,
+        analysis,
+        run,
+        run_name,
+    }
+}
+
+/// We own the run, and it was made for this gate.
+fn judges(world: &World, run: &AnalysisRun, gate: &Gate) -> bool {
+    let owners = run.metadata.owner_references.iter().flatten();
+    let owned = owners
+        .filter(|owner| owner.controller == Some(true))
+        .any(|owner| owner.uid == world.spec.uid);
+    owned && run.spec.gate.as_ref() == Some(gate)
+}
+
+impl OpenGate<'_> {
+    pub fn verdict(&self) -> Verdict {
+        self.run
+            .and_then(|run| run.status.as_ref())
+            .map_or(Verdict::Pending, |status| status.phase)
+    }
+
+    pub fn run_name(&self) -> &str {
+        &self.run_name
+    }
+
+    pub fn finding(&self, world: &World) -> Finding {
+        let accepted = world.status.canary.accepted_runs.contains(&self.run_name);
+        match self.verdict() {
+            Verdict::Successful => Finding::Passed,
+            Verdict::Pending | Verdict::Running => Finding::Open,
+            Verdict::Failed | Verdict::Error => Finding::Refused,
+            Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated if accepted => Finding::Passed,
+            Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated => {
+                match self.analysis.on_inconclusive.unwrap_or_default() {
+                    OnInconclusive::Pause => Finding::Undecided,
+                    OnInconclusive::Abort => Finding::Refused,
+                    OnInconclusive::Continue => Finding::Passed,
+                }
+            }
+        }
+    }
+
+    /// A background analysis without an end has said enough once every metric that counts has succeeded and none
+    /// has failed; one with an end is waited for.
+    pub fn is_satisfied(&self, world: &World) -> bool {
+        if self.finding(world) != Finding::Open {
+            return self.finding(world) == Finding::Passed;
+        }
+        let Some((run, status)) = self.run.and_then(|run| Some((run, run.status.as_ref()?))) else {
+            return false;
+        };
+        run.spec
+            .metrics
+            .iter()
+            .filter(|metric| !run.spec.dry_run.contains(&metric.name))
+            .all(|metric| {
+                let result = status
+                    .metric_results
+                    .iter()
+                    .find(|result| result.name == metric.name);
+                let endless = metric.count.is_none() && metric.interval.is_some();
+                result.is_some_and(|result| match result.phase {
+                    Verdict::Successful => true,
+                    Verdict::Running => endless && result.successful > 0 && result.consecutive_error == 0,
+                    _ => false,
+                })
+            })
+    }
+
+    pub fn summary(&self) -> RunSummary {
+        let status = self.run.and_then(|run| run.status.as_ref());
+        RunSummary {
+            name: self.run_name.clone(),
+            status: self.verdict(),
+            message: status.and_then(|status| status.message.clone()),
+        }
+    }
+
+    pub fn wait(&self) -> Wait {
+        Wait::on(
+            WaitingReason::Analysis,
+            format!("AnalysisRun {} is {:?}", self.run_name, self.verdict()),
+        )
+    }
+
+    /// The run with everything it needs inside, or what keeps it from being made.
+    fn create(&self, world: &World) -> Result<Write, Wait> {
+        let invalid = |error: template::TemplateError| Wait::on(WaitingReason::Invalid, error.to_string());
+        let spec =
+            template::build_run(&templates(world), self.analysis, &arg_context(world)).map_err(invalid)?;
+        if self.kind != GateKind::Background {
+            template::check_bounded(&spec).map_err(invalid)?;
+        }
+        let mut spec = serde_json::to_value(spec)
+            .map_err(|error| Wait::on(WaitingReason::Invalid, error.to_string()))?;
+        if let Some(map) = spec.as_object_mut() {
+            map.insert("gate".to_owned(), json!(self.gate));
+        }
+        let object = json!({
+            "apiVersion": API_VERSION,
+            "kind": "AnalysisRun",
+            "metadata": {
+                "name": self.run_name,
+                "namespace": world.spec.namespace,
+                "labels": { ROLLOUT_LABEL: world.spec.name, HASH_LABEL: world.current },
+                "ownerReferences": [owner_reference(world.spec)],
+            },
+            "spec": spec,
+        });
+        Ok(Write {
+            target: Target {
+                kind: Kind::AnalysisRun,
+                name: self.run_name.clone(),
+            },
+            action: Action::Create { object },
+            reason: format!("gate {} is open", self.gate.name),
+        })
+    }
+}
+
+/// Runs to create for the open gates, runs to end because their gate is closed, and what stands in the way.
+pub fn plan_runs(world: &World, gates: &[OpenGate]) -> (Vec<Write>, Vec<Wait>) {
+    let mut writes = Vec::new();
+    let mut waits = Vec::new();
+    for gate in gates.iter().filter(|gate| gate.run.is_none()) {
+        match gate.create(world) {
+            Ok(write) => writes.push(write),
+            Err(wait) => waits.push(wait),
+        }
+    }
+    let wanted = |name: &str| gates.iter().any(|gate| gate.run_name == name);
+    let ours = |run: &AnalysisRun| {
+        run.spec
+            .gate
+            .as_ref()
+            .is_some_and(|gate| gate.rollout_uid == world.spec.uid)
+    };
+    for (name, run) in &world.snapshot.runs {
+        let running = run.status.as_ref().is_none_or(|status| !status.phase.is_final());
+        if running && ours(run) && !run.spec.terminate && !wanted(name) {
+            writes.push(terminate(name, run));
+        }
+    }
+    (writes, waits)
+}
+
+fn templates(world: &World) -> TemplateSet {
+    let mut set = TemplateSet::default();
+    for seen in &world.snapshot.templates {
+        let Some(spec) = &seen.spec else { continue };
+        let cluster = seen.reference.cluster_scope == Some(true);
+        let kind = if cluster {
+            &mut set.cluster
+        } else {
+            &mut set.namespaced
+        };
+        kind.insert(seen.reference.template_name.clone(), spec.clone());
+    }
+    set
+}
+
+fn arg_context(world: &World) -> ArgContext {
+    let map = |path: &str| {
+        let value = world.snapshot.rollout.pointer(path).cloned().unwrap_or_default();
+        serde_json::from_value(value).unwrap_or_default()
+    };
+    ArgContext {
+        name: world.spec.name.clone(),
+        namespace: world.spec.namespace.clone(),
+        labels: map("/metadata/labels"),
+        annotations: map("/metadata/annotations"),
+        stable_hash: world.stable().cloned(),
+        latest_hash: world.current.clone(),
+    }
+}
+
+fn terminate(name: &str, run: &AnalysisRun) -> Write {
+    Write {
+        target: Target {
+            kind: Kind::AnalysisRun,
+            name: name.to_owned(),
+        },
+        action: Action::Patch {
+            precondition: precondition_of(&run.metadata),
+            subresource: None::<Subresource>,
+            ops: vec![PatchOp::add("/spec/terminate", true)],
+        },
+        reason: "its gate is closed".to_owned(),
+    }
+}
+
+/// The object as it was observed.
+pub fn precondition_of(
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> Precondition {
+    Precondition {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    }
+}

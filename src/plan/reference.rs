@@ -1,0 +1,97 @@
+//! What the Rollout refers to: Services, routes and the claims of others. Anything wrong is named with its fix,
+//! and weights and pods stay where they are until it is mended.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::api::names::{HASH_LABEL, Weight};
+use crate::plan::traffic::Traffic;
+use crate::plan::world::World;
+use crate::routers;
+
+/// Shown as `<object>: <problem>; <fix>`, under the condition `Valid=False/<reason>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub reason: &'static str,
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
+    let canary = &world.spec.canary;
+    let mut problems = Vec::new();
+    for (field, name) in [
+        ("canaryService", &canary.canary_service),
+        ("stableService", &canary.stable_service),
+    ] {
+        if let Some(name) = name {
+            problems.extend(service_problem(world, field, name));
+        }
+    }
+    for claim in &world.snapshot.claims {
+        problems.push(Problem {
+            reason: "ClaimedByOther",
+            text: format!(
+                "{} {}: Rollout {} names it as well and is older; give this Rollout its own",
+                claim.kind, claim.name, claim.rollout
+            ),
+        });
+    }
+    if let Some(traffic) = traffic.filter(|traffic| !traffic.retiring) {
+        let target = traffic.target(world, Weight::ZERO);
+        let violations = routers::validate(&target, &traffic.routing.traffic_routing, traffic.routes());
+        let found = violations.into_iter().map(|violation| Problem {
+            reason: violation.reason.as_str(),
+            text: violation.to_string(),
+        });
+        problems.extend(found);
+    }
+    problems
+}
+
+fn service_problem(world: &World, field: &str, name: &str) -> Option<Problem> {
+    let problem = |reason, text: &str| {
+        Some(Problem {
+            reason,
+            text: format!("Service {name}: {text}"),
+        })
+    };
+    let Some(service) = world.service(name) else {
+        // Not read is not absent.
+        let absent = world.snapshot.services.get(name).is_some_and(Option::is_none);
+        let text = format!("it is not there; create it, or correct spec.strategy.canary.{field}");
+        return absent.then(|| problem("ServiceNotFound", &text)).flatten();
+    };
+    if service.external_name {
+        return problem(
+            "ServiceInvalid",
+            "its type is ExternalName; a Service that selects pods is needed",
+        );
+    }
+    if service.selector.keys().all(|key| key == HASH_LABEL) {
+        return problem(
+            "ServiceInvalid",
+            "spec.selector is empty; it must select the pods of this Rollout",
+        );
+    }
+    let labels = world
+        .spec
+        .template
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object);
+    let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
+    let wrong = service
+        .selector
+        .iter()
+        .find(|(key, value)| *key != HASH_LABEL && label(key) != Some(value));
+    wrong.and_then(|(key, value)| {
+        let text = format!("spec.selector {key}={value} selects no pod of this Rollout; spec.template.metadata.labels says otherwise");
+        problem("ServiceInvalid", &text)
+    })
+}

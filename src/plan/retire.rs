@@ -1,0 +1,88 @@
+//! Taking routing back: when the Rollout goes, or its spec no longer asks for the routes it set up. Stable gets
+//! everything, verified; only then are our marks removed.
+
+use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION};
+use crate::api::patch::{PatchOp, pointer};
+use crate::plan::effect::{Effects, patch_rollout, patch_service, route_write};
+use crate::plan::model::Write;
+use crate::plan::shift::is_spared;
+use crate::plan::snapshot::ServiceSeen;
+use crate::plan::traffic::{Backend, Traffic};
+use crate::plan::world::World;
+use crate::routers;
+
+/// Nothing can lose a request any more: all weight is on stable and verified, or there is no stable to verify.
+pub fn is_drained(world: &World, traffic: &Traffic) -> bool {
+    let newest = traffic.newest();
+    if newest.canary_weight.0 > 0 {
+        return false;
+    }
+    let stable_gone = traffic
+        .ready_endpoints(Backend::Stable)
+        .is_none_or(|ready| ready == 0);
+    let unserved = world.service(traffic.service_name(Backend::Stable)).is_none() || stable_gone;
+    traffic.verified() || unserved && world.is_deleting() || world.replicas == 0
+}
+
+/// The routes as the user wrote them. True when nothing of ours is left in them.
+pub fn remove_routes(world: &World, traffic: &Traffic, effects: &mut Effects) -> bool {
+    let writes = routers::remove(
+        &traffic.target(world, crate::api::names::Weight::ZERO),
+        traffic.routes(),
+    );
+    let reason = "the routing is taken back";
+    let writes: Vec<Write> = writes
+        .into_iter()
+        .map(|write| route_write(write, reason))
+        .collect();
+    let done = writes.is_empty();
+    effects.stage("take the routes back", writes);
+    done
+}
+
+/// The last writes for a Rollout that goes: pods that carry nothing, then our marks on Services, then the finalizer.
+pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) {
+    let mut writes = Vec::new();
+    let spared = traffic.is_none_or(|traffic| !world.in_release() || is_spared(traffic, &world.current));
+    let canary_gone = !world.in_release() || world.set(&world.current).is_none_or(|set| set.replicas == 0);
+    if !spared || !canary_gone {
+        return;
+    }
+    for service in world.snapshot.services.values().flatten() {
+        writes.extend(strip_service(world, service));
+    }
+    if !writes.is_empty() {
+        return effects.stage("give the Services back", writes);
+    }
+    let finalizers = world
+        .snapshot
+        .rollout
+        .pointer("/metadata/finalizers")
+        .and_then(|list| list.as_array());
+    let index = finalizers.and_then(|list| list.iter().position(|name| name == FINALIZER));
+    if let Some(index) = index {
+        let path = format!("/metadata/finalizers/{index}");
+        let ops = vec![PatchOp::test(path.clone(), FINALIZER), PatchOp::remove(path)];
+        effects.stage(
+            "let the Rollout go",
+            vec![patch_rollout(world, ops, "traffic is back on stable")],
+        );
+    }
+}
+
+/// Removes our selector key and annotation, where they are ours.
+fn strip_service(world: &World, service: &ServiceSeen) -> Option<Write> {
+    let ours = service.annotations.get(MANAGED_BY_ANNOTATION) == Some(&world.spec.name);
+    if !ours || !service.selector.contains_key(HASH_LABEL) {
+        return None;
+    }
+    let ops = vec![
+        PatchOp::remove(pointer(["spec", "selector", HASH_LABEL])),
+        PatchOp::remove(pointer(["metadata", "annotations", MANAGED_BY_ANNOTATION])),
+    ];
+    Some(patch_service(
+        service,
+        ops,
+        "the Rollout lets go of it".to_owned(),
+    ))
+}

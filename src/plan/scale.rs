@@ -1,0 +1,345 @@
+//! Sizes of the ReplicaSets: what each version should have now, and the writes that lead there.
+//!
+//! Guarantee: a ReplicaSet that had traffic shrinks only to what every split that may still be in effect needs.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION};
+use crate::api::patch::{PatchOp, pointer};
+use crate::api::rollout_status::{FastTrack, WaitingReason};
+use crate::api::time::{parse_rfc3339, to_rfc3339};
+use crate::plan::model::{Action, Kind, Precondition, Target, Write};
+use crate::plan::replicas::{Counts, Present, older_may_go, pods_for_share, split_by_weight, step_toward};
+use crate::plan::snapshot::ReplicaSetSeen;
+use crate::plan::traffic::Traffic;
+use crate::plan::wait::Wait;
+use crate::plan::world::World;
+
+/// What one ReplicaSet should look like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Size<'a> {
+    pub set: &'a ReplicaSetSeen,
+    pub replicas: i64,
+    /// The scale-down annotation; `None` removes it.
+    pub scale_down_at: Option<DateTime<Utc>>,
+    pub why: &'static str,
+}
+
+/// Sizes of all ReplicaSets, and what a smaller size still waits for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sizes<'a> {
+    pub sizes: Vec<Size<'a>>,
+    pub waits: Vec<Wait>,
+}
+
+pub fn plan_sizes<'a>(world: &World<'a>, traffic: Option<&Traffic>) -> Sizes<'a> {
+    match traffic {
+        Some(traffic) => routed(world, traffic),
+        None => basic(world),
+    }
+}
+
+fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
+    let mut planned = Sizes::default();
+    let needed = |set: &ReplicaSetSeen| traffic.pods_needed(&set.hash, world.replicas);
+    let stable = world.stable_set().filter(|set| set.hash != world.current);
+    if let Some(set) = stable {
+        let target = stable_size(world).max(needed(set));
+        planned.push(set, target, None, "stable");
+    }
+    for set in world.older_sets() {
+        older(world, set, needed(set), &mut planned);
+    }
+    if let Some(set) = world.set(&world.current) {
+        if world.aborted() && !traffic.retiring {
+            aborted(world, traffic, set, &mut planned);
+        } else if traffic.retiring && world.is_deleting() && world.in_release() {
+            planned.push(set, needed(set), None, "the Rollout is deleted");
+        } else {
+            let goal = if world.in_release() {
+                world.intended_canary_size()
+            } else {
+                world.replicas
+            };
+            let goal = if world.replicas == 0 { 0 } else { goal };
+            let target = bound_by_surge(world, set, goal.max(needed(set)));
+            planned.push(set, target, None, "current");
+        }
+    }
+    planned
+}
+
+/// All replicas, or with `dynamicStableScale` what the weight leaves to stable.
+fn stable_size(world: &World) -> i64 {
+    let dynamic = world
+        .spec
+        .canary
+        .routing
+        .as_ref()
+        .is_some_and(|routing| routing.dynamic_stable_scale);
+    if !dynamic || world.aborted() || world.is_deleting() {
+        return world.replicas;
+    }
+    let promoting = world.status.promotion.is_some();
+    let left = if promoting {
+        0
+    } else {
+        world.max_weight().0 - world.intended_weight().0
+    };
+    pods_for_share(
+        world.replicas,
+        crate::api::names::Weight(left),
+        world.max_weight(),
+    )
+}
+
+/// Under `dynamicStableScale` an explicit `maxSurge` bounds the sum: the canary waits for stable to shrink.
+fn bound_by_surge(world: &World, set: &ReplicaSetSeen, target: i64) -> i64 {
+    let routing = world
+        .spec
+        .canary
+        .routing
+        .as_ref()
+        .filter(|routing| routing.dynamic_stable_scale);
+    let Some(surge) = routing.and_then(|routing| routing.resolve_max_surge(world.replicas)) else {
+        return target;
+    };
+    if !world.in_release() {
+        return target;
+    }
+    let others: i64 = world
+        .snapshot
+        .replica_sets
+        .values()
+        .filter(|other| other.owned && other.hash != set.hash)
+        .map(|other| other.replicas)
+        .sum();
+    let room = (world.replicas + surge - others).max(1);
+    target.min(room.max(set.replicas))
+}
+
+/// An older version keeps its pods while it may get traffic or is kept warm, then it goes.
+fn older<'a>(world: &World<'a>, set: &'a ReplicaSetSeen, needed: i64, planned: &mut Sizes<'a>) {
+    if set.replicas == 0 {
+        return planned.keep(set);
+    }
+    if needed > 0 {
+        let message = format!("traffic to leave version {}", set.hash);
+        planned.waits.push(Wait::on(WaitingReason::OldPods, message));
+        return planned.push(
+            set,
+            set.replicas.max(needed),
+            set.scale_down_at,
+            "older, may get traffic",
+        );
+    }
+    match set
+        .scale_down_at
+        .filter(|at| world.now < *at && world.replicas > 0)
+    {
+        Some(at) => {
+            let message = format!("version {} is kept until {}", set.hash, to_rfc3339(at));
+            planned
+                .waits
+                .push(Wait::until(WaitingReason::ScaleDownDelay, message, at));
+            planned.keep(set);
+        }
+        None => planned.push(set, 0, set.scale_down_at, "older"),
+    }
+}
+
+/// An aborted canary is kept for a while once the traffic has left it, unless it is kept for good.
+fn aborted<'a>(world: &World<'a>, traffic: &Traffic, set: &'a ReplicaSetSeen, planned: &mut Sizes<'a>) {
+    let needed = traffic.pods_needed(&set.hash, world.replicas);
+    if needed > 0 || !traffic.verified() {
+        return planned.push(set, set.replicas.max(needed), None, "aborted, may get traffic");
+    }
+    let Some(delay) = world.spec.canary.abort_scale_down_delay else {
+        return planned.keep(set);
+    };
+    let at = set.scale_down_at.unwrap_or(world.now + delay.to_chrono());
+    if world.now >= at || world.replicas == 0 {
+        return planned.push(set, 0, Some(at), "aborted");
+    }
+    if set.replicas > 0 {
+        let message = format!(
+            "the aborted version {} is kept until {}",
+            set.hash,
+            to_rfc3339(at)
+        );
+        planned
+            .waits
+            .push(Wait::until(WaitingReason::ScaleDownDelay, message, at));
+    }
+    planned.push(
+        set,
+        set.replicas,
+        (set.replicas > 0).then_some(at).or(set.scale_down_at),
+        "aborted",
+    );
+}
+
+/// Without traffic routing the pods are the traffic.
+fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
+    let mut planned = Sizes::default();
+    let budgets = world.budgets();
+    let current = world.set(&world.current);
+    let stable = world.stable_set().filter(|set| set.hash != world.current);
+    let older: Vec<&ReplicaSetSeen> = world.older_sets().filter(|set| set.replicas > 0).collect();
+    let sum = |of: fn(&ReplicaSetSeen) -> i64| older.iter().map(|set| of(set)).sum::<i64>();
+    let present = Present {
+        canary: current.map_or(0, |set| set.replicas),
+        canary_available: current.map_or(0, ReplicaSetSeen::steady),
+        stable: stable.map_or(0, |set| set.replicas),
+        stable_available: stable.map_or(0, ReplicaSetSeen::steady),
+        older: sum(|set| set.replicas),
+        older_available: sum(ReplicaSetSeen::steady),
+    };
+    let target = basic_target(world);
+    let next = step_toward(
+        target,
+        present,
+        world.replicas,
+        budgets.surge,
+        budgets.unavailable,
+    );
+    for (set, replicas) in [(stable, next.stable), (current, next.canary)] {
+        if let Some(set) = set {
+            planned.push(set, replicas, None, "by weight");
+        }
+    }
+    let available = present.canary_available + present.stable_available + present.older_available;
+    let mut go = older_may_go(
+        present.older,
+        present.older_available,
+        available,
+        world.replicas,
+        budgets.unavailable,
+    );
+    for set in world.older_sets() {
+        let going = set.replicas.min(go);
+        go -= going;
+        planned.push(set, set.replicas - going, set.scale_down_at, "older");
+    }
+    planned
+}
+
+/// Where the sizes of a basic canary should end for the step it is at.
+pub fn basic_target(world: &World) -> Counts {
+    let everything = Counts {
+        canary: world.replicas,
+        stable: 0,
+    };
+    if !world.in_release() || world.replicas == 0 {
+        return everything;
+    }
+    if world.aborted() {
+        return Counts {
+            canary: 0,
+            stable: world.replicas,
+        };
+    }
+    let rolled_out = world.status.promotion.is_some() || world.steps_done();
+    if rolled_out || world.status.fast_track == Some(FastTrack::PromoteFull) {
+        return everything;
+    }
+    split_by_weight(
+        world.replicas,
+        world.intended_weight(),
+        world.max_weight(),
+        world.budgets().surge,
+    )
+}
+
+impl<'a> Sizes<'a> {
+    fn push(
+        &mut self,
+        set: &'a ReplicaSetSeen,
+        replicas: i64,
+        scale_down_at: Option<DateTime<Utc>>,
+        why: &'static str,
+    ) {
+        self.sizes.push(Size {
+            set,
+            replicas,
+            scale_down_at,
+            why,
+        });
+    }
+
+    fn keep(&mut self, set: &'a ReplicaSetSeen) {
+        self.push(set, set.replicas, set.scale_down_at, "kept");
+    }
+
+    /// Writes for sets that grow or only change annotations, and for sets that shrink: growth comes first.
+    pub fn writes(&self, world: &World) -> (Vec<Write>, Vec<Write>) {
+        let changed = self
+            .sizes
+            .iter()
+            .filter_map(|size| size.write(world).map(|write| (size, write)));
+        let (growing, shrinking): (Vec<_>, Vec<_>) =
+            changed.partition(|(size, _)| size.replicas >= size.set.replicas);
+        let writes = |sizes: Vec<(&Size, Write)>| sizes.into_iter().map(|(_, write)| write).collect();
+        (writes(growing), writes(shrinking))
+    }
+
+    /// Nothing is left to grow or shrink.
+    pub fn reached(&self) -> bool {
+        self.sizes.iter().all(|size| size.replicas == size.set.replicas)
+    }
+}
+
+impl Size<'_> {
+    pub fn write(&self, world: &World) -> Option<Write> {
+        let mut ops = Vec::new();
+        if self.replicas != self.set.replicas {
+            ops.push(PatchOp::test("/spec/replicas", self.set.replicas));
+            ops.push(PatchOp::replace("/spec/replicas", self.replicas));
+        }
+        let annotation = |key: &str| pointer(["metadata", "annotations", key]);
+        match (self.set.scale_down_at, self.scale_down_at) {
+            (Some(_), None) => ops.push(PatchOp::remove(annotation(SCALE_DOWN_AT_ANNOTATION))),
+            (before, Some(at)) if before != Some(at) => {
+                ops.push(PatchOp::add(annotation(SCALE_DOWN_AT_ANNOTATION), to_rfc3339(at)));
+            }
+            _ => {}
+        }
+        let revision = world
+            .status
+            .revision
+            .filter(|_| self.set.hash == world.current && world.is_current_known());
+        if let Some(revision) = revision.filter(|revision| Some(*revision) != self.set.revision) {
+            ops.push(PatchOp::add(
+                annotation(REVISION_ANNOTATION),
+                revision.to_string(),
+            ));
+        }
+        (!ops.is_empty()).then(|| Write {
+            target: Target {
+                kind: Kind::ReplicaSet,
+                name: self.set.name.clone(),
+            },
+            action: Action::Patch {
+                precondition: Precondition {
+                    uid: self.set.uid.clone(),
+                    resource_version: self.set.resource_version.clone(),
+                },
+                subresource: None,
+                ops,
+            },
+            reason: format!("{}: {} to {} pods", self.why, self.set.replicas, self.replicas),
+        })
+    }
+}
+
+/// A scale-down annotation as it would be read back, to the second.
+pub fn whole_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    parse_rfc3339(&to_rfc3339(time)).unwrap_or(time)
+}
+
+/// The value of an annotation, for observers.
+pub fn read_scale_down_at(object: &Value) -> Option<DateTime<Utc>> {
+    let annotation = object.pointer(&pointer(["metadata", "annotations", SCALE_DOWN_AT_ANNOTATION]));
+    annotation.and_then(Value::as_str).and_then(parse_rfc3339)
+}

@@ -1,0 +1,421 @@
+//! Traffic as it is: what the routes and Services say, every split that some data plane may still follow, and
+//! whether the newest one has settled. `shift` decides what to change about it.
+//!
+//! Guarantees: a split leaves `live` only when a newer one is verified; a split that was never recorded (our own
+//! write whose answer was lost, a foreign hand) is taken in as soon as it is seen.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::api::names::{HASH_LABEL, PodTemplateHash, Weight};
+use crate::api::rollout_status::{
+    BackendWeight, EndpointsSeen, RoutingInUse, TrafficSplit, TrafficWeights, WaitingReason,
+};
+use crate::plan::replicas::pods_for_share;
+use crate::plan::wait::Wait;
+use crate::plan::world::World;
+use crate::routers::{self, ObservedRoutes, RouteTarget, Verification, WeightState};
+
+/// The traffic of a Rollout with routing, as observed now.
+pub struct Traffic {
+    pub routing: RoutingInUse,
+    /// The spec no longer asks for this routing: all traffic goes to stable, then the routes are taken back.
+    pub retiring: bool,
+    /// What status will say about it.
+    pub weights: TrafficWeights,
+    pub state: WeightState,
+    pub max: Weight,
+    pub settle: chrono::Duration,
+    /// Why the newest split is not in effect yet; `None` when it is verified.
+    pub unsettled: Option<Wait>,
+    routes: ObservedRoutes,
+}
+
+/// `None` without traffic routing, past or present.
+pub fn observe_traffic(world: &World) -> Option<Traffic> {
+    let wanted = world.wanted_routing();
+    let in_use = world.status.canary.routing.clone();
+    let (routing, retiring) = match (in_use, wanted) {
+        (Some(old), Some(new)) if same_objects(&old, &new) => (new, false),
+        (Some(old), _) => (old, true),
+        (None, Some(new)) => (new, false),
+        (None, None) => return None,
+    };
+    let max = Weight(routing.traffic_routing.max_traffic_weight.unwrap_or(100).into());
+    let settle = chrono::Duration::seconds(routing.traffic_routing.settle_seconds.unwrap_or(5).into());
+    let routes = ObservedRoutes {
+        ingresses: world.snapshot.ingresses.clone(),
+        http_routes: world.snapshot.http_routes.clone(),
+    };
+    let mut traffic = Traffic {
+        state: WeightState::Absent,
+        weights: world.status.canary.weights.clone().unwrap_or_default(),
+        unsettled: None,
+        routing,
+        retiring: retiring || world.is_deleting(),
+        max,
+        settle,
+        routes,
+    };
+    traffic.state = routers::observed_weight(
+        &traffic.target(world, Weight::ZERO),
+        &traffic.routing.traffic_routing,
+        &traffic.routes,
+    );
+    traffic.take_in(world);
+    Some(traffic)
+}
+
+/// The same routes and Services; other settings may differ.
+fn same_objects(old: &RoutingInUse, new: &RoutingInUse) -> bool {
+    let names = |routing: &RoutingInUse| {
+        let traffic = &routing.traffic_routing;
+        let ingresses: Vec<String> = traffic
+            .nginx
+            .iter()
+            .flat_map(|nginx| nginx.ingresses())
+            .map(str::to_owned)
+            .collect();
+        let prefix = traffic.nginx.as_ref().map(|nginx| nginx.prefix().to_owned());
+        (
+            ingresses,
+            prefix,
+            traffic.gateway_api.clone(),
+            traffic.max_traffic_weight,
+        )
+    };
+    old.stable_service == new.stable_service
+        && old.canary_service == new.canary_service
+        && names(old) == names(new)
+}
+
+impl Traffic {
+    pub fn target<'a>(&'a self, world: &'a World, weight: Weight) -> RouteTarget<'a> {
+        RouteTarget {
+            rollout_name: &world.spec.name,
+            rollout_uid: &world.spec.uid,
+            namespace: &world.spec.namespace,
+            stable_service: &self.routing.stable_service,
+            canary_service: &self.routing.canary_service,
+            canary_weight: weight,
+            max_weight: self.max,
+        }
+    }
+
+    pub fn routes(&self) -> &ObservedRoutes {
+        &self.routes
+    }
+
+    /// The canary's share by the routes as they are; where they disagree, the most it may get.
+    pub fn seen_weight(&self) -> Weight {
+        match self.state {
+            WeightState::Absent => Weight::ZERO,
+            WeightState::Is(weight) => weight,
+            WeightState::Mixed { canary_max, .. } => canary_max,
+        }
+    }
+
+    /// The newest split.
+    pub fn newest(&self) -> TrafficSplit {
+        TrafficSplit {
+            canary_weight: self.weights.canary.weight,
+            canary_hash: self.weights.canary.pod_template_hash.clone(),
+            stable_hash: self.weights.stable.pod_template_hash.clone(),
+        }
+    }
+
+    pub fn verified(&self) -> bool {
+        self.weights.verified
+    }
+
+    pub fn is_nginx(&self) -> bool {
+        self.routing.traffic_routing.nginx.is_some()
+    }
+
+    /// The most of the traffic that may reach a version.
+    pub fn share(&self, hash: &PodTemplateHash) -> Weight {
+        self.weights
+            .live
+            .iter()
+            .map(|split| share_in(split, hash, self.max))
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Pods that a version must keep, for every split that may be in effect. A router whose main backend is the
+    /// stable Service answers errors when that has no endpoints, whatever the weight.
+    pub fn pods_needed(&self, hash: &PodTemplateHash, replicas: i64) -> i64 {
+        let by_share = pods_for_share(replicas, self.share(hash), self.max);
+        let main_backend =
+            self.is_nginx() && self.weights.live.iter().any(|split| split.stable_hash == *hash);
+        by_share.max(i64::from(main_backend).min(replicas))
+    }
+
+    /// No split that may be in effect gives anything to this Service.
+    pub fn is_idle(&self, service: Backend) -> bool {
+        self.weights.live.iter().all(|split| match service {
+            Backend::Canary => split.canary_weight <= Weight::ZERO,
+            Backend::Stable => split.canary_weight >= self.max,
+        })
+    }
+
+    /// At least `pods` endpoints of this Service have been ready for the settle time.
+    pub fn endpoints_settled(&self, service: Backend, pods: i64, now: DateTime<Utc>) -> Result<(), Wait> {
+        let name = self.service_name(service);
+        let seen = self
+            .weights
+            .endpoints
+            .iter()
+            .find(|seen| seen.service_name == name);
+        let ready = seen.map_or(0, |seen| seen.ready);
+        let Some(seen) = seen.filter(|_| ready >= pods) else {
+            let message = format!("Service {name} has {ready} ready endpoints of {pods}");
+            return Err(Wait::on(WaitingReason::Endpoints, message));
+        };
+        let until = if pods <= 1 { seen.any_since } else { seen.since } + self.settle;
+        if now >= until {
+            return Ok(());
+        }
+        let message = format!("the endpoints of Service {name} to reach the data plane");
+        Err(Wait::until(WaitingReason::Settle, message, until))
+    }
+
+    pub fn service_name(&self, service: Backend) -> &str {
+        match service {
+            Backend::Canary => &self.routing.canary_service,
+            Backend::Stable => &self.routing.stable_service,
+        }
+    }
+
+    /// A change is about to be written: from now on both the old splits and the new one may be in effect.
+    pub fn record_change(&mut self, split: TrafficSplit) {
+        self.weights.canary.weight = split.canary_weight;
+        self.weights.stable.weight = Weight(self.max.0 - split.canary_weight.0);
+        self.weights.canary.pod_template_hash = split.canary_hash.clone();
+        self.weights.stable.pod_template_hash = split.stable_hash.clone();
+        self.weights.verified = false;
+        self.weights.since = None;
+        self.push_live(split);
+    }
+
+    fn push_live(&mut self, split: TrafficSplit) {
+        self.weights.live.retain(|old| *old != split);
+        self.weights.live.push(split);
+    }
+
+    /// Brings the recorded weights up to what is seen.
+    fn take_in(&mut self, world: &World) {
+        let hash_of = |service: &str| {
+            let selector = world.service(service).map(|service| &service.selector);
+            let hash = selector
+                .and_then(|selector| selector.get(HASH_LABEL))
+                .cloned()
+                .unwrap_or_default();
+            PodTemplateHash(hash)
+        };
+        let canary_hash = hash_of(&self.routing.canary_service);
+        let stable_hash = hash_of(&self.routing.stable_service);
+        let split = |canary_weight| TrafficSplit {
+            canary_weight,
+            canary_hash: canary_hash.clone(),
+            stable_hash: stable_hash.clone(),
+        };
+        let seen = split(self.seen_weight());
+        let before = self.weights.clone();
+        if let WeightState::Mixed { stable_max, .. } = self.state {
+            self.push_live(split(Weight(self.max.0 - stable_max.0)));
+        }
+        self.push_live(seen.clone());
+        self.weights.canary = self.backend(Backend::Canary, seen.canary_weight, canary_hash);
+        self.weights.stable = self.backend(
+            Backend::Stable,
+            Weight(self.max.0 - seen.canary_weight.0),
+            stable_hash,
+        );
+        self.track_endpoints(world);
+        let same = before.live.last() == Some(&seen);
+        self.settle(world, if same { before.since } else { None });
+    }
+
+    fn backend(&self, service: Backend, weight: Weight, hash: PodTemplateHash) -> BackendWeight {
+        BackendWeight {
+            weight,
+            service_name: self.service_name(service).to_owned(),
+            pod_template_hash: hash,
+        }
+    }
+
+    fn track_endpoints(&mut self, world: &World) {
+        let Some(ready) = &world.snapshot.endpoints else {
+            return;
+        };
+        let before = std::mem::take(&mut self.weights.endpoints);
+        let (stable_needed, canary_needed) = self.endpoints_needed(world);
+        let backends = [
+            (&self.weights.stable, stable_needed),
+            (&self.weights.canary, canary_needed),
+        ];
+        for (backend, needed) in backends {
+            let hash = &backend.pod_template_hash;
+            let endpoints = ready.get(&backend.service_name);
+            let count = endpoints.map_or(0, |ready| {
+                if hash.is_empty() {
+                    ready.total()
+                } else {
+                    ready.of(hash)
+                }
+            });
+            let before = before
+                .iter()
+                .find(|seen| seen.service_name == backend.service_name && seen.pod_template_hash == *hash);
+            self.weights
+                .endpoints
+                .push(track(before, backend, count, needed, world.now));
+        }
+    }
+
+    /// How many ready endpoints (stable, canary) the next decision asks for. More than that coming up does not
+    /// restart the clock.
+    fn endpoints_needed(&self, world: &World) -> (i64, i64) {
+        let for_weight = |weight| pods_for_share(world.replicas, weight, self.max).max(1);
+        let intended = world.intended_weight();
+        (
+            for_weight(Weight(self.max.0 - intended.0)),
+            for_weight(intended.max(self.seen_weight())),
+        )
+    }
+
+    /// Verified: seen unchanged, accepted, with ready endpoints, for the settle time.
+    fn settle(&mut self, world: &World, since: Option<DateTime<Utc>>) {
+        let blocked = self.blocked(world);
+        self.weights.since = if blocked.is_some() {
+            None
+        } else {
+            since.or(Some(world.now))
+        };
+        let until = self.weights.since.map(|since| since + self.settle);
+        self.weights.verified = until.is_some_and(|until| world.now >= until);
+        self.unsettled = match (blocked, until) {
+            (Some(wait), _) => Some(wait),
+            (None, Some(until)) if !self.weights.verified => {
+                let message = format!("weight {} to reach the data plane", self.weights.canary.weight);
+                Some(Wait::until(WaitingReason::Settle, message, until))
+            }
+            _ => None,
+        };
+        if self.weights.verified {
+            let newest = self.newest();
+            self.weights.live = vec![newest];
+        }
+    }
+
+    /// What keeps the newest split from counting as in place.
+    fn blocked(&self, world: &World) -> Option<Wait> {
+        if let WeightState::Mixed { .. } = self.state {
+            return Some(Wait::on(
+                WaitingReason::RouteAccepted,
+                "the routes disagree about the weight".into(),
+            ));
+        }
+        if !matches!(self.state, WeightState::Absent) {
+            let target = self.target(world, self.seen_weight());
+            match routers::verify(&target, &self.routing.traffic_routing, &self.routes) {
+                Verification::NotAccepted { message } => {
+                    return Some(Wait::on(WaitingReason::RouteAccepted, message));
+                }
+                Verification::Unwritten => {
+                    let message = "the routes do not show the weight in full yet".to_owned();
+                    return Some(Wait::on(WaitingReason::RouteAccepted, message));
+                }
+                Verification::Written => {}
+            }
+        }
+        for (service, backend) in [
+            (Backend::Stable, &self.weights.stable),
+            (Backend::Canary, &self.weights.canary),
+        ] {
+            let ready = self.ready_endpoints(service);
+            if backend.weight > Weight::ZERO && ready.is_some_and(|ready| ready < 1) && world.replicas > 0 {
+                let message = format!("Service {} has no ready endpoints", backend.service_name);
+                return Some(Wait::on(WaitingReason::Endpoints, message));
+            }
+        }
+        None
+    }
+
+    /// Ready endpoints of a Service as last seen; `None` when they were never read.
+    pub fn ready_endpoints(&self, service: Backend) -> Option<i64> {
+        let name = self.service_name(service);
+        self.weights
+            .endpoints
+            .iter()
+            .find(|seen| seen.service_name == name)
+            .map(|seen| seen.ready)
+    }
+}
+
+/// Follows a count of ready endpoints: fewer is taken at once, more restarts the clock, and only while more are
+/// needed.
+fn track(
+    before: Option<&EndpointsSeen>,
+    backend: &BackendWeight,
+    count: i64,
+    needed: i64,
+    now: DateTime<Utc>,
+) -> EndpointsSeen {
+    let (ready, since) = match before {
+        Some(seen) if count <= seen.ready => (count, seen.since),
+        Some(seen) if seen.ready >= needed => (seen.ready, seen.since),
+        _ => (count, now),
+    };
+    let any_since = before
+        .filter(|seen| seen.ready > 0)
+        .map_or(now, |seen| seen.any_since);
+    EndpointsSeen {
+        service_name: backend.service_name.clone(),
+        pod_template_hash: backend.pod_template_hash.clone(),
+        ready,
+        since,
+        any_since,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Canary,
+    Stable,
+}
+
+/// The share of the traffic that `split` sends to a version; both Services may select the same one.
+pub fn share_in(split: &TrafficSplit, hash: &PodTemplateHash, max: Weight) -> Weight {
+    let canary = if split.canary_hash == *hash {
+        split.canary_weight.0
+    } else {
+        0
+    };
+    let stable = if split.stable_hash == *hash {
+        max.0 - split.canary_weight.0
+    } else {
+        0
+    };
+    Weight(canary + stable)
+}
+
+/// Names of the Ingresses and HTTPRoutes that are there, for messages.
+pub fn route_names(routes: &ObservedRoutes) -> Vec<String> {
+    let present = |kind: &'static str, (name, object): (&String, &Option<Value>)| {
+        object.is_some().then(|| format!("{kind} {name}"))
+    };
+    let ingresses = routes
+        .ingresses
+        .iter()
+        .filter_map(|entry| present("Ingress", entry));
+    ingresses
+        .chain(
+            routes
+                .http_routes
+                .iter()
+                .filter_map(|entry| present("HTTPRoute", entry)),
+        )
+        .collect()
+}

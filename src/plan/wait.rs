@@ -1,0 +1,46 @@
+//! Waiting has a type: it becomes `status.waitingOn`, a condition, a metric and a line of the CLI.
+
+use chrono::{DateTime, Utc};
+
+use crate::api::rollout_status::{WaitingOn, WaitingReason};
+
+/// What an action waits for; who records it adds since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub reason: WaitingReason,
+    pub message: String,
+    /// When it ends by itself.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Wait {
+    /// Until something changes in the cluster.
+    pub fn on(reason: WaitingReason, message: String) -> Self {
+        Wait {
+            reason,
+            message,
+            until: None,
+        }
+    }
+
+    pub fn until(reason: WaitingReason, message: String, until: DateTime<Utc>) -> Self {
+        Wait {
+            reason,
+            message,
+            until: Some(until),
+        }
+    }
+
+    /// For status: the beginning of a wait for the same reason is kept, so that unchanged worlds are not written.
+    pub fn recorded(self, before: Option<&WaitingOn>, now: DateTime<Utc>) -> WaitingOn {
+        let since = before
+            .filter(|before| before.reason == self.reason)
+            .map_or(now, |before| before.since);
+        WaitingOn {
+            reason: self.reason,
+            message: self.message,
+            since,
+            until: self.until,
+        }
+    }
+}

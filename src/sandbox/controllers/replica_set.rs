@@ -1,0 +1,241 @@
+//! The ReplicaSet controller: as many pods as `spec.replicas` says, and a status that counts them.
+//!
+//! It does not adopt pods without an owner, and of a selector it reads `matchLabels` only.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::{Value, json};
+
+use super::{Error, failed, is_gone, list_pods};
+use crate::sandbox::resource::{
+    Key, is_ready, is_terminating, list, pods, ready_condition, replica_sets, text, text_map,
+};
+use crate::sandbox::rng::Rng;
+
+/// What one sync has done to pods, so that a cache can follow at once.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// Created, or told to terminate.
+    Put(Box<DynamicObject>),
+    Deleted(Key),
+}
+
+/// Brings one ReplicaSet's pods and status up to date. The answer is when to look again if nothing happens before.
+pub async fn sync_replica_set(
+    client: &kube::Client,
+    key: &Key,
+    now: DateTime<Utc>,
+    rng: &mut Rng,
+) -> Result<Option<TimeDelta>, Error> {
+    let found = key.api(client, &replica_sets()).get_opt(&key.name).await;
+    let Some(replica_set) = found.map_err(failed("read", "ReplicaSet", key))? else {
+        return Ok(None);
+    };
+    let candidates = list_pods(client, key, &selector(&replica_set)).await?;
+    reconcile(client, &replica_set, &candidates, now, rng, &mut Vec::new()).await
+}
+
+/// The labels by which a ReplicaSet finds its pods.
+pub(super) fn selector(replica_set: &DynamicObject) -> std::collections::BTreeMap<String, String> {
+    text_map(&replica_set.data, "/spec/selector/matchLabels")
+}
+
+/// The step itself, for callers that know the ReplicaSet and the pods its selector matches. `written` tells what was
+/// done even when a later write fails.
+pub(super) async fn reconcile(
+    client: &kube::Client,
+    replica_set: &DynamicObject,
+    candidates: &[DynamicObject],
+    now: DateTime<Utc>,
+    rng: &mut Rng,
+    written: &mut Vec<Written>,
+) -> Result<Option<TimeDelta>, Error> {
+    if is_terminating(replica_set) {
+        return Ok(None);
+    }
+    let key = Key::of(replica_set);
+    let plan = plan(replica_set, candidates, now);
+    let api = key.api(client, &pods());
+    for _ in 0..plan.create {
+        let pod = render_pod(replica_set, &format!("{}-{}", key.name, rng.name_suffix()));
+        let created = api.create(&PostParams::default(), &pod).await;
+        written.push(Written::Put(Box::new(created.map_err(failed(
+            "create a pod of",
+            "ReplicaSet",
+            &key,
+        ))?)));
+    }
+    for (pod, uid) in plan.delete {
+        let preconditions = Some(Preconditions {
+            uid,
+            resource_version: None,
+        });
+        let result = api
+            .delete(
+                &pod.name,
+                &DeleteParams {
+                    preconditions,
+                    ..DeleteParams::default()
+                },
+            )
+            .await;
+        let answer = match result {
+            Err(error) if !is_gone(&error) => return Err(failed("delete", "Pod", &pod)(error)),
+            answer => answer
+                .ok()
+                .and_then(|answer| answer.left())
+                .filter(is_terminating),
+        };
+        written.push(answer.map_or(Written::Deleted(pod), |pod| Written::Put(Box::new(pod))));
+    }
+    if let Some(status) = plan.status {
+        let patch = Patch::Merge(json!({ "status": status }));
+        let api = key.api(client, &replica_sets());
+        let patched = api.patch_status(&key.name, &PatchParams::default(), &patch).await;
+        patched.map_err(failed("write the status of", "ReplicaSet", &key))?;
+    }
+    Ok(plan.again_after)
+}
+
+/// What to do about one ReplicaSet.
+#[derive(Debug, PartialEq)]
+struct Plan {
+    create: usize,
+    /// Pods to delete, with their uids.
+    delete: Vec<(Key, Option<String>)>,
+    /// None when the status is right already.
+    status: Option<Value>,
+    /// When the next pod becomes available by `minReadySeconds`.
+    again_after: Option<TimeDelta>,
+}
+
+fn plan(replica_set: &DynamicObject, candidates: &[DynamicObject], now: DateTime<Utc>) -> Plan {
+    let mut active: Vec<&DynamicObject> = candidates
+        .iter()
+        .filter(|pod| is_owned_by(pod, replica_set) && is_active(pod))
+        .collect();
+    // The first to go: not ready before ready, then the newest.
+    active.sort_by_key(|pod| {
+        let created = std::cmp::Reverse(pod.metadata.creation_timestamp.clone());
+        (is_ready(pod), created, pod.metadata.name.clone())
+    });
+    let wanted = replica_set
+        .data
+        .pointer("/spec/replicas")
+        .and_then(Value::as_u64)
+        .unwrap_or(1);
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let surplus = active.len().saturating_sub(wanted);
+    let (status, again_after) = status(replica_set, &active, now);
+    Plan {
+        create: wanted.saturating_sub(active.len()),
+        delete: active
+            .iter()
+            .take(surplus)
+            .map(|pod| (Key::of(pod), pod.metadata.uid.clone()))
+            .collect(),
+        status: (replica_set.data.get("status") != Some(&status)).then_some(status),
+        again_after,
+    }
+}
+
+fn status(
+    replica_set: &DynamicObject,
+    active: &[&DynamicObject],
+    now: DateTime<Utc>,
+) -> (Value, Option<TimeDelta>) {
+    let min_ready = replica_set
+        .data
+        .pointer("/spec/minReadySeconds")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    let waits: Vec<TimeDelta> = active
+        .iter()
+        .filter_map(|pod| available_after(pod, TimeDelta::seconds(min_ready), now))
+        .collect();
+    let available = waits.iter().filter(|wait| **wait <= TimeDelta::zero()).count();
+    let mut status = replica_set
+        .data
+        .get("status")
+        .cloned()
+        .unwrap_or_else(|| json!({}));
+    let counts = [
+        ("replicas", active.len()),
+        ("fullyLabeledReplicas", active.len()),
+        ("readyReplicas", waits.len()),
+        ("availableReplicas", available),
+    ];
+    if let Some(status) = status.as_object_mut() {
+        for (name, count) in counts {
+            status.insert(name.to_owned(), json!(count));
+        }
+        status.insert(
+            "observedGeneration".to_owned(),
+            json!(replica_set.metadata.generation),
+        );
+    }
+    (
+        status,
+        waits.into_iter().filter(|wait| *wait > TimeDelta::zero()).min(),
+    )
+}
+
+/// How long until a pod counts as available; none when it is not ready.
+fn available_after(pod: &DynamicObject, min_ready: TimeDelta, now: DateTime<Utc>) -> Option<TimeDelta> {
+    if !is_ready(pod) {
+        return None;
+    }
+    let since = ready_condition(pod).and_then(|condition| text(condition, "/lastTransitionTime"));
+    let since = since.and_then(|time| DateTime::parse_from_rfc3339(time).ok());
+    Some(since.map_or(TimeDelta::zero(), |since| since.to_utc() + min_ready - now))
+}
+
+fn is_owned_by(pod: &DynamicObject, replica_set: &DynamicObject) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    owners
+        .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == replica_set.metadata.uid.as_ref())
+}
+
+fn is_active(pod: &DynamicObject) -> bool {
+    let finished = matches!(text(&pod.data, "/status/phase"), Some("Succeeded" | "Failed"));
+    !finished && !is_terminating(pod)
+}
+
+/// A pod from the template, which is passed on as it is.
+fn render_pod(replica_set: &DynamicObject, name: &str) -> DynamicObject {
+    let mut pod = DynamicObject::new(name, &pods());
+    let template = replica_set
+        .data
+        .pointer("/spec/template")
+        .cloned()
+        .unwrap_or_default();
+    let owner: Option<_> = replica_set
+        .metadata
+        .name
+        .clone()
+        .zip(replica_set.metadata.uid.clone());
+    pod.metadata.namespace = replica_set.metadata.namespace.clone();
+    pod.metadata.labels = Some(text_map(&template, "/metadata/labels"));
+    pod.metadata.annotations = Some(text_map(&template, "/metadata/annotations"));
+    pod.metadata.finalizers = Some(
+        list(&template, "/metadata/finalizers")
+            .iter()
+            .filter_map(|f| Some(f.as_str()?.to_owned()))
+            .collect(),
+    );
+    pod.metadata.owner_references = owner.map(|(name, uid)| {
+        vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+            api_version: "apps/v1".to_owned(),
+            kind: "ReplicaSet".to_owned(),
+            name,
+            uid,
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]
+    });
+    pod.data = json!({ "spec": template.get("spec") });
+    pod
+}
+
+#[cfg(test)]
+mod tests;
