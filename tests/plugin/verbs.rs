@@ -51,6 +51,18 @@ async fn get_list_and_explain_show_the_release() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_in_the_state_asked_for() {
+    let cluster = Cluster::with_rollout(paused()).await;
+    let ran = cluster.run("get checkout -w --until paused").await;
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(
+        ran.out.contains("॥ Paused") && !ran.out.contains('\u{1b}'),
+        "{}",
+        ran.out
+    );
+}
+
+#[tokio::test]
 async fn row_107_output_for_programs_is_plain_and_stable() {
     let cluster = Cluster::with_rollout(paused()).await;
     let (first, second) = (
