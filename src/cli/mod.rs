@@ -8,6 +8,7 @@ pub mod abort;
 pub mod command;
 pub mod completion;
 pub mod connect;
+pub mod controller;
 pub mod crds;
 pub mod error;
 pub mod explain;

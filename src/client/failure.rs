@@ -74,7 +74,8 @@ fn is_stale_patch(status: &kube::core::Status) -> bool {
     texts.any(|text| text.contains("testing value") || text.contains("due to an error in our request"))
 }
 
-fn with_sources(error: &dyn std::error::Error) -> String {
+/// An error and its causes on one line, each said once.
+pub fn with_sources(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |source| source.source());
     let mut text = error.to_string();
     for source in sources.map(ToString::to_string) {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::metrics::Metrics;
 use crate::apply::Writer;
+use crate::client::Api;
 use crate::clock::Clock;
 use crate::observe::Observer;
 use crate::plan::model::Plan;
 use crate::plan::snapshot::Snapshot;
+use crate::providers::Provider;
 
 /// Who decides. In production always [`crate::plan::plan`]; a test may put a worse one in its place.
 pub type Planner = Arc<dyn Fn(&Snapshot, DateTime<Utc>) -> Plan + Send + Sync>;
@@ -17,6 +20,8 @@ pub struct Context {
     pub observer: Observer,
     pub clock: Clock,
     pub planner: Planner,
+    pub provider: Arc<dyn Provider>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// When to look again.
@@ -31,11 +36,13 @@ pub enum Next {
 }
 
 impl Context {
-    pub fn new(observer: Observer, clock: Clock, planner: Planner) -> Self {
+    pub fn new(api: Api, clock: Clock, planner: Planner, provider: Arc<dyn Provider>) -> Self {
         Context {
-            observer,
+            observer: Observer::new(api),
             clock,
             planner,
+            provider,
+            metrics: Arc::default(),
         }
     }
 

@@ -4,5 +4,10 @@
 //! The reconcile functions in [`rollout`] and [`analysis_run`] know stores and an API handle and nothing of
 //! watches or queues, so that a simulation can drive the very same ones.
 
+pub mod analysis_run;
 pub mod context;
+pub mod metrics;
+pub mod queue;
 pub mod rollout;
+pub mod run;
+pub mod watch;

@@ -39,6 +39,9 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
         return Ok(Next::OnChange);
     };
     let plan = (context.planner)(&snapshot, now);
+    context
+        .metrics
+        .count_plan(plan.stages.iter().map(|stage| stage.writes.len()).sum());
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
     match conclude(context, &snapshot, applied).await? {
         Some(next) => Ok(next),
@@ -55,6 +58,10 @@ async fn conclude(
     snapshot: &Snapshot,
     applied: Applied,
 ) -> Result<Option<Next>, ReconcileError> {
+    applied
+        .writes
+        .iter()
+        .for_each(|written| context.metrics.count_write(written));
     let Some(error) = applied.failure else {
         return Ok(None);
     };
@@ -62,7 +69,9 @@ async fn conclude(
         Failure::Conflict | Failure::AlreadyExists | Failure::NotFound => Ok(Some(Next::Soon)),
         Failure::Refused { .. } => {
             let now = context.clock.now();
-            apply::report_refusal(context.writer(), snapshot, &error, now).await;
+            if let Some((written, _)) = apply::report_refusal(context.writer(), snapshot, &error, now).await {
+                context.metrics.count_write(&written);
+            }
             Ok(Some(Next::At(now + REFUSED_RETRY)))
         }
         Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) => Err(error.into()),

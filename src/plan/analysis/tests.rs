@@ -435,7 +435,8 @@ fn outcomes() -> impl Strategy<Value = Vec<Outcome>> {
 }
 
 proptest! {
-    /// Whatever the backend answers, a bounded run ends, never promotes without a success, and says why if it is bad.
+    /// Whatever the backend answers, a bounded run ends, never promotes without a success, and says why if it
+    /// is bad.
     #[test]
     fn a_run_always_ends(
         outcomes in outcomes(), count in 1..20i32, failures in 0..5i32, doubts in 0..3i32, row in 0..4i32,

@@ -1,14 +1,16 @@
 //! From templates and arguments to the spec of an AnalysisRun.
 //!
-//! The spec that comes out is complete: nested templates are flattened, every argument is in its place, every query
-//! parses, every condition and limit makes sense. What later happens to a template changes nothing about the run.
+//! The spec that comes out is complete: nested templates are flattened, every argument is in its place, every
+//! query parses, every condition and limit makes sense. What later happens to a template changes nothing
+//! about the run.
 //!
-//! Guarantees. Text given by whoever edits a Rollout cannot change what a query asks: `{{args.x}}` is put into label
-//! values (escaped) or stands for a number or a duration, and the query must have the same shape with the real
-//! arguments as with harmless ones. A value from a Secret is never put anywhere. The result depends on the arguments
-//! alone, byte for byte.
+//! Guarantees. Text given by whoever edits a Rollout cannot change what a query asks: `{{args.x}}` is put
+//! into label values (escaped) or stands for a number or a duration, and the query must have the same shape
+//! with the real arguments as with harmless ones. A value from a Secret is never put anywhere. The result
+//! depends on the arguments alone, byte for byte.
 //!
-//! Parsing queries takes tens of microseconds each, so this is called when a run is created, not in every round.
+//! Parsing queries takes tens of microseconds each, so this is called when a run is created, not in every
+//! round.
 
 mod promql;
 mod resolve;

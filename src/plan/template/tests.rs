@@ -236,7 +236,8 @@ fn prometheus(metric: &mut Metric) -> &mut PrometheusProvider {
 
 #[test]
 fn refuses_metrics_that_make_no_sense() {
-    let cases: &[(fn(&mut Metric), &str)] = &[
+    type Change = fn(&mut Metric);
+    let cases: &[(Change, &str)] = &[
         (|m| m.success_condition = None, "successCondition"),
         (
             |m| m.success_condition = Some("result[0]".into()),
@@ -342,6 +343,22 @@ fn refuses_metrics_that_make_no_sense() {
         check_bounded(&unbounded),
         Err(TemplateError::Unbounded("error-rate".into()))
     );
+}
+
+#[test]
+fn queries_as_deep_as_allowed_are_parsed_and_compared() {
+    let indented = format!("sum(up)\n{}+ 1", " ".repeat(2_000));
+    let deep = [
+        format!("{}1{}", "(".repeat(390), ")".repeat(390)),
+        format!("{}up", "-".repeat(390)),
+        format!("1{}", "+1".repeat(390)),
+        format!("up{}", " or up".repeat(190)),
+        indented,
+    ];
+    for query in deep {
+        let parsed = promql::check_query(&query).unwrap();
+        assert_eq!(promql::same_shape(parsed.clone(), parsed), Ok(()));
+    }
 }
 
 #[test]

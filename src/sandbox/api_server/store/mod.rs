@@ -7,6 +7,7 @@
 
 mod admit;
 mod answer;
+mod binding;
 mod body;
 mod builtin;
 mod cel;
@@ -157,6 +158,7 @@ impl Store {
             None => true,
             Some("status") => resource.has_status,
             Some("scale") => resource.scale.is_some(),
+            Some("binding") => resource.kind == "Pod",
             Some("finalize") => resource.kind == "Namespace",
             Some(_) => false,
         };
@@ -220,6 +222,7 @@ impl Store {
             (Verb::Get, _) => self.read(call),
             (Verb::List, None) => self.list_objects(call),
             (Verb::Create, None) => self.create(call),
+            (Verb::Create, Some("binding")) => self.bind(call),
             (Verb::Update, _) => self.update(call),
             (Verb::Patch, _) => self.patch(call),
             (Verb::Delete, None) => self.delete(call),
