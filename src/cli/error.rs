@@ -70,7 +70,7 @@ impl fmt::Display for Request {
 pub enum CliError {
     #[error("error: {0}")]
     Usage(String),
-    /// What was asked for makes no sense now; nothing was written.
+    /// What was asked for makes no sense now, or the controller said no.
     #[error("error: {0}")]
     Refused(String),
     #[error("error: {0}{cause}", cause = chain(.0.source()))]
@@ -85,6 +85,22 @@ pub enum CliError {
         namespace: String,
         hint: String,
     },
+    #[error(transparent)]
+    Server(Box<ServerError>),
+}
+
+impl CliError {
+    pub fn exit(&self) -> Exit {
+        match self {
+            CliError::Output(OutputError::Closed) => Exit::Ok,
+            _ => Exit::Error,
+        }
+    }
+}
+
+/// A request that did not get what it asked for.
+#[derive(Debug, Error)]
+pub enum ServerError {
     #[error(
         "error: You must be logged in to the server: it refused the credentials of the kubeconfig for {0}; log in again"
     )]
@@ -97,62 +113,59 @@ pub enum CliError {
     )]
     UnknownResource { request: Request, hint: String },
     #[error(
-        "Error from server (Conflict): {request}: it was changed by someone else in the meantime; look again and repeat ({message})"
+        "Error from server (Conflict): {request}: it was changed by someone else in the meantime; look again and \
+         repeat ({message})"
     )]
     Conflict { request: Request, message: String },
     #[error("Error from server ({reason}): {request}: {message}")]
-    Server {
+    Other {
         request: Request,
         reason: String,
         message: String,
     },
-    #[error("error: cannot read the server's answer to {request}; use the plugin of the controller's version (this is {version}): {message}", version = env!("CARGO_PKG_VERSION"))]
+    #[error(
+        "error: cannot read the server's answer to {request}; use the plugin of the controller's version (this is \
+         {version}): {message}",
+        version = env!("CARGO_PKG_VERSION")
+    )]
     Undecodable { request: Request, message: String },
     #[error("error: cannot reach the server to {request}{cause}", cause = chain(.source.source()))]
     Unreachable { request: Request, source: kube::Error },
 }
 
-impl CliError {
-    pub fn exit(&self) -> Exit {
-        match self {
-            CliError::Output(OutputError::Closed) => Exit::Ok,
-            _ => Exit::Error,
-        }
-    }
-
+impl ServerError {
     pub fn from_kube(request: Request, error: kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => CliError::from_status(request, &status),
-            kube::Error::SerdeError(error) => CliError::Undecodable {
+            kube::Error::Api(status) => ServerError::from_status(request, &status),
+            kube::Error::SerdeError(error) => ServerError::Undecodable {
                 request,
                 message: error.to_string(),
             },
-            source => CliError::Unreachable { request, source },
+            source => ServerError::Unreachable { request, source },
         }
     }
 
     fn from_status(request: Request, status: &Status) -> Self {
         let message = status.message.clone();
         match status.code {
-            401 => CliError::Unauthorized(request),
-            403 => CliError::Forbidden { request, message },
-            404 if !names_object(status) => CliError::UnknownResource {
+            401 => ServerError::Unauthorized(request),
+            403 => ServerError::Forbidden { request, message },
+            404 if !names_object(status) => ServerError::UnknownResource {
                 request,
                 hint: String::new(),
             },
-            409 => CliError::Conflict { request, message },
+            409 => ServerError::Conflict { request, message },
             // A JSON Patch whose `test` fails is an Invalid that names no object.
             422 if request.verb == "patch" && !names_object(status) => {
-                CliError::Conflict { request, message }
+                ServerError::Conflict { request, message }
             }
-            code => {
-                let reason = Some(status.reason.clone()).filter(|reason| !reason.is_empty());
-                CliError::Server {
-                    request,
-                    reason: reason.unwrap_or_else(|| code.to_string()),
-                    message,
-                }
-            }
+            code => ServerError::Other {
+                request,
+                reason: Some(status.reason.clone())
+                    .filter(|reason| !reason.is_empty())
+                    .unwrap_or_else(|| code.to_string()),
+                message,
+            },
         }
     }
 }

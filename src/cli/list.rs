@@ -10,7 +10,7 @@ use crate::view::{Objects, RolloutView, build};
 #[derive(Clone, Debug, clap::Args)]
 pub struct ListArgs {
     /// In all namespaces
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    #[arg(short = 'A', long)]
     pub all_namespaces: bool,
     /// Output format
     #[arg(short, long, value_enum)]

@@ -155,6 +155,7 @@ async fn dispatch(plugin: &Plugin, out: &mut Output) -> Result<Exit, CliError> {
         Verb::Local(LocalVerb::Version(args)) => version::run(args, out),
         Verb::Local(LocalVerb::Completion(args)) => completion::run(args, out),
         Verb::Cluster(verb) => {
+            refuse_two_scopes(plugin)?;
             let GlobalArgs {
                 namespace,
                 context,
@@ -168,6 +169,17 @@ async fn dispatch(plugin: &Plugin, out: &mut Output) -> Result<Exit, CliError> {
             .await?;
             run_in_cluster(verb, &Session::open(&connection)?, out).await
         }
+    }
+}
+
+/// clap sees a conflict with a global flag only when both come after the verb.
+fn refuse_two_scopes(plugin: &Plugin) -> Result<(), CliError> {
+    let everywhere = matches!(&plugin.verb, Verb::Cluster(ClusterVerb::List(args)) if args.all_namespaces);
+    match (&plugin.global.namespace, everywhere) {
+        (Some(namespace), true) => Err(CliError::Usage(format!(
+            "--namespace {namespace} and --all-namespaces exclude each other; give one of them"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -47,7 +47,7 @@ pub fn decide(standing: &Standing, args: &PromoteArgs) -> Result<Decision, CliEr
             standing.revision_text()
         )));
     }
-    if standing.spec_paused {
+    if standing.spec_paused && !args.full {
         return Err(CliError::Refused(format!(
             "{name} is paused by spec.paused and goes nowhere; `kubectl tidegate resume {name}` first"
         )));

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::connect::Connection;
-use super::error::{CliError, Request, names_object};
+use super::error::{CliError, Request, ServerError, names_object};
 use super::target::RolloutName;
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::names::{API_VERSION, GROUP, ROLLOUT_LABEL, VERSION};
@@ -189,13 +189,14 @@ impl Session {
 
     /// An unknown resource type is worth one more request that tells why.
     pub async fn fail(&self, request: Request, error: kube::Error) -> CliError {
-        match CliError::from_kube(request, error) {
-            CliError::UnknownResource { request, .. } => {
-                let hint = self.hint_missing_crd().await;
-                CliError::UnknownResource { request, hint }
-            }
+        let failure = match ServerError::from_kube(request, error) {
+            ServerError::UnknownResource { request, .. } => ServerError::UnknownResource {
+                request,
+                hint: self.hint_missing_crd().await,
+            },
             other => other,
-        }
+        };
+        CliError::Server(Box::new(failure))
     }
 
     async fn hint_missing_crd(&self) -> String {

@@ -1,14 +1,14 @@
-//! What is wrong with one object, or is likely to hurt: the schema as the API server applies it, the fields of Argo
-//! Rollouts that we refuse, the rules of the planner, and pitfalls that no rule forbids.
+//! What is wrong with one object, or is likely to hurt: what the controller holds against it, what the API server's
+//! schema says beyond that, and pitfalls that no rule forbids.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::api::argo::unsupported_fields;
 use crate::api::crd::schema_of;
 use crate::api::names::{API_VERSION, GROUP};
-use crate::api::schema::{prune, validate};
+use crate::api::schema::{complete, prune, validate};
+use crate::plan::validate::{Violation, validate_rollout, validate_template, warn_rollout};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,45 +79,63 @@ fn check_ours(kind: &str, object: &Value) -> Vec<Finding> {
         }
         Err(error) => return vec![Finding::error("", error.to_string())],
     };
-    let mut findings = Vec::new();
+    let mut findings = check_as_planner(kind, object);
+    let judged: BTreeSet<String> = findings.iter().map(|finding| finding.path.clone()).collect();
+    // The planner looks into the spec alone, and says it better where both object.
+    let of_schema = check_as_server(&schema, object).into_iter();
+    findings.extend(of_schema.filter(|finding| !judged.contains(&finding.path)));
+    if kind == "Rollout" {
+        findings.extend(find_pitfalls(object));
+    }
+    findings
+}
+
+/// What the controller would hold against the object.
+fn check_as_planner(kind: &str, object: &Value) -> Vec<Finding> {
+    let violations = match kind {
+        "Rollout" => match validate_rollout(object) {
+            Ok(valid) => {
+                let warnings = warn_rollout(&valid).into_iter();
+                return warnings
+                    .map(|warning| Finding::warning(warning.path, warning.message))
+                    .collect();
+            }
+            Err(violations) => violations,
+        },
+        "AnalysisTemplate" | "ClusterAnalysisTemplate" => validate_template(object).err().unwrap_or_default(),
+        _ => vec![],
+    };
+    violations.into_iter().map(of_violation).collect()
+}
+
+fn of_violation(violation: Violation) -> Finding {
+    let fix = violation.fix.map(|fix| format!("; {fix}")).unwrap_or_default();
+    Finding::error(violation.path, violation.message + &fix)
+}
+
+/// What an API server with our CRDs would refuse, and what it would drop without a word.
+fn check_as_server(schema: &Value, object: &Value) -> Vec<Finding> {
+    let mut object = object.clone();
+    complete(schema, &mut object);
+    let mut findings: Vec<_> = validate(schema, &object)
+        .into_iter()
+        .map(|found| Finding::error(found.field.clone(), found.message()))
+        .collect();
+    let unknown = prune(schema, &mut object);
+    findings.extend(
+        unknown
+            .into_iter()
+            .map(|path| Finding::error(path.as_str(), "unknown field")),
+    );
     let name = object
         .pointer("/metadata/name")
         .or_else(|| object.pointer("/metadata/generateName"));
     if name.and_then(Value::as_str).is_none_or(str::is_empty) {
         findings.push(Finding::error(
             "metadata.name",
-            "Required value: the object has no name",
+            "is missing: every object needs a name",
         ));
     }
-    let unsupported = unsupported_fields(kind, object);
-    findings.extend(
-        unsupported
-            .into_iter()
-            .map(|field| Finding::error(field.path, field.message)),
-    );
-    let mut pruned = object.clone();
-    let unknown = prune(&schema, &mut pruned);
-    findings.extend(
-        unknown
-            .into_iter()
-            .map(|path| Finding::error(path.as_str(), "unknown field")),
-    );
-    let violations = validate(&schema, &pruned);
-    findings.extend(
-        violations
-            .into_iter()
-            .map(|found| Finding::error(found.field.clone(), found.message())),
-    );
-    if kind == "Rollout" {
-        findings.extend(find_pitfalls(object));
-    }
-    keep_first_of_each_path(findings)
-}
-
-/// Two checks may object to the same field; the first one says it best.
-fn keep_first_of_each_path(mut findings: Vec<Finding>) -> Vec<Finding> {
-    let mut seen = BTreeSet::new();
-    findings.retain(|finding| seen.insert((finding.severity, finding.path.clone())));
     findings
 }
 
@@ -204,15 +222,18 @@ mod tests {
         object["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWieght": 5});
         object["spec"]["replicas"] = json!("3");
         object["spec"]["workloadRef"] = json!({"kind": "Deployment"});
+        object["specs"] = json!({});
         let found = messages(&object);
         assert!(
-            found.contains(&"Error spec.strategy.canary.steps[0].setWieght: unknown field".to_owned()),
+            found.contains(&"Error spec.strategy.canary.steps[0].setWieght: is not a field of Tidegate; correct its spelling or remove it".to_owned()),
             "{found:?}"
         );
         assert!(
-            found
-                .iter()
-                .any(|line| line.starts_with("Error spec.replicas: Invalid value")),
+            found.iter().any(|line| line.starts_with("Error spec.replicas: ")),
+            "{found:?}"
+        );
+        assert!(
+            found.contains(&"Error specs: unknown field".to_owned()),
             "{found:?}"
         );
         let unsupported = "Error spec.workloadRef: spec.workloadRef is not supported";

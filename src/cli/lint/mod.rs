@@ -234,7 +234,7 @@ spec:
         let found = render(MANIFEST, false);
         assert!(
             found.contains(
-                &"rollout.yaml:23:9: spec.strategy.canary.steps[0].setWieght: unknown field".to_owned()
+                &"rollout.yaml:23:9: spec.strategy.canary.steps[0].setWieght: is not a field of Tidegate; correct its spelling or remove it".to_owned()
             ),
             "{found:?}"
         );

@@ -127,10 +127,7 @@ fn length(object: &Value, path: &str) -> usize {
 }
 
 fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
-    object.pointer(&format!(
-        "/{}",
-        path.replace('.', "/").replace('[', "/").replace(']', "")
-    ))
+    object.pointer(&format!("/{}", path.replace(['.', '['], "/").replace(']', "")))
 }
 
 #[cfg(test)]

@@ -37,13 +37,22 @@ pub fn parse(text: &str) -> Result<Vec<Document>, SyntaxError> {
             .location()
             .map(place_of)
             .unwrap_or(Place { line: 1, column: 1 });
-        let message = error.without_snippet().to_string();
         SyntaxError {
             place,
-            message: message.lines().next().unwrap_or_default().to_owned(),
+            message: describe(error.without_snippet()),
         }
     })?;
     Ok(nodes.into_iter().map(Document::of).collect())
+}
+
+/// The place stands before the message already.
+fn describe(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error {
+        return format!("duplicate key {:?}", key.as_deref().unwrap_or_default());
+    }
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    first.split(" at line ").next().unwrap_or(first).to_owned()
 }
 
 /// How [`FieldPath`] writes the object itself.
@@ -205,7 +214,7 @@ mod tests {
     fn row_106_refuses_duplicate_keys_with_their_place() {
         let error = parse("a: 1\nb: 2\na: 3\n").unwrap_err();
         assert_eq!(error.place, Place { line: 3, column: 1 });
-        assert!(error.message.contains("duplicate"), "{}", error.message);
+        assert_eq!(error.message, "duplicate key \"a\"");
     }
 
     #[test]
