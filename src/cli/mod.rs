@@ -10,6 +10,7 @@ pub mod completion;
 pub mod connect;
 pub mod controller;
 pub mod crds;
+pub mod daemon;
 pub mod error;
 pub mod explain;
 pub mod get;
