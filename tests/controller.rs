@@ -295,10 +295,11 @@ async fn an_object_that_makes_no_sense_does_not_hold_up_the_others() {
     world.post(Resource::Rollout, &world::rollout("other"));
     let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
     until(|| message_of(&world, "other").as_deref() == Some("web:1")).await;
-    assert_eq!(
-        message_of(&world, "checkout"),
-        None,
-        "nothing is decided on what is not understood"
+    until(|| message_of(&world, "checkout").is_some()).await;
+    let message = message_of(&world, "checkout").unwrap();
+    assert!(
+        message.starts_with("AnalysisRun shop/odd cannot be understood: "),
+        "{message}"
     );
     let metrics = controller.context.metrics.encode();
     assert!(
@@ -331,15 +332,7 @@ async fn an_api_server_that_comes_late_needs_no_restart() {
 #[tokio::test]
 async fn a_run_is_measured_to_its_verdict_and_then_left_alone() {
     let world = World::at(Clock::System);
-    let run = json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun",
-        "metadata": {"name": "errors", "namespace": "shop", "labels": {"tidegate.dev/rollout": "checkout"}},
-        "spec": {"metrics": [{
-            "name": "errors", "successCondition": "result < 1",
-            "provider": {"prometheus": {"query": "vector(0)"}},
-        }]},
-    });
-    world.post(Resource::AnalysisRun, &run);
+    world.post(Resource::AnalysisRun, &world::run("errors", "vector(0)"));
     let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
     let phase = || {
         world
@@ -377,4 +370,37 @@ async fn the_planner_leads_a_first_version_to_health_and_then_writes_nothing() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(world.writes(), writes, "a cluster at rest is not written to");
     controller.stop().await;
+}
+
+#[tokio::test]
+async fn runs_whose_provider_hangs_do_not_hold_up_the_others() {
+    let world = World::at(Clock::System);
+    for number in 0..60 {
+        world.post(
+            Resource::AnalysisRun,
+            &world::run(&format!("hanging-{number}"), world::HANGS),
+        );
+    }
+    world.post(Resource::AnalysisRun, &world::run("sound", "vector(0)"));
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let phase = |name: &str| {
+        world
+            .object("AnalysisRun", name)
+            .pointer("/status/phase")
+            .cloned()
+    };
+    until(|| phase("sound") == Some(json!("Successful"))).await;
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    assert_ne!(phase("hanging-0"), Some(json!("Successful")));
+    drop(controller);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_ever_for_a_write_in_flight() {
+    let world = World::new();
+    world.fail_next_write(Fault::Hang);
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    until(|| !world.has_fault_left()).await;
+    controller.stop().await;
+    assert_eq!(world.writes(), Vec::<String>::new());
 }

@@ -4,11 +4,13 @@
 //! rest; the status is written last, and only if it says something new; every write is remembered, so that the
 //! next look does not miss it.
 
-pub mod refusal;
+pub mod problem;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use thiserror::Error;
+
+use problem::Problem;
 
 use crate::api::patch::PatchOp;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
@@ -79,6 +81,8 @@ pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan) ->
         .unwrap_or_default()
         .to_owned();
     for write in plan.stages.iter().flat_map(|stage| &stage.writes) {
+        let Target { kind, name } = &write.target;
+        tracing::info!(%rollout, ?kind, name, reason = write.reason, "write");
         let Some(answer) = applied.note(writer.carry_out(&rollout, request(&rollout, write)).await) else {
             return applied;
         };
@@ -248,32 +252,22 @@ fn resource(kind: Kind) -> Resource {
     }
 }
 
-/// Tells the user about a write that the API server will refuse again, in the status and nowhere else.
-pub async fn report_refusal(
+/// Tells the user what must be mended, in the status and nowhere else; `None` if it says so already.
+pub async fn report_problem(
     writer: Writer<'_>,
-    snapshot: &Snapshot,
-    error: &ApplyError,
+    rollout: &Value,
+    problem: &Problem,
     now: DateTime<Utc>,
 ) -> Option<(Written, Result<Value, ApplyError>)> {
-    let rollout = ObjectKey::of(&snapshot.rollout)?;
-    let status = refusal::status(&snapshot.rollout, error, now)?;
-    if !differs(&snapshot.rollout, &status) {
+    let key = ObjectKey::of(rollout)?;
+    let status = problem::status(rollout, problem, now)?;
+    if !differs(rollout, &status) {
         return None;
     }
-    let text = |field| metadata_text(&snapshot.rollout, field).unwrap_or_default();
+    let text = |field| metadata_text(rollout, field).unwrap_or_default();
     let expected = Expected {
         uid: text("uid"),
         resource_version: text("resourceVersion"),
     };
-    Some(
-        write_status(
-            writer,
-            &rollout,
-            Resource::Rollout,
-            &rollout,
-            expected,
-            json!(status),
-        )
-        .await,
-    )
+    Some(write_status(writer, &key, Resource::Rollout, &key, expected, json!(status)).await)
 }

@@ -10,7 +10,8 @@ pub mod completion;
 pub mod connect;
 pub mod controller;
 pub mod crds;
-#[cfg(feature = "sandbox")]
+pub mod daemon;
+#[cfg(feature = \"sandbox\")]
 pub mod demo;
 pub mod error;
 pub mod explain;

@@ -44,7 +44,7 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => from_status(&status),
-            other => Failure::Unknown(with_sources(&other)),
+            other => Failure::Unknown(with_causes(&other)),
         }
     }
 }
@@ -75,7 +75,7 @@ fn is_stale_patch(status: &kube::core::Status) -> bool {
 }
 
 /// An error and its causes on one line, each said once.
-pub fn with_sources(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |source| source.source());
     let mut text = error.to_string();
     for source in sources.map(ToString::to_string) {

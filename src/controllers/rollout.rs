@@ -1,10 +1,12 @@
 //! One turn for one Rollout: observe, plan, apply, report.
 
 use chrono::TimeDelta;
+use serde_json::Value;
 use thiserror::Error;
 
 use super::context::{Context, Next};
-use crate::api::resource::ObjectKey;
+use crate::api::resource::{ObjectKey, Resource};
+use crate::apply::problem::Problem;
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
@@ -35,7 +37,11 @@ impl ReconcileError {
 /// Our own writes come back as changes until the plan is empty.
 pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
     let now = context.clock.now();
-    let Some(snapshot) = context.observer.observe_rollout(key, now).await? else {
+    let observed = context.observer.observe_rollout(key, now).await;
+    if let Err(error @ ObserveError::Undecodable { .. }) = &observed {
+        report_undecodable(context, key, error).await?;
+    }
+    let Some(snapshot) = observed? else {
         return Ok(Next::OnChange);
     };
     let plan = (context.planner)(&snapshot, now);
@@ -49,6 +55,30 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
             let deadlines = plan.requeue_at.into_iter().chain(context.observer.next_heal(key));
             Ok(deadlines.min().map_or(Next::OnChange, Next::At))
         }
+    }
+}
+
+/// Nothing is decided on what is not understood; the user learns why nothing happens.
+async fn report_undecodable(
+    context: &Context,
+    key: &ObjectKey,
+    error: &ObserveError,
+) -> Result<(), ReconcileError> {
+    let problem = Problem {
+        reason: "Undecodable",
+        message: error.to_string(),
+    };
+    if let Some(rollout) = context.observer.read(Resource::Rollout, key).await? {
+        report(context, &rollout, &problem).await;
+    }
+    Ok(())
+}
+
+/// That it could not be reported is no news: the next round tries again.
+async fn report(context: &Context, rollout: &Value, problem: &Problem) {
+    let now = context.clock.now();
+    if let Some((written, _)) = apply::report_problem(context.writer(), rollout, problem, now).await {
+        context.metrics.count_write(&written);
     }
 }
 
@@ -68,11 +98,8 @@ async fn conclude(
     match error.source {
         Failure::Conflict | Failure::AlreadyExists | Failure::NotFound => Ok(Some(Next::Soon)),
         Failure::Refused { .. } => {
-            let now = context.clock.now();
-            if let Some((written, _)) = apply::report_refusal(context.writer(), snapshot, &error, now).await {
-                context.metrics.count_write(&written);
-            }
-            Ok(Some(Next::At(now + REFUSED_RETRY)))
+            report(context, &snapshot.rollout, &Problem::refused(&error)).await;
+            Ok(Some(Next::At(context.clock.now() + REFUSED_RETRY)))
         }
         Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) => Err(error.into()),
     }

@@ -20,7 +20,7 @@ use super::queue::{After, Places, Queue};
 use super::rollout::{ReconcileError, reconcile_rollout};
 use super::watch::{ALWAYS, ESSENTIAL, Seen, scopes, watch};
 use crate::api::resource::Resource;
-use crate::client::failure::with_sources;
+use crate::client::failure::with_causes;
 use crate::clock::Stopwatch;
 use crate::observe::ObserveError;
 use crate::observe::stores::{Wake, Work};
@@ -255,7 +255,7 @@ async fn reconcile(context: Arc<Context>, work: Work) -> (Work, After) {
         Ok(Err(error)) => {
             context.metrics.count_reconcile(kind, "error");
             context.metrics.count_error(error.category());
-            tracing::warn!(kind, %key, error = %with_sources(&error), "round ended by an error");
+            tracing::warn!(kind, %key, error = %with_causes(&error), "round ended by an error");
             match error {
                 ReconcileError::Observe(ObserveError::Undecodable { .. }) => After::In(UNDERSTOOD_LATER),
                 _ => After::BackOff,

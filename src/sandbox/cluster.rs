@@ -10,11 +10,11 @@ use kube::api::ApiResource;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::api_server::http::HttpServer;
 use super::api_server::ApiServer;
+use super::api_server::http::HttpServer;
 use super::controllers;
-use super::dataplane::proxy::Proxy;
 use super::dataplane::Delays;
+use super::dataplane::proxy::Proxy;
 use super::pods::app::Sockets;
 use super::pods::{self, Addresses, Nodes};
 use super::prometheus::{self, Prometheus, follow_pods};
@@ -71,8 +71,13 @@ impl Cluster {
 
         let mut tasks = JoinSet::new();
         let rng = Rng::new(setup.seed);
-        tasks.spawn(controllers::run(server.client("controllers"), clock.clone(), rng, owned_kinds()));
-        
+        tasks.spawn(controllers::run(
+            server.client("controllers"),
+            clock.clone(),
+            rng,
+            owned_kinds(),
+        ));
+
         let nodes = Nodes::new(server.client("nodes"), setup.addresses, Sockets::default());
         tasks.spawn(pods::run(nodes, clock));
         tasks.spawn(Arc::clone(&proxy).serve(listener));
@@ -84,7 +89,14 @@ impl Cluster {
                 tracing::error!(%error, "Prometheus no longer learns of pods");
             }
         });
-        Ok(Cluster { server, proxy, ingress, prometheus, http, _tasks: tasks })
+        Ok(Cluster {
+            server,
+            proxy,
+            ingress,
+            prometheus,
+            http,
+            _tasks: tasks,
+        })
     }
 }
 
@@ -95,7 +107,9 @@ fn loopback() -> SocketAddr {
 fn install_crds(server: &ApiServer) -> Result<(), ClusterError> {
     let crds = crd::all().map_err(|error| ClusterError::Crds(error.to_string()))?;
     for definition in crds {
-        server.install_crd(definition).map_err(|refusal| ClusterError::Crds(format!("{refusal:?}")))?;
+        server
+            .install_crd(definition)
+            .map_err(|refusal| ClusterError::Crds(format!("{refusal:?}")))?;
     }
     Ok(())
 }
@@ -109,5 +123,9 @@ fn owned_kinds() -> Vec<ApiResource> {
         kind: kind.to_owned(),
         plural: plural.to_owned(),
     };
-    vec![custom("Rollout", "rollouts"), custom("AnalysisRun", "analysisruns"), super::resource::ingresses()]
+    vec![
+        custom("Rollout", "rollouts"),
+        custom("AnalysisRun", "analysisruns"),
+        super::resource::ingresses(),
+    ]
 }

@@ -60,12 +60,20 @@ impl Interceptor for Tap {
     }
 }
 
-/// Measures 0, always.
+/// A query that is never answered.
+pub const HANGS: &str = "hang";
+
+/// Measures 0, but for [`HANGS`].
 pub struct Zero;
 
 impl Provider for Zero {
-    fn measure<'a>(&'a self, _: &'a MeasureTask, _: DateTime<Utc>) -> BoxFuture<'a, Outcome> {
-        Box::pin(async { Outcome::Samples(Samples::Scalar(0.0)) })
+    fn measure<'a>(&'a self, task: &'a MeasureTask, _: DateTime<Utc>) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            if task.query == HANGS {
+                futures::future::pending::<()>().await;
+            }
+            Outcome::Samples(Samples::Scalar(0.0))
+        })
     }
 }
 
@@ -228,6 +236,10 @@ impl World {
         self.script.lock().unwrap().reads = fault;
     }
 
+    pub fn has_fault_left(&self) -> bool {
+        self.script.lock().unwrap().next_write != Fault::None
+    }
+
     /// What the controller has changed so far.
     pub fn writes(&self) -> Vec<String> {
         self.script.lock().unwrap().writes.clone()
@@ -267,6 +279,18 @@ pub fn replica_set(name: &str, replicas: i64) -> Value {
                 "spec": {"containers": [{"name": "web", "image": "web:1"}]},
             },
         },
+    })
+}
+
+/// A run that is decided by one measurement.
+pub fn run(name: &str, query: &str) -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun",
+        "metadata": {"name": name, "namespace": "shop", "labels": {"tidegate.dev/rollout": "checkout"}},
+        "spec": {"metrics": [{
+            "name": "errors", "successCondition": "result < 1",
+            "provider": {"prometheus": {"query": query}},
+        }]},
     })
 }
 

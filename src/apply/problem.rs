@@ -1,26 +1,42 @@
-//! The status of a Rollout whose write the API server refused: what it was before, Degraded, and why. Traffic and
-//! pods stay as they are.
+//! The status of a Rollout that we cannot carry on with until somebody mends something: what it was before,
+//! Degraded, and why. Traffic and pods stay as they are.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::ApplyError;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::rollout_status::{Phase, RolloutStatus};
 
 const CONDITION: &str = "Valid";
-const REASON: &str = "Refused";
+
+/// What somebody must mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// CamelCase.
+    pub reason: &'static str,
+    /// Names the object, and what is wrong with it in the words of whoever found it.
+    pub message: String,
+}
+
+impl Problem {
+    /// The API server will refuse the same write again.
+    pub fn refused(error: &super::ApplyError) -> Self {
+        Problem {
+            reason: "Refused",
+            message: format!("{error}: {}", error.source),
+        }
+    }
+}
 
 /// `None` if the observed status cannot be read: it is not replaced by less.
-pub fn status(rollout: &Value, error: &ApplyError, now: DateTime<Utc>) -> Option<RolloutStatus> {
+pub fn status(rollout: &Value, problem: &Problem, now: DateTime<Utc>) -> Option<RolloutStatus> {
     let observed = rollout.get("status").cloned();
     let mut status: RolloutStatus = match observed {
         Some(observed) => serde_json::from_value(observed).ok()?,
         None => RolloutStatus::default(),
     };
-    let message = format!("{error}: {}", error.source);
     status.phase = Some(Phase::Degraded);
-    status.message = Some(message.clone());
+    status.message = Some(problem.message.clone());
     let before = status
         .conditions
         .iter()
@@ -32,8 +48,8 @@ pub fn status(rollout: &Value, error: &ApplyError, now: DateTime<Utc>) -> Option
     status.conditions.push(Condition {
         type_: CONDITION.to_owned(),
         status: ConditionStatus::False,
-        reason: REASON.to_owned(),
-        message,
+        reason: problem.reason.to_owned(),
+        message: problem.message.clone(),
         last_transition_time: since,
         observed_generation: rollout.pointer("/metadata/generation").and_then(Value::as_i64),
     });
@@ -42,6 +58,7 @@ pub fn status(rollout: &Value, error: &ApplyError, now: DateTime<Utc>) -> Option
 
 #[cfg(test)]
 mod tests {
+    use super::super::ApplyError;
     use super::*;
     use crate::api::resource::{ObjectKey, Resource};
     use crate::client::Failure;
@@ -49,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_object_keeps_the_rest_and_settles() {
-        let error = ApplyError {
+        let error = Problem::refused(&ApplyError {
             verb: "create",
             resource: Resource::ReplicaSet,
             key: ObjectKey::new("shop", "checkout-a"),
@@ -57,7 +74,7 @@ mod tests {
                 code: 403,
                 message: "exceeded quota: pods".to_owned(),
             },
-        };
+        });
         let now = DateTime::UNIX_EPOCH;
         let rollout = json!({"metadata": {"generation": 4}, "status": {"stableRS": "a", "phase": "Healthy"}});
         let first = status(&rollout, &error, now).unwrap();
