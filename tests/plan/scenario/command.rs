@@ -1,0 +1,105 @@
+//! What people ask for.
+
+use serde_json::json;
+use tidegate::api::rollout_status::Phase;
+
+use super::{assert_released, deployed};
+use crate::cluster::{Cluster, Fault};
+use crate::fixture::{five_steps, nginx};
+
+fn paused() -> Cluster {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3));
+    cluster
+}
+
+#[test]
+fn a_promote_ends_a_pause_with_a_duration_early() {
+    let mut cluster = deployed(nginx(json!([{"setWeight": 20}, {"pause": {"duration": "1h"}}, {"pause": {}}])));
+    cluster.deploy("v2");
+    let begun = cluster.now;
+    cluster.run_until(|cluster| cluster.step() == 1);
+    cluster.command("Promote");
+    cluster.run();
+    assert_eq!(cluster.step(), 2);
+    assert!(cluster.now - begun < chrono::Duration::minutes(5));
+}
+
+#[test]
+fn promote_full_skips_what_is_left() {
+    let mut cluster = paused();
+    cluster.command("PromoteFull");
+    cluster.run();
+    assert_released(&cluster, "v2");
+}
+
+#[test]
+fn each_command_is_answered_once_with_a_reason() {
+    let mut cluster = deployed(nginx(five_steps()));
+    let idle = ["Promote", "PromoteFull", "Abort", "Retry"].map(|verb| cluster.command(verb));
+    cluster.run();
+    for command in &idle {
+        assert_eq!(cluster.answer(command), "Refused", "{command}");
+    }
+    cluster.deploy("v2");
+    cluster.run();
+    let wrong_step = cluster.command_with("Promote", json!({"expect": {"step": 1}}));
+    let old = cluster.command_with("Abort", json!({"expect": {"revision": 1}}));
+    cluster.run();
+    assert_eq!((cluster.answer(&wrong_step).as_str(), cluster.answer(&old).as_str()), ("Refused", "Expired"));
+    let right = cluster.command_with("Promote", json!({"expect": {"revision": 2, "step": 3}}));
+    cluster.run();
+    assert_eq!(cluster.answer(&right), "Accepted");
+    assert_released(&cluster, "v2");
+    assert!(cluster.status().handled_commands.is_empty());
+}
+
+#[test]
+fn two_promotes_end_two_pauses_and_one_ends_one() {
+    let mut cluster = deployed(nginx(json!([{"pause": {}}, {"pause": {}}, {"pause": {}}])));
+    cluster.deploy("v2");
+    cluster.run();
+    cluster.command("Promote");
+    cluster.command("Promote");
+    cluster.run();
+    assert_eq!((cluster.step(), cluster.phase()), (2, Phase::Paused));
+}
+
+#[test]
+fn a_command_is_carried_out_once_although_its_answer_is_lost() {
+    let mut cluster = deployed(nginx(json!([{"pause": {}}, {"pause": {}}, {"pause": {}}])));
+    cluster.deploy("v2");
+    cluster.run();
+    let command = cluster.command("Promote");
+    cluster.round();
+    assert_eq!(cluster.step(), 1);
+    for _ in 0..3 {
+        cluster.round_with(Fault::Write(0));
+    }
+    cluster.run();
+    assert_eq!((cluster.step(), cluster.answer(&command).as_str()), (1, "Accepted"), "{}", cluster.what_happened());
+    assert!(cluster.status().handled_commands.is_empty());
+}
+
+#[test]
+fn an_abort_does_not_queue_behind_a_promote() {
+    let mut cluster = paused();
+    let promote = cluster.command("Promote");
+    let abort = cluster.command("Abort");
+    cluster.run();
+    assert!(cluster.status().abort);
+    assert_eq!((cluster.answer(&promote).as_str(), cluster.answer(&abort).as_str()), ("Refused", "Accepted"));
+}
+
+#[test]
+fn only_the_newest_fifty_commands_stay() {
+    let mut cluster = deployed(nginx(five_steps()));
+    for _ in 0..60 {
+        cluster.command("Promote");
+    }
+    cluster.run();
+    let kind = tidegate::plan::model::Kind::RolloutCommand;
+    assert_eq!(cluster.objects.keys().filter(|(found, _)| *found == kind).count(), 50);
+}

@@ -1,0 +1,118 @@
+//! What went wrong when Argo Rollouts 1.10.2 was measured, as far as a plan can show it: each must not happen here.
+
+use chrono::Duration;
+use serde_json::json;
+use tidegate::api::rollout_status::Phase;
+use tidegate::plan::model::Kind;
+use tidegate::plan::plan;
+
+use super::{assert_turned_back, deployed};
+use crate::cluster::Cluster;
+use crate::fixture::{five_steps, nginx, nginx_with};
+
+fn paused() -> Cluster {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    cluster.run();
+    cluster.log.clear();
+    cluster
+}
+
+/// Seconds at which lines with `what` were written.
+fn times(cluster: &Cluster, what: &str) -> Vec<i64> {
+    let lines = cluster.log.iter().filter(|line| line.contains(what));
+    lines.map(|line| line.trim_start().split('s').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn one_abort_costs_thousands_of_requests() {
+    let mut cluster = paused();
+    cluster.command("Abort");
+    cluster.run();
+    assert_turned_back(&cluster, "v1");
+    assert!(cluster.log.len() <= 10, "{}", cluster.what_happened());
+    assert_eq!(times(&cluster, "Service checkout-canary").len() + times(&cluster, "checkout-canary selects").len(), 1);
+}
+
+#[test]
+fn a_failed_read_strips_the_selectors() {
+    let cluster = paused();
+    for unread in ["services", "routes"] {
+        let mut snapshot = cluster.snapshot();
+        match unread {
+            "services" => snapshot.services.clear(),
+            _ => snapshot.ingresses.clear(),
+        }
+        let planned = plan(&snapshot, cluster.now);
+        let removed = planned.stages.iter().flat_map(|stage| &stage.writes).filter(|write| {
+            matches!(write.target.kind, Kind::Service | Kind::Ingress | Kind::ReplicaSet)
+        });
+        assert_eq!(removed.count(), 0, "{unread}: {planned:#?}");
+    }
+}
+
+#[test]
+fn weights_are_never_confirmed() {
+    let mut cluster = deployed(nginx(json!([{"setWeight": 10}, {"setWeight": 50}, {"pause": {}}])));
+    cluster.deploy("v2");
+    cluster.run();
+    let [first, second] = [times(&cluster, "weight 10"), times(&cluster, "weight 50")].map(|times| times[0]);
+    assert!(second - first >= 5, "settleSeconds lie between\n{}", cluster.what_happened());
+}
+
+#[test]
+fn the_weight_stays_at_the_canary_before_the_stable_service_moves() {
+    let mut cluster = paused();
+    cluster.command("Promote");
+    cluster.run();
+    let full = times(&cluster, "weight 100")[0];
+    let moved = times(&cluster, "checkout-stable selects v2")[0];
+    assert!(moved - full <= 1, "{}", cluster.what_happened());
+}
+
+#[test]
+fn v3_over_v2_loses_requests() {
+    let mut cluster = paused();
+    cluster.deploy("v3");
+    cluster.run();
+    let gone = times(&cluster, "3 -> 0")[0];
+    let weight = times(&cluster, "weight 0")[0];
+    assert!(gone - weight >= 5, "{}", cluster.what_happened());
+}
+
+#[test]
+fn scaling_in_mid_step_loses_requests() {
+    let mut cluster = paused();
+    for replicas in [8, 2] {
+        cluster.scale(replicas);
+        cluster.run();
+        assert_eq!(cluster.phase(), Phase::Paused);
+    }
+    assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (2, 1), "{}", cluster.what_happened());
+}
+
+#[test]
+fn dynamic_stable_scale_loses_requests_on_promotion_and_abort() {
+    for verb in ["Promote", "Abort"] {
+        let mut cluster = deployed(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
+        cluster.deploy("v2");
+        cluster.run();
+        cluster.log.clear();
+        cluster.command(verb);
+        cluster.run();
+        let going = if verb == "Promote" { "v1" } else { "v2" };
+        let gone = *times(&cluster, "-> 0").last().unwrap();
+        assert_eq!(cluster.pods(going), 0);
+        let before = times(&cluster, "weight ").into_iter().filter(|at| *at <= gone).max().unwrap();
+        assert!(gone - before >= 5, "{verb}\n{}", cluster.what_happened());
+    }
+}
+
+#[test]
+fn all_canary_pods_crash() {
+    let mut cluster = paused();
+    let at = cluster.now;
+    cluster.most_ready.insert(crate::fixture::hash("v2").to_string(), 0);
+    cluster.run_until(|cluster| cluster.weight() == 0);
+    assert!(cluster.now - at <= Duration::seconds(1), "{}", cluster.what_happened());
+}

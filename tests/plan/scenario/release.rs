@@ -1,0 +1,219 @@
+//! Releases that go well.
+
+use serde_json::json;
+use tidegate::api::rollout_status::Phase;
+use tidegate::plan::model::Kind;
+
+use super::{assert_released, deployed};
+use crate::cluster::Cluster;
+use crate::fixture::{basic_with, five_steps, gateway_with, nginx, nginx_with};
+
+/// With the promote that the open pause asks for.
+fn release(cluster: &mut Cluster, version: &str) {
+    cluster.deploy(version);
+    cluster.run();
+    if cluster.phase() == Phase::Paused {
+        cluster.command("Promote");
+        cluster.run();
+    }
+}
+
+#[test]
+fn the_first_version_goes_out_without_steps() {
+    let mut cluster = nginx(five_steps());
+    cluster.run();
+    assert_released(&cluster, "v1");
+    insta::assert_snapshot!("first_deploy", cluster.what_happened());
+}
+
+#[test]
+fn five_steps_behind_an_ingress() {
+    let mut cluster = deployed(nginx(five_steps()));
+    release(&mut cluster, "v2");
+    assert_released(&cluster, "v2");
+    insta::assert_snapshot!("nginx_five_steps", cluster.what_happened());
+}
+
+#[test]
+fn five_steps_behind_an_http_route() {
+    let mut cluster = deployed(gateway_with(five_steps(), json!({})));
+    release(&mut cluster, "v2");
+    assert_released(&cluster, "v2");
+    insta::assert_snapshot!("gateway_five_steps", cluster.what_happened());
+}
+
+#[test]
+fn five_steps_by_the_number_of_pods() {
+    let mut cluster = deployed(basic_with(five_steps(), json!({})));
+    release(&mut cluster, "v2");
+    assert_released(&cluster, "v2");
+    insta::assert_snapshot!("basic_five_steps", cluster.what_happened());
+}
+
+#[test]
+fn without_steps_a_version_is_promoted_at_once() {
+    for mut cluster in [nginx(json!([])), basic_with(json!([]), json!({}))].map(deployed) {
+        release(&mut cluster, "v2");
+        assert_released(&cluster, "v2");
+    }
+}
+
+#[test]
+fn stable_shrinks_as_the_canary_grows() {
+    let mut cluster = deployed(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
+    release(&mut cluster, "v2");
+    assert_released(&cluster, "v2");
+    insta::assert_snapshot!("dynamic_stable_scale", cluster.what_happened());
+}
+
+#[test]
+fn an_explicit_surge_bounds_the_sum() {
+    let extra = json!({"dynamicStableScale": true, "maxSurge": 1});
+    let mut cluster = deployed(nginx_with(five_steps(), extra));
+    cluster.deploy("v2");
+    let mut most = 0;
+    let mut watch = |cluster: &Cluster| {
+        most = most.max(cluster.pods("v1") + cluster.pods("v2"));
+        false
+    };
+    cluster.run_until(&mut watch);
+    cluster.command("Promote");
+    cluster.run_until(&mut watch);
+    assert_released(&cluster, "v2");
+    assert_eq!(most, 6, "{}", cluster.what_happened());
+}
+
+#[test]
+fn a_canary_has_at_least_min_pods() {
+    let extra = json!({"minPodsPerReplicaSet": 2});
+    let mut cluster = deployed(nginx_with(json!([{"setWeight": 1}, {"pause": {}}]), extra));
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!((cluster.pods("v2"), cluster.weight()), (2, 1));
+}
+
+#[test]
+fn the_canary_scale_is_apart_from_its_weight() {
+    let steps = json!([
+        {"setCanaryScale": {"replicas": 3}}, {"pause": {}},
+        {"setWeight": 20}, {"pause": {}},
+        {"setCanaryScale": {"matchTrafficWeight": true}}, {"pause": {}},
+    ]);
+    let mut cluster = deployed(nginx(steps));
+    cluster.deploy("v2");
+    for (pods, weight) in [(3, 0), (3, 20), (1, 20)] {
+        cluster.run();
+        assert_eq!((cluster.pods("v2"), cluster.weight()), (pods, weight), "{}", cluster.what_happened());
+        cluster.command("Promote");
+    }
+    cluster.run();
+    assert_released(&cluster, "v2");
+}
+
+#[test]
+fn the_old_version_stays_warm_for_the_delay() {
+    let mut cluster = deployed(nginx_with(json!([]), json!({"scaleDownDelaySeconds": 60})));
+    cluster.deploy("v2");
+    cluster.run_until(|cluster| cluster.status().stable_rs == Some(crate::fixture::hash("v2")));
+    cluster.wait(50);
+    assert_eq!(cluster.pods("v1"), 5);
+    cluster.wait(15);
+    assert_eq!(cluster.pods("v1"), 0);
+}
+
+#[test]
+fn versions_beyond_the_limit_go_with_their_runs() {
+    let steps = json!([{"analysis": {"templates": [{"templateName": "errors"}]}}]);
+    let mut cluster = nginx(steps);
+    cluster.edit_rollout(|rollout| rollout["spec"]["revisionHistoryLimit"] = json!(1));
+    cluster.run();
+    for version in ["v2", "v3", "v4"] {
+        cluster.deploy(version);
+        cluster.run();
+        cluster.judge("Successful");
+        cluster.run();
+        assert_released(&cluster, version);
+    }
+    let count = |kind| cluster.objects.keys().filter(|(found, _)| *found == kind).count();
+    assert_eq!((count(Kind::ReplicaSet), count(Kind::AnalysisRun)), (2, 2), "{}", cluster.what_happened());
+}
+
+#[test]
+fn a_revision_in_the_rollback_window_skips_the_steps() {
+    let mut cluster = nginx(five_steps());
+    cluster.edit_rollout(|rollout| rollout["spec"]["rollbackWindow"] = json!({"revisions": 2}));
+    cluster.run();
+    release(&mut cluster, "v2");
+    release(&mut cluster, "v3");
+    cluster.log.clear();
+    cluster.deploy("v2");
+    cluster.run();
+    assert_released(&cluster, "v2");
+    insta::assert_snapshot!("rollback_window", cluster.what_happened());
+}
+
+#[test]
+fn a_newer_version_takes_over_from_the_canary() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(cluster.weight(), 50);
+    cluster.log.clear();
+    release(&mut cluster, "v3");
+    assert_released(&cluster, "v3");
+    insta::assert_snapshot!("v3_over_v2", cluster.what_happened());
+}
+
+#[test]
+fn steps_edited_ahead_go_on_and_steps_edited_behind_begin_again() {
+    for (edited, index, weight) in [(4, 3, 50), (0, 1, 30)] {
+        let mut cluster = deployed(nginx(json!([
+            {"setWeight": 20}, {"pause": {"duration": "1s"}}, {"setWeight": 50}, {"pause": {}}, {"setWeight": 80},
+        ])));
+        cluster.deploy("v2");
+        cluster.run();
+        assert_eq!((cluster.step(), cluster.weight()), (3, 50));
+        let highest = cluster.weight();
+        cluster.edit_rollout(|rollout| {
+            let steps = &mut rollout["spec"]["strategy"]["canary"]["steps"];
+            steps[edited]["setWeight"] = json!(30);
+            if edited == 0 {
+                steps[1] = json!({"pause": {}});
+            }
+        });
+        let mut seen = 0;
+        cluster.run_until(|cluster| {
+            seen = seen.max(cluster.weight());
+            false
+        });
+        assert_eq!((cluster.step(), cluster.weight()), (index, weight), "{}", cluster.what_happened());
+        assert!(seen <= highest);
+    }
+}
+
+#[test]
+fn a_pause_in_the_spec_stops_the_steps_only() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    cluster.run_until(|cluster| cluster.step() == 1);
+    cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(true));
+    cluster.run();
+    assert_eq!((cluster.step(), cluster.weight(), cluster.phase()), (1, 20, Phase::Paused));
+    cluster.scale(10);
+    cluster.run();
+    assert_eq!((cluster.pods("v1"), cluster.pods("v2"), cluster.step()), (10, 2, 1), "{}", cluster.what_happened());
+    cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(false));
+    cluster.run();
+    assert_eq!((cluster.step(), cluster.weight()), (3, 50));
+}
+
+#[test]
+fn nothing_is_written_at_rest() {
+    let mut cluster = deployed(nginx(five_steps()));
+    for _ in 0..5 {
+        cluster.now += chrono::Duration::seconds(100);
+        let (planned, changed) = cluster.round();
+        assert!(!changed, "{planned:#?}");
+        assert_eq!(planned.requeue_at, None);
+    }
+}

@@ -1,0 +1,87 @@
+//! Sizes that change in the middle of a release.
+
+use serde_json::json;
+use tidegate::api::rollout_status::Phase;
+
+use super::{assert_released, deployed};
+use crate::cluster::Cluster;
+use crate::fixture::{basic_with, five_steps, nginx, nginx_with};
+
+fn clusters() -> Vec<Cluster> {
+    [
+        nginx(five_steps()),
+        nginx_with(five_steps(), json!({"dynamicStableScale": true})),
+        basic_with(five_steps(), json!({})),
+    ]
+    .map(deployed)
+    .into()
+}
+
+#[test]
+fn up_and_down_in_mid_step() {
+    for mut cluster in clusters() {
+        cluster.deploy("v2");
+        cluster.run();
+        for replicas in [10, 2, 7, 1, 5] {
+            cluster.scale(replicas);
+            cluster.run();
+            assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+            assert!(cluster.pods("v1") + cluster.pods("v2") >= replicas, "{}", cluster.what_happened());
+        }
+        cluster.command("Promote");
+        cluster.run();
+        assert_released(&cluster, "v2");
+    }
+}
+
+#[test]
+fn to_zero_and_back_in_mid_step() {
+    for mut cluster in clusters() {
+        cluster.deploy("v2");
+        cluster.run();
+        cluster.scale(0);
+        cluster.run();
+        assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (0, 0), "{}", cluster.what_happened());
+        cluster.scale(5);
+        cluster.run();
+        assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+        cluster.command("Promote");
+        cluster.run();
+        assert_released(&cluster, "v2");
+    }
+}
+
+#[test]
+fn the_order_of_scaling_down_in_mid_step() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    cluster.run();
+    cluster.log.clear();
+    cluster.scale(8);
+    cluster.run();
+    cluster.scale(2);
+    cluster.run();
+    insta::assert_snapshot!("scale_in_mid_step", cluster.what_happened());
+}
+
+#[test]
+fn replicas_and_template_together() {
+    for mut cluster in clusters() {
+        cluster.deploy("v2");
+        cluster.scale(7);
+        cluster.run();
+        cluster.command("Promote");
+        cluster.run();
+        assert_eq!((cluster.phase(), cluster.pods("v1"), cluster.pods("v2")), (Phase::Healthy, 0, 7));
+    }
+}
+
+#[test]
+fn without_replicas_the_live_number_stands() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.edit_rollout(|rollout| {
+        rollout["spec"].as_object_mut().unwrap().remove("replicas");
+    });
+    cluster.run();
+    assert_eq!(cluster.pods("v1"), 5);
+}

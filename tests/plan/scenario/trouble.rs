@@ -1,0 +1,212 @@
+//! Things that are missing, changed by others, or on their way out.
+
+use serde_json::json;
+use tidegate::api::rollout_status::{Phase, WaitingReason};
+use tidegate::plan::model::Kind;
+
+use super::{assert_released, assert_turned_back, deployed};
+use crate::cluster::Cluster;
+use crate::fixture::{five_steps, gateway_with, hash, nginx};
+
+fn paused() -> Cluster {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!((cluster.phase(), cluster.step(), cluster.weight()), (Phase::Paused, 3, 50));
+    cluster
+}
+
+fn canary_ingress(cluster: &Cluster) -> String {
+    let ours = |name: &&String| *name != "web";
+    let ingresses = cluster.objects.keys().filter(|(kind, _)| *kind == Kind::Ingress).map(|(_, name)| name);
+    ingresses.filter(ours).next().unwrap().clone()
+}
+
+fn set_weight(cluster: &mut Cluster, weight: &str) {
+    let name = canary_ingress(cluster);
+    cluster.edit(Kind::Ingress, &name, |ingress| {
+        ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] = json!(weight);
+    });
+}
+
+#[test]
+fn what_is_missing_holds_everything_where_it_is() {
+    for (kind, name, reason) in [
+        (Kind::Service, "checkout-stable", "ServiceNotFound"),
+        (Kind::Service, "checkout-canary", "ServiceNotFound"),
+        (Kind::Ingress, "web", "RouteNotFound"),
+    ] {
+        let mut cluster = nginx(five_steps());
+        cluster.remove(kind, name);
+        let writes = cluster.log.len();
+        cluster.run();
+        assert_eq!(cluster.condition("Valid"), ("False".to_owned(), reason.to_owned()));
+        assert_eq!(cluster.phase(), Phase::Degraded);
+        assert!(cluster.objects.keys().all(|(kind, _)| *kind != Kind::ReplicaSet));
+        let mut cluster = paused();
+        cluster.remove(kind, name);
+        let before = cluster.objects.clone();
+        cluster.run();
+        assert_eq!(cluster.condition("Valid").0, "False", "{name}");
+        for (key, object) in before.iter().filter(|(key, _)| key.0 != Kind::Rollout) {
+            assert_eq!(Some(object), cluster.objects.get(key), "{key:?} {writes}");
+        }
+    }
+}
+
+#[test]
+fn what_came_back_is_gone_on_with() {
+    let mut cluster = nginx(five_steps());
+    let ingress = cluster.object(Kind::Ingress, "web").unwrap().clone();
+    cluster.remove(Kind::Ingress, "web");
+    cluster.run();
+    cluster.put(Kind::Ingress, ingress);
+    cluster.run();
+    assert_released(&cluster, "v1");
+}
+
+#[test]
+fn a_foreign_weight_is_put_back_three_times() {
+    let mut cluster = paused();
+    cluster.log.clear();
+    for _ in 0..3 {
+        set_weight(&mut cluster, "70");
+        cluster.round();
+        assert_eq!(cluster.weight(), 50, "{}", cluster.what_happened());
+    }
+    set_weight(&mut cluster, "70");
+    let (planned, _) = cluster.round();
+    assert_eq!(cluster.weight(), 70);
+    assert_eq!(planned.status.waiting_on.unwrap().reason, WaitingReason::RouteContended);
+    assert_eq!(cluster.condition("RouteContended").0, "True");
+    cluster.run();
+    assert_eq!((cluster.weight(), cluster.condition("RouteContended").0.as_str()), (50, "False"), "{}", cluster.what_happened());
+}
+
+#[test]
+fn a_foreign_weight_does_not_hold_up_an_abort() {
+    let mut cluster = paused();
+    for _ in 0..5 {
+        set_weight(&mut cluster, "70");
+        cluster.round();
+    }
+    cluster.command("Abort");
+    cluster.run();
+    assert_turned_back(&cluster, "v1");
+}
+
+#[test]
+fn a_canary_ingress_that_is_deleted_comes_back() {
+    let mut cluster = paused();
+    let name = canary_ingress(&cluster);
+    cluster.remove(Kind::Ingress, &name);
+    cluster.run();
+    assert_eq!(cluster.weight(), 50, "{}", cluster.what_happened());
+    cluster.command("Promote");
+    cluster.run();
+    assert_released(&cluster, "v2");
+}
+
+#[test]
+fn a_replica_set_that_is_deleted_comes_back() {
+    for version in ["v1", "v2"] {
+        let mut cluster = paused();
+        cluster.remove(Kind::ReplicaSet, &format!("checkout-{}", hash(version)));
+        cluster.run();
+        if version == "v2" {
+            assert_eq!((cluster.phase(), cluster.pods("v2")), (Phase::Paused, 3), "{}", cluster.what_happened());
+        }
+        cluster.command("PromoteFull");
+        cluster.run();
+        assert_released(&cluster, "v2");
+    }
+}
+
+#[test]
+fn a_canary_without_pods_gives_its_traffic_back() {
+    let mut cluster = paused();
+    cluster.most_ready.insert(hash("v2").to_string(), 0);
+    cluster.run();
+    assert_eq!(cluster.weight(), 0, "{}", cluster.what_happened());
+    cluster.most_ready.clear();
+    cluster.run();
+    assert_eq!(cluster.weight(), 50, "{}", cluster.what_happened());
+}
+
+#[test]
+fn a_rollout_that_goes_leaves_everything_to_stable() {
+    for mut cluster in [nginx(five_steps()), gateway_with(five_steps(), json!({}))].map(deployed) {
+        cluster.deploy("v2");
+        cluster.run();
+        assert!(cluster.is_in_charge());
+        cluster.log.clear();
+        cluster.edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
+        cluster.run();
+        assert!(cluster.rollout().is_none(), "{}", cluster.what_happened());
+        assert_eq!(cluster.selected("checkout-stable"), "everything");
+        assert_eq!(cluster.weight(), 0);
+        let kind = if cluster.object(Kind::HttpRoute, "web").is_some() { "gateway" } else { "nginx" };
+        insta::assert_snapshot!(format!("deletion_{kind}"), cluster.what_happened());
+    }
+}
+
+#[test]
+fn a_rollout_goes_although_its_routes_and_services_are_gone() {
+    for gone in [(Kind::Service, "checkout-stable"), (Kind::Service, "checkout-canary"), (Kind::Ingress, "web")] {
+        let mut cluster = paused();
+        cluster.remove(gone.0, gone.1);
+        cluster.edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
+        cluster.run();
+        assert!(cluster.rollout().is_none(), "{gone:?}\n{}", cluster.what_happened());
+    }
+}
+
+#[test]
+fn routing_that_is_no_longer_asked_for_is_taken_back() {
+    for at_rest in [true, false] {
+        let mut cluster = if at_rest { deployed(nginx(five_steps())) } else { paused() };
+        cluster.log.clear();
+        cluster.edit_rollout(|rollout| {
+            rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap().remove("trafficRouting");
+        });
+        cluster.run();
+        assert!(cluster.objects.keys().filter(|(kind, _)| *kind == Kind::Ingress).count() == 1, "{}", cluster.what_happened());
+        assert_eq!(cluster.status().canary.weights, None);
+        if !at_rest {
+            assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+            cluster.command("Promote");
+            cluster.run();
+        }
+        let stable = if at_rest { "v1" } else { "v2" };
+        assert_released(&cluster, stable);
+    }
+}
+
+#[test]
+fn a_status_that_is_lost_is_found_again() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.edit_rollout(|rollout| {
+        rollout.as_object_mut().unwrap().remove("status");
+    });
+    cluster.run();
+    assert_released(&cluster, "v1");
+    let mut cluster = paused();
+    cluster.edit_rollout(|rollout| {
+        rollout.as_object_mut().unwrap().remove("status");
+    });
+    cluster.log.clear();
+    cluster.run();
+    assert_eq!(cluster.status().stable_rs, Some(hash("v1")), "{}", cluster.what_happened());
+    assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+}
+
+#[test]
+fn an_invalid_spec_holds_and_an_abort_still_works() {
+    let mut cluster = paused();
+    cluster.edit_rollout(|rollout| rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 101}));
+    cluster.run();
+    assert_eq!((cluster.condition("Valid").0.as_str(), cluster.weight()), ("False", 50));
+    cluster.edit_rollout(|rollout| rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 20}));
+    cluster.run();
+    assert_eq!((cluster.condition("Valid").0.as_str(), cluster.step()), ("True", 3));
+}
