@@ -69,26 +69,28 @@
 //! | module | kind | of ours | of others |
 //! |---|---|---|---|
 //! | `api` | pure | | chrono, k8s_openapi, kube::core, kube::CustomResource, kube::CustomResourceExt, kube::KubeSchema, kube::CELSchema, kube::Resource, kube::ResourceExt, regex, schemars, serde, serde_json, serde_saphyr, thiserror |
-//! | `routers` | pure | api | k8s_openapi, serde, serde_json, thiserror |
+//! | `routers` | pure | api | k8s_openapi, serde, serde_json, sha2, thiserror |
 //! | `plan` | pure | api, routers | chrono, expr_lang, k8s_openapi::apimachinery, promql_parser, serde, serde_json, sha2, thiserror |
 //! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror |
 //! | `clock` | IO | | chrono, tokio |
-//! | `observe` | IO | api, plan::snapshot | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
-//! | `apply` | IO | api, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
+//! | `client` | IO | api | http, kube, serde_json, thiserror, tokio |
+//! | `observe` | IO | api, client, plan::needs, plan::snapshot | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
+//! | `apply` | IO | api, client, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `providers` | IO | api | chrono, futures, http, prometheus_http_query, promql_parser, reqwest, rustls, serde, serde_json, thiserror, tokio, tracing |
-//! | `controllers` | IO | api, apply, clock, observe, plan, providers | chrono, futures, http, k8s_openapi, kube, prometheus_client, rustls, serde, serde_json, thiserror, tokio, tower, tracing |
+//! | `controllers` | IO | api, apply, client, clock, observe, plan, providers | chrono, futures, http, k8s_openapi, kube, prometheus_client, rustls, serde, serde_json, thiserror, tokio, tower, tracing |
 //! | `server` | IO | api, apply, controllers::metrics, observe, view | axum, futures, http, http_body_util, prometheus_client, serde, serde_json, thiserror, tokio, tower, tracing |
 //! | `sandbox` | IO | api, clock | axum, cel, chrono, form_urlencoded, futures, http, http_body_util, hyper, hyper_util, json_patch, k8s_openapi, kube, prometheus_client, rustls, schemars, serde, serde_json, serde_saphyr, sha2, thiserror, tokio, tower, tracing |
-//! | `sandbox::driver*` | IO | apply, controllers, observe, plan, providers, routers | |
-//! | `sandbox::demo*` | IO | apply, controllers, observe, plan, providers, routers | |
-//! | `sandbox::checker*` | IO | apply, controllers, observe, plan, providers, routers | |
-//! | `cli` | IO | api, apply, clock, controllers, observe, plan, providers, routers, server, view | any |
+//! | `sandbox::driver*` | IO | apply, client, controllers, observe, plan, providers, routers | |
+//! | `sandbox::demo*` | IO | apply, client, controllers, observe, plan, providers, routers | |
+//! | `sandbox::checker*` | IO | apply, client, controllers, observe, plan, providers, routers | |
+//! | `cli` | IO | api, apply, client, clock, controllers, observe, plan, providers, routers, server, view | any |
 //! | `cli::demo*` | IO | sandbox | |
 //! | `bin` | IO | cli | any |
 
 pub mod api;
 pub mod apply;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod controllers;
 pub mod observe;

@@ -23,7 +23,7 @@ use tidegate::clock::Clock;
 use tidegate::sandbox::api_server::ApiServer;
 use tidegate::sandbox::controllers;
 use tidegate::sandbox::dataplane::proxy::Proxy;
-use tidegate::sandbox::dataplane::{Delays, LostReason};
+use tidegate::sandbox::dataplane::{Delays, Fraction, LostReason};
 use tidegate::sandbox::load::{Load, LoadGenerator};
 use tidegate::sandbox::pods::app::Sockets;
 use tidegate::sandbox::pods::{self, Addresses, Nodes};
@@ -38,6 +38,7 @@ const HOST: &str = "shop.example";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Sandbox {
+    server: ApiServer,
     client: kube::Client,
     proxy: Arc<Proxy>,
     address: SocketAddr,
@@ -70,6 +71,7 @@ impl Sandbox {
         tasks.spawn(async move { follower.follow(follows).await });
         Sandbox {
             client: server.client("test"),
+            server,
             proxy,
             address,
             tasks,
@@ -181,7 +183,9 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_answered_by_all_pods_and_lost_without_any() {
     let sandbox = Sandbox::start(TimeDelta::zero(), Ipv4Addr::new(127, 21, 0, 1)).await;
-    sandbox.deploy(2, container(json!([]), json!({}))).await;
+    // Slow enough that some requests are always in flight.
+    let env = json!([{"name": "LATENCY_MS", "value": "200"}]);
+    sandbox.deploy(2, container(env, json!({}))).await;
     let load = sandbox.load();
     until("200 requests are answered", async || load.snapshot().ok >= 200).await;
     let tally = load.snapshot();
@@ -205,6 +209,7 @@ async fn requests_are_answered_by_all_pods_and_lost_without_any() {
     .await;
     let tally = load.stop().await;
     assert!(tally.lost.contains_key("no-endpoint"), "{tally:?}");
+    assert!(tally.lost.contains_key("reset"), "those in flight: {tally:?}");
     assert_eq!(tally.errors, 0, "a lost request is no error: {tally:?}");
     assert_eq!(tally.sent, tally.ok + tally.lost_total());
     assert_eq!(sandbox.count(&resource::pods()).await, 0);
@@ -272,6 +277,58 @@ async fn prometheus_sees_the_errors_of_a_hash() {
     let tally = load.stop().await;
     assert!(tally.errors > 0 && tally.lost_total() == 0, "{tally:?}");
     targets.abort();
+}
+
+/// As much of the CustomResourceDefinition of HTTPRoute as the data plane relies on.
+fn http_route_crd() -> Value {
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "httproutes.gateway.networking.k8s.io"},
+        "spec": {
+            "group": "gateway.networking.k8s.io", "scope": "Namespaced",
+            "names": {"plural": "httproutes", "singular": "httproute", "kind": "HTTPRoute", "listKind": "HTTPRouteList"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "properties": {"spec": schema, "status": schema},
+                }},
+            }],
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_http_route_is_acknowledged_before_its_traffic_moves() {
+    let sandbox = Sandbox::start(TimeDelta::milliseconds(1500), Ipv4Addr::new(127, 25, 0, 1)).await;
+    sandbox.server.install_crd(http_route_crd()).unwrap();
+    sandbox.deploy(1, container(json!([]), json!({}))).await;
+    let backend = |name: &str| json!({"name": name, "port": 80, "weight": 50});
+    let route = json!({
+        "parentRefs": [{"name": "gateway"}], "hostnames": ["route.example"],
+        "rules": [{"backendRefs": [backend("shop"), backend("missing")]}],
+    });
+    sandbox.create(&resource::http_routes(), route).await;
+    let api = key().api(&sandbox.client, &resource::http_routes());
+    until("the route is accepted", async || {
+        let route = api.get("shop").await.unwrap();
+        let conditions = list(&route.data, "/status/parents/0/conditions");
+        let says = |kind: &str, status: &str| {
+            conditions
+                .iter()
+                .any(|c| c["type"] == kind && c["status"] == status && c["observedGeneration"] == 1)
+        };
+        says("Accepted", "True") && says("ResolvedRefs", "False")
+    })
+    .await;
+    let shares = || sandbox.proxy.shares("route.example", "/");
+    until("the route is served", async || {
+        !shares().lost.contains_key(&LostReason::NoRoute)
+    })
+    .await;
+    let half = Fraction::new(1, 2);
+    assert_eq!(shares().lost.get(&LostReason::NoService), Some(&half));
+    assert_eq!(shares().pods.into_values().collect::<Vec<_>>(), [half]);
 }
 
 async fn query(prometheus: &Prometheus, query: &str) -> Value {

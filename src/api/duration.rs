@@ -196,6 +196,28 @@ mod tests {
     }
 
     #[test]
+    fn schema_refuses_what_the_grammar_refuses() {
+        let pattern = regex::Regex::new(PATTERN).unwrap();
+        for (text, fits) in [
+            ("30s", true),
+            ("1h30m", true),
+            ("30d", true),
+            ("720h", true),
+            ("43200m", true),
+            ("2592000s", true),
+            ("31d", false),
+            ("721h", false),
+            ("43201m", false),
+            ("2592001s", false),
+            ("5", false),
+            ("30m1h", false),
+        ] {
+            assert_eq!(pattern.is_match(text), fits, "{text}");
+            assert_eq!(Duration::parse(text).is_ok(), fits, "{text}");
+        }
+    }
+
+    #[test]
     fn writes_what_it_reads() {
         for text in ["30s", "1h30m", "500ms", "2d", "1m1s1ms"] {
             assert_eq!(Duration::parse(text).unwrap().to_string(), text);

@@ -43,6 +43,13 @@ impl Samples {
             Samples::Vector(values) => values.first().copied(),
         }
     }
+
+    pub fn sum(&self) -> f64 {
+        match self {
+            Samples::Scalar(value) => *value,
+            Samples::Vector(values) => values.iter().sum(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -11,6 +11,7 @@ pub mod duration;
 pub mod measure;
 pub mod names;
 pub mod patch;
+pub mod resource;
 pub mod rollout;
 pub mod rollout_command;
 pub mod rollout_status;

@@ -18,6 +18,9 @@ pub const ROLLOUT_LABEL: &str = "tidegate.dev/rollout";
 pub const REVISION_ANNOTATION: &str = "tidegate.dev/revision";
 /// Annotation on ReplicaSets: RFC 3339 time after which an idle ReplicaSet goes to 0.
 pub const SCALE_DOWN_AT_ANNOTATION: &str = "tidegate.dev/scale-down-at";
+/// Annotation on ReplicaSets: the user's pod template as JSON, byte for byte what was hashed; what the API server
+/// makes of it (defaults) has another hash, so `undo` to it would be a new version.
+pub const POD_TEMPLATE_ANNOTATION: &str = "tidegate.dev/pod-template";
 /// Annotation on Services whose selector a Rollout moves: the Rollout's name.
 pub const MANAGED_BY_ANNOTATION: &str = "tidegate.dev/managed-by";
 /// Finalizer on Rollouts with traffic routing: routes go back to stable before the Rollout goes.

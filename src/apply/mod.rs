@@ -1,1 +1,273 @@
-//! IO writes: executes the stages of a plan, each write preconditioned.
+//! Writes: carries a plan out, stage by stage, and reports what came of it. Nothing is decided here.
+//!
+//! Guarantees: every write but a create names the version and uid it was decided on; the first failure stops the
+//! rest; the status is written last, and only if it says something new; every write is remembered, so that the
+//! next look does not miss it.
+
+pub mod problem;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use problem::Problem;
+
+use crate::api::patch::PatchOp;
+use crate::api::resource::{ObjectKey, Resource, metadata_text};
+use crate::api::rollout_status::RolloutStatus;
+use crate::client::own_writes::OwnWrites;
+use crate::client::{Api, Expected, Failure};
+use crate::plan::model::{Action, Kind, Plan, Precondition, Subresource, Target, Write};
+use crate::plan::snapshot::Snapshot;
+
+/// Where writes go, and where they are remembered.
+#[derive(Clone, Copy)]
+pub struct Writer<'a> {
+    pub api: &'a Api,
+    pub own: &'a OwnWrites,
+}
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub struct Applied {
+    pub writes: Vec<Written>,
+    /// Why the rest was not carried out.
+    pub failure: Option<ApplyError>,
+}
+
+/// One write that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub resource: Resource,
+    pub key: ObjectKey,
+    pub verb: &'static str,
+    /// `ok`, or the category of the failure.
+    pub result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("cannot {verb} {resource} {key}")]
+pub struct ApplyError {
+    pub verb: &'static str,
+    pub resource: Resource,
+    pub key: ObjectKey,
+    pub source: Failure,
+}
+
+/// One finished request about one object.
+struct Request<'a> {
+    resource: Resource,
+    key: ObjectKey,
+    body: Body<'a>,
+}
+
+enum Body<'a> {
+    Create(&'a Value),
+    Patch {
+        expected: Expected<'a>,
+        subresource: &'static str,
+        ops: &'a [PatchOp],
+    },
+    Delete(Expected<'a>),
+}
+
+/// Carries out the stages in order, then the status. The first failure ends the round.
+pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan) -> Applied {
+    let mut applied = Applied::default();
+    let Some(rollout) = ObjectKey::of(&snapshot.rollout) else {
+        return applied;
+    };
+    let mut version = metadata_text(&snapshot.rollout, "resourceVersion")
+        .unwrap_or_default()
+        .to_owned();
+    for write in plan.stages.iter().flat_map(|stage| &stage.writes) {
+        let Target { kind, name } = &write.target;
+        tracing::info!(%rollout, ?kind, name, reason = write.reason, "write");
+        let Some(answer) = applied.note(writer.carry_out(&rollout, request(&rollout, write)).await) else {
+            return applied;
+        };
+        // Our own write to the Rollout makes a version that we know everything about.
+        if write.target.kind == Kind::Rollout {
+            version = metadata_text(&answer, "resourceVersion")
+                .unwrap_or(&version)
+                .to_owned();
+        }
+    }
+    if differs(&snapshot.rollout, &plan.status) {
+        let uid = metadata_text(&snapshot.rollout, "uid").unwrap_or_default();
+        let expected = Expected {
+            uid,
+            resource_version: &version,
+        };
+        let status = json!(plan.status);
+        let written = write_status(writer, &rollout, Resource::Rollout, &rollout, expected, status).await;
+        applied.note(written);
+    }
+    applied
+}
+
+/// Replaces the status of an object of ours as a whole.
+pub async fn write_status(
+    writer: Writer<'_>,
+    rollout: &ObjectKey,
+    resource: Resource,
+    key: &ObjectKey,
+    expected: Expected<'_>,
+    status: Value,
+) -> (Written, Result<Value, ApplyError>) {
+    let ops = [PatchOp::add("/status", status)];
+    let request = Request {
+        resource,
+        key: key.clone(),
+        body: Body::Patch {
+            expected,
+            subresource: "/status",
+            ops: &ops,
+        },
+    };
+    writer.carry_out(rollout, request).await
+}
+
+/// Whether a status says something that the observed one does not.
+fn differs(rollout: &Value, status: &RolloutStatus) -> bool {
+    let observed = rollout.get("status").cloned().unwrap_or_else(|| json!({}));
+    serde_json::from_value::<RolloutStatus>(observed).ok().as_ref() != Some(status)
+}
+
+impl Applied {
+    fn note(&mut self, (written, answer): (Written, Result<Value, ApplyError>)) -> Option<Value> {
+        self.writes.push(written);
+        answer.map_err(|error| self.failure = Some(error)).ok()
+    }
+}
+
+impl Writer<'_> {
+    async fn carry_out(
+        self,
+        rollout: &ObjectKey,
+        request: Request<'_>,
+    ) -> (Written, Result<Value, ApplyError>) {
+        let Request { resource, key, body } = request;
+        let verb = body.verb();
+        let answer = match &body {
+            Body::Create(object) => self.api.create(resource, &key.namespace, object).await,
+            Body::Patch {
+                expected,
+                subresource,
+                ops,
+            } => self.api.patch(resource, &key, subresource, *expected, ops).await,
+            Body::Delete(expected) => self.api.delete(resource, &key, *expected).await,
+        };
+        self.remember(rollout, resource, &key, &body, &answer);
+        let written = Written {
+            resource,
+            key: key.clone(),
+            verb,
+            result: answer.as_ref().map_or_else(Failure::category, |_| "ok"),
+        };
+        let answer = answer.map_err(|source| ApplyError {
+            verb,
+            resource,
+            key,
+            source,
+        });
+        (written, answer)
+    }
+
+    /// What a refused or unsent write would have changed is as it was; of anything else we must look again.
+    fn remember(
+        self,
+        rollout: &ObjectKey,
+        resource: Resource,
+        key: &ObjectKey,
+        body: &Body<'_>,
+        answer: &Result<Value, Failure>,
+    ) {
+        match (answer, body) {
+            (Ok(object), _) if object.get("kind").and_then(Value::as_str) == Some(resource.kind()) => {
+                match metadata_text(object, "resourceVersion") {
+                    Some(version) => self.own.record_version(rollout, resource, key, version),
+                    None => self.own.record_unknown(rollout, resource, key),
+                }
+            }
+            (Ok(_), Body::Delete(expected)) => self.own.record_deleted(rollout, resource, key, expected.uid),
+            (Err(Failure::Refused { .. } | Failure::Busy(_) | Failure::Unsent(_)), _) => {}
+            _ => self.own.record_unknown(rollout, resource, key),
+        }
+    }
+}
+
+impl Body<'_> {
+    fn verb(&self) -> &'static str {
+        match self {
+            Body::Create(_) => "create",
+            Body::Patch { subresource: "", .. } => "patch",
+            Body::Patch { .. } => "patch status of",
+            Body::Delete(_) => "delete",
+        }
+    }
+}
+
+fn request<'a>(rollout: &ObjectKey, write: &'a Write) -> Request<'a> {
+    let Target { kind, name } = &write.target;
+    let body = match &write.action {
+        Action::Create { object } => Body::Create(object),
+        Action::Patch {
+            precondition,
+            subresource,
+            ops,
+        } => Body::Patch {
+            expected: expected(precondition),
+            subresource: match subresource {
+                Some(Subresource::Status) => "/status",
+                None => "",
+            },
+            ops,
+        },
+        Action::Delete { precondition } => Body::Delete(expected(precondition)),
+    };
+    Request {
+        resource: resource(*kind),
+        key: ObjectKey::new(rollout.namespace.clone(), name.clone()),
+        body,
+    }
+}
+
+fn expected(precondition: &Precondition) -> Expected<'_> {
+    Expected {
+        uid: &precondition.uid,
+        resource_version: &precondition.resource_version,
+    }
+}
+
+fn resource(kind: Kind) -> Resource {
+    match kind {
+        Kind::Rollout => Resource::Rollout,
+        Kind::ReplicaSet => Resource::ReplicaSet,
+        Kind::Service => Resource::Service,
+        Kind::Ingress => Resource::Ingress,
+        Kind::HttpRoute => Resource::HttpRoute,
+        Kind::AnalysisRun => Resource::AnalysisRun,
+        Kind::RolloutCommand => Resource::RolloutCommand,
+    }
+}
+
+/// Tells the user what must be mended, in the status and nowhere else; `None` if it says so already.
+pub async fn report_problem(
+    writer: Writer<'_>,
+    rollout: &Value,
+    problem: &Problem,
+    now: DateTime<Utc>,
+) -> Option<(Written, Result<Value, ApplyError>)> {
+    let key = ObjectKey::of(rollout)?;
+    let status = problem::status(rollout, problem, now)?;
+    if !differs(rollout, &status) {
+        return None;
+    }
+    let text = |field| metadata_text(rollout, field).unwrap_or_default();
+    let expected = Expected {
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+    };
+    Some(write_status(writer, &key, Resource::Rollout, &key, expected, json!(status)).await)
+}

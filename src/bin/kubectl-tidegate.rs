@@ -1,3 +1,7 @@
-//! The kubectl plugin: not there yet.
+//! `kubectl tidegate`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::plugin::main()
+}

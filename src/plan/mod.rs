@@ -16,6 +16,7 @@ pub mod decide;
 pub mod effect;
 pub mod gate;
 pub mod model;
+pub mod needs;
 pub mod reference;
 pub mod replicas;
 pub mod report;

@@ -1,1 +1,30 @@
 //! Metric providers: the only code that asks anything outside the cluster a question.
+//!
+//! A provider answers a task with numbers or says which kind of nothing it got; it never judges and never
+//! holds state between tasks. Every answer is untrusted: its size, its nesting and its time are bounded,
+//! redirects are not followed, and where a connection goes is checked again after the name was resolved.
+
+mod answer;
+mod dial;
+mod limits;
+pub mod prometheus;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+
+use crate::api::measure::{MeasureTask, Outcome};
+
+use limits::Limits;
+pub use prometheus::Prometheus;
+
+/// A source of numbers. `now` is compared with the time of the samples. A call takes at most twice the
+/// task's timeout: once for its turn, once for the answer.
+pub trait Provider: Send + Sync {
+    fn measure<'a>(&'a self, task: &'a MeasureTask, now: DateTime<Utc>) -> BoxFuture<'a, Outcome>;
+}
+
+/// Must run before the first client is built, in every binary and test; a second call changes nothing.
+pub fn install_tls() {
+    // An error means that a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

@@ -58,7 +58,8 @@ impl Prometheus {
         let name = format!("tidegate-prometheus-{}-{}", std::process::id(), address.port());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&directory).map_err(file_error("create", &directory))?;
-        let process = launch(&directory, address, scrape_interval);
+        let program = std::env::var(PROGRAM_VARIABLE).unwrap_or_else(|_| "prometheus".to_owned());
+        let process = launch(program, &directory, address, scrape_interval);
         let process = process.inspect_err(|_| drop(std::fs::remove_dir_all(&directory)))?;
         let mut prometheus = Prometheus {
             address,
@@ -124,7 +125,12 @@ impl Drop for Prometheus {
     }
 }
 
-fn launch(directory: &Path, address: SocketAddr, scrape_interval: Duration) -> Result<Child, Error> {
+fn launch(
+    program: String,
+    directory: &Path,
+    address: SocketAddr,
+    scrape_interval: Duration,
+) -> Result<Child, Error> {
     let config = directory.join("prometheus.json");
     let targets = directory.join("targets.json");
     std::fs::write(&targets, "[]").map_err(file_error("write", &targets))?;
@@ -132,7 +138,6 @@ fn launch(directory: &Path, address: SocketAddr, scrape_interval: Duration) -> R
         .map_err(file_error("write", &config))?;
     let log_path = log_file(directory);
     let log = std::fs::File::create(&log_path).map_err(file_error("create", &log_path))?;
-    let program = std::env::var(PROGRAM_VARIABLE).unwrap_or_else(|_| "prometheus".to_owned());
     Command::new(&program)
         .arg(format!("--config.file={}", config.display()))
         .arg(format!(
@@ -181,4 +186,26 @@ fn free_address() -> io::Result<SocketAddr> {
 fn file_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::File { verb, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_prometheus_is_told_in_one_line_with_the_remedy() {
+        let directory = std::env::temp_dir().join(format!("tidegate-no-prometheus-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let error = launch("no-such-prometheus".to_owned(), &directory, address, READY_POLL)
+            .err()
+            .unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        let message = error.to_string();
+        assert!(
+            message.starts_with("no-such-prometheus was not found: install Prometheus (Debian: apt-get"),
+            "{message}"
+        );
+        assert_eq!(message.lines().count(), 1);
+    }
 }

@@ -53,3 +53,24 @@ impl<W: Ord + Clone> Queue<W> {
         wait.max(TimeDelta::milliseconds(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_once_in_order_and_later_ones_when_it_is_time() {
+        let now = DateTime::UNIX_EPOCH;
+        let mut queue = Queue::new();
+        queue.push_at(now + TimeDelta::seconds(5), "c");
+        for key in ["b", "a", "b"] {
+            queue.push(key);
+        }
+        assert_eq!(
+            [queue.pop(now), queue.pop(now), queue.pop(now)],
+            [Some("b"), Some("a"), None]
+        );
+        assert_eq!(queue.until_next(now), TimeDelta::seconds(5));
+        assert_eq!(queue.pop(now + TimeDelta::seconds(5)), Some("c"));
+    }
+}

@@ -6,6 +6,10 @@ mod golden;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod object;
+#[cfg(test)]
 mod property;
 #[cfg(test)]
 mod refusal;
+#[cfg(test)]
+mod verification;

@@ -2,35 +2,63 @@
 
 use std::fmt;
 
-/// `spec.steps[2].pause`; empty at the object itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldPath(String);
+/// `spec.steps[2].pause`; `<nil>` at the object itself. A chain of borrowed segments, so that walking an object
+/// costs nothing until there is something to report.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldPath<'a> {
+    parent: Option<&'a FieldPath<'a>>,
+    segment: Segment<'a>,
+}
 
-impl FieldPath {
-    pub fn root() -> Self {
-        FieldPath::default()
-    }
+#[derive(Clone, Copy, Debug)]
+enum Segment<'a> {
+    Root,
+    Field(&'a str),
+    Index(usize),
+}
 
-    pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() {
-            FieldPath(name.to_owned())
-        } else {
-            FieldPath(format!("{}.{name}", self.0))
+impl<'a> FieldPath<'a> {
+    pub const ROOT: FieldPath<'static> = FieldPath {
+        parent: None,
+        segment: Segment::Root,
+    };
+
+    pub fn child(&'a self, name: &'a str) -> Self {
+        FieldPath {
+            parent: Some(self),
+            segment: Segment::Field(name),
         }
     }
 
-    pub fn index(&self, index: usize) -> Self {
-        FieldPath(format!("{}[{index}]", self.0))
+    pub fn index(&'a self, index: usize) -> Self {
+        FieldPath {
+            parent: Some(self),
+            segment: Segment::Index(index),
+        }
     }
 
-    pub fn as_str(&self) -> &str {
-        &self.0
+    fn is_root(&self) -> bool {
+        self.parent.is_none()
+    }
+
+    fn write(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(parent) = self.parent else { return Ok(()) };
+        parent.write(formatter)?;
+        match self.segment {
+            Segment::Root => Ok(()),
+            Segment::Field(name) if parent.is_root() => formatter.write_str(name),
+            Segment::Field(name) => write!(formatter, ".{name}"),
+            Segment::Index(index) => write!(formatter, "[{index}]"),
+        }
     }
 }
 
-impl fmt::Display for FieldPath {
-    /// The object itself is shown as `<nil>`, as the API server does.
+impl fmt::Display for FieldPath<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+        if self.is_root() {
+            formatter.write_str("<nil>")
+        } else {
+            self.write(formatter)
+        }
     }
 }

@@ -15,7 +15,7 @@ mod validate;
 pub use complete::complete;
 pub use field::FieldPath;
 pub use prune::prune;
-pub use validate::{list_map_key, list_map_keys, validate};
+pub use validate::{list_map_key, list_map_keys, validate, validate_update};
 
 use std::fmt;
 

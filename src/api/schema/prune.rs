@@ -8,9 +8,9 @@ use super::field::FieldPath;
 use super::metadata;
 
 /// Removes unknown fields from `object` and returns their paths in the object's order.
-pub fn prune(schema: &Value, object: &mut Value) -> Vec<FieldPath> {
+pub fn prune(schema: &Value, object: &mut Value) -> Vec<String> {
     let mut removed = Vec::new();
-    prune_value(schema, object, true, &FieldPath::root(), &mut removed);
+    prune_value(schema, object, true, &FieldPath::ROOT, &mut removed);
     removed
 }
 
@@ -20,8 +20,8 @@ fn prune_value(
     schema: &Value,
     value: &mut Value,
     is_object: bool,
-    path: &FieldPath,
-    removed: &mut Vec<FieldPath>,
+    path: &FieldPath<'_>,
+    removed: &mut Vec<String>,
 ) {
     match value {
         Value::Object(fields) => prune_fields(schema, fields, is_object, path, removed),
@@ -47,8 +47,8 @@ fn prune_fields(
     schema: &Value,
     fields: &mut Map<String, Value>,
     is_object: bool,
-    path: &FieldPath,
-    removed: &mut Vec<FieldPath>,
+    path: &FieldPath<'_>,
+    removed: &mut Vec<String>,
 ) {
     let preserve = is_set(schema, "x-kubernetes-preserve-unknown-fields");
     let properties = schema.get("properties");
@@ -69,7 +69,7 @@ fn prune_fields(
             Some(Value::Bool(true)) => {}
             _ if preserve => {}
             _ => {
-                removed.push(path);
+                removed.push(path.to_string());
                 return false;
             }
         }
@@ -77,12 +77,12 @@ fn prune_fields(
     });
 }
 
-fn prune_metadata(value: &mut Value, path: &FieldPath, removed: &mut Vec<FieldPath>) {
+fn prune_metadata(value: &mut Value, path: &FieldPath<'_>, removed: &mut Vec<String>) {
     let Value::Object(fields) = value else { return };
     fields.retain(|name, _| {
         let known = metadata::FIELDS.contains(&name.as_str());
         if !known {
-            removed.push(path.child(name));
+            removed.push(path.child(name).to_string());
         }
         known
     });

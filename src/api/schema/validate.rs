@@ -9,12 +9,26 @@ use super::{Reason, Violation};
 /// All violations, in the order of the object's fields; CEL rules are not among them.
 pub fn validate(schema: &Value, object: &Value) -> Vec<Violation> {
     let mut found = Vec::new();
-    check(schema, object, &FieldPath::root(), &mut found);
+    check(schema, object, None, &FieldPath::ROOT, &mut found);
     found
 }
 
-fn check(schema: &Value, value: &Value, path: &FieldPath, found: &mut Vec<Violation>) {
-    if value.is_null() && flag(schema, "nullable") {
+/// As [`validate`], but what is the same in the stored object is not held against the update: that is how the
+/// API server lets a stricter schema come into force.
+pub fn validate_update(schema: &Value, object: &Value, stored: &Value) -> Vec<Violation> {
+    let mut found = Vec::new();
+    check(schema, object, Some(stored), &FieldPath::ROOT, &mut found);
+    found
+}
+
+fn check(
+    schema: &Value,
+    value: &Value,
+    stored: Option<&Value>,
+    path: &FieldPath<'_>,
+    found: &mut Vec<Violation>,
+) {
+    if stored == Some(value) || value.is_null() && flag(schema, "nullable") {
         return;
     }
     if let Some(violation) = check_type(schema, value, path) {
@@ -27,7 +41,7 @@ fn check(schema: &Value, value: &Value, path: &FieldPath, found: &mut Vec<Violat
         Value::String(text) => check_text(schema, text, value, path, found),
         Value::Number(number) => check_number(schema, number, value, path, found),
         Value::Array(items) => check_items(schema, items, path, found),
-        Value::Object(fields) => check_fields(schema, fields, value, path, found),
+        Value::Object(fields) => check_fields(schema, fields, value, stored, path, found),
         Value::Null | Value::Bool(_) => {}
     }
     check_junctors(schema, value, path, found);
@@ -56,7 +70,7 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-fn check_type(schema: &Value, value: &Value, path: &FieldPath) -> Option<Violation> {
+fn check_type(schema: &Value, value: &Value, path: &FieldPath<'_>) -> Option<Violation> {
     let actual = type_of(value);
     let is_whole = value.as_f64().is_some_and(|number| number.fract() == 0.0);
     let wanted = if flag(schema, "x-kubernetes-int-or-string") {
@@ -89,7 +103,7 @@ fn check_type(schema: &Value, value: &Value, path: &FieldPath) -> Option<Violati
     ))
 }
 
-fn check_enum(schema: &Value, value: &Value, path: &FieldPath, found: &mut Vec<Violation>) {
+fn check_enum(schema: &Value, value: &Value, path: &FieldPath<'_>, found: &mut Vec<Violation>) {
     let Some(allowed) = schema.get("enum").and_then(Value::as_array) else {
         return;
     };
@@ -105,7 +119,7 @@ fn check_enum(schema: &Value, value: &Value, path: &FieldPath, found: &mut Vec<V
     }
 }
 
-fn check_text(schema: &Value, text: &str, value: &Value, path: &FieldPath, found: &mut Vec<Violation>) {
+fn check_text(schema: &Value, text: &str, value: &Value, path: &FieldPath<'_>, found: &mut Vec<Violation>) {
     let length = text.chars().count();
     let mut invalid = |detail: String| found.push(Violation::invalid(path.to_string(), value, detail));
     if let Some(least) = limit(schema, "minLength")
@@ -139,7 +153,7 @@ fn check_number(
     schema: &Value,
     number: &Number,
     value: &Value,
-    path: &FieldPath,
+    path: &FieldPath<'_>,
     found: &mut Vec<Violation>,
 ) {
     let mut invalid = |detail: String| found.push(Violation::invalid(path.to_string(), value, detail));
@@ -173,7 +187,7 @@ fn check_number(
     }
 }
 
-fn check_items(schema: &Value, items: &[Value], path: &FieldPath, found: &mut Vec<Violation>) {
+fn check_items(schema: &Value, items: &[Value], path: &FieldPath<'_>, found: &mut Vec<Violation>) {
     if let Some(least) = limit(schema, "minItems")
         && items.len() < least
     {
@@ -187,7 +201,7 @@ fn check_items(schema: &Value, items: &[Value], path: &FieldPath, found: &mut Ve
     check_most(schema, "maxItems", items.len(), path, found);
     if let Some(item_schema) = schema.get("items") {
         for (index, item) in items.iter().enumerate() {
-            check(item_schema, item, &path.index(index), found);
+            check(item_schema, item, None, &path.index(index), found);
         }
     }
     match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
@@ -201,7 +215,7 @@ fn check_items(schema: &Value, items: &[Value], path: &FieldPath, found: &mut Ve
     }
 }
 
-fn check_most(schema: &Value, name: &str, count: usize, path: &FieldPath, found: &mut Vec<Violation>) {
+fn check_most(schema: &Value, name: &str, count: usize, path: &FieldPath<'_>, found: &mut Vec<Violation>) {
     if let Some(most) = limit(schema, name)
         && count > most
     {
@@ -231,7 +245,7 @@ pub fn list_map_key(keys: &[&str], item: &Value) -> Value {
 
 fn check_unique(
     items: &[Value],
-    path: &FieldPath,
+    path: &FieldPath<'_>,
     found: &mut Vec<Violation>,
     key: impl Fn(&Value) -> Value,
 ) {
@@ -250,7 +264,8 @@ fn check_fields(
     schema: &Value,
     fields: &Map<String, Value>,
     value: &Value,
-    path: &FieldPath,
+    stored: Option<&Value>,
+    path: &FieldPath<'_>,
     found: &mut Vec<Violation>,
 ) {
     let required = schema.get("required").and_then(Value::as_array);
@@ -273,21 +288,22 @@ fn check_fields(
     for (name, value) in fields {
         let property = properties.and_then(|known| known.get(name)).or(additional);
         if let Some(property) = property {
-            check(property, value, &path.child(name), found);
+            let stored = stored.and_then(|stored| stored.get(name));
+            check(property, value, stored, &path.child(name), found);
         }
     }
 }
 
 /// `allOf`, `anyOf`, `oneOf` and `not`.
-fn check_junctors(schema: &Value, value: &Value, path: &FieldPath, found: &mut Vec<Violation>) {
+fn check_junctors(schema: &Value, value: &Value, path: &FieldPath<'_>, found: &mut Vec<Violation>) {
     let branches = |name: &str| schema.get(name).and_then(Value::as_array);
     let fits = |branch: &Value| {
         let mut inner = Vec::new();
-        check(branch, value, path, &mut inner);
+        check(branch, value, None, path, &mut inner);
         inner.is_empty()
     };
     for branch in branches("allOf").into_iter().flatten() {
-        check(branch, value, path, found);
+        check(branch, value, None, path, found);
     }
     let mut invalid = |rule: &str| {
         let detail = format!("{path} in body must validate {rule}");

@@ -122,7 +122,8 @@ impl Limits {
 
     /// Measurements that may pass without counting before the metric gives up.
     pub fn patience(&self) -> Option<i64> {
-        self.count.map(|count| count.max(MIN_PATIENCE))
+        self.count
+            .map(|count| count.max(MIN_PATIENCE).max(self.consecutive_error))
     }
 }
 

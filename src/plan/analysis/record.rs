@@ -14,7 +14,8 @@ use crate::plan::condition::{judge, threshold_of};
 const KEPT_MEASUREMENTS: usize = 10;
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// The status after these measurements. The first measurement of a metric in `measured` counts, others do not.
+/// The status after these measurements. The first measurement of a metric in `measured` counts, others do
+/// not.
 pub fn record(run: &AnalysisRun, measured: &[Measured], now: DateTime<Utc>) -> AnalysisRunStatus {
     let old = run.status.clone().unwrap_or_default();
     if old.phase.is_final() {
@@ -196,8 +197,8 @@ fn at_count(limits: &Limits, result: &MetricResult) -> (Verdict, Option<String>)
     }
 }
 
-/// A run is over when its deciding metrics are, when one of them is bad, or when it is told to end. Metrics in
-/// `dryRun` never hold it up; a run of nothing else waits for them.
+/// A run is over when its deciding metrics are, when one of them is bad, or when it is told to end. Metrics
+/// in `dryRun` never hold it up; a run of nothing else waits for them.
 fn end_if_decided(
     spec: &AnalysisRunSpec,
     status: AnalysisRunStatus,

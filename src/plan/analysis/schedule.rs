@@ -17,25 +17,27 @@ const MIN_MAX_AGE: Duration = Duration::from_seconds(300);
 pub struct Schedule {
     /// Due now, at most one per metric.
     pub tasks: Vec<MeasureTask>,
-    /// When the first of the tasks is due, whether now or later; now as well if `record` has something to write by
-    /// itself. `None` for a finished run. A controller comes back at the `next_at` of the status it has written.
+    /// When the first of the tasks is due, whether now or later; now as well if `record` has something to
+    /// write by itself. `None` for a finished run. A controller comes back at the `next_at` of the status it
+    /// has written.
     pub next_at: Option<DateTime<Utc>>,
 }
 
 pub fn schedule(run: &AnalysisRun, now: DateTime<Utc>) -> Schedule {
-    let status = run.status.clone().unwrap_or_default();
+    let at_once = Schedule {
+        tasks: Vec::new(),
+        next_at: Some(now),
+    };
+    let Some(status) = &run.status else { return at_once };
     if status.phase.is_final() {
         return Schedule::default();
     }
     let (Some(started_at), false) = (status.started_at, run.spec.terminate) else {
-        return Schedule {
-            tasks: Vec::new(),
-            next_at: Some(now),
-        };
+        return at_once;
     };
     let mut schedule = Schedule::default();
     for metric in &run.spec.metrics {
-        let result = result_of(&status, &metric.name);
+        let result = result_of(status, &metric.name);
         if result.is_some_and(|result| result.phase.is_final()) {
             continue;
         }

@@ -201,6 +201,13 @@ fn no_data_does_what_the_policy_says() {
         let (got, count, message) = verdict(policy(given), &outcomes);
         assert_eq!((got, count), (phase, taken), "case {index}: {message}");
     }
+    // What is not there does not fulfil a failureCondition, and that is no success.
+    let failure_only = Metric {
+        success_condition: None,
+        failure_condition: Some("result[0] > 1".into()),
+        ..metric("m", 3)
+    };
+    assert_eq!(verdict(failure_only, &[empty()]).0, Verdict::Inconclusive);
     // A single measurement without an interval waits as well.
     let single = Metric {
         interval: None,
@@ -435,7 +442,8 @@ fn outcomes() -> impl Strategy<Value = Vec<Outcome>> {
 }
 
 proptest! {
-    /// Whatever the backend answers, a bounded run ends, never promotes without a success, and says why if it is bad.
+    /// Whatever the backend answers, a bounded run ends, never promotes without a success, and says why if it
+    /// is bad.
     #[test]
     fn a_run_always_ends(
         outcomes in outcomes(), count in 1..20i32, failures in 0..5i32, doubts in 0..3i32, row in 0..4i32,

@@ -1,7 +1,7 @@
-//! What a condition may look like before the parser sees it. The parser of `expr-lang` backtracks and recurses:
-//! some 2000 parentheses abort the process, a few dozen nested brackets never end, `1..20000000` takes gigabytes,
-//! and its builtins read the clock. A condition needs none of that: it compares numbers. So it is cut into tokens,
-//! the tokens are counted, nesting is bounded and every name must be known.
+//! What a condition may look like before the parser sees it. The parser of `expr-lang` backtracks and
+//! recurses: some 2000 parentheses abort the process, a few dozen nested brackets never end, `1..20000000`
+//! takes gigabytes, and its builtins read the clock. A condition needs none of that: it compares numbers. So
+//! it is cut into tokens, the tokens are counted, nesting is bounded and every name must be known.
 
 use super::ConditionError;
 

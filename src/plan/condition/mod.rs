@@ -1,7 +1,7 @@
 //! Conditions of metrics, in the `expr` syntax that Argo Rollouts' users write.
 //!
-//! A condition sees `result`, a number or a list of numbers, and says yes or no. It is guarded before it is parsed
-//! (see [`guard`]): whatever passes ends quickly, in bounded memory, and depends on `result` alone.
+//! A condition sees `result`, a number or a list of numbers, and says yes or no. It is guarded before it is
+//! parsed (see [`guard`]): whatever passes ends quickly, in bounded memory, and depends on `result` alone.
 
 mod guard;
 mod judge;
@@ -66,7 +66,8 @@ pub fn evaluate(source: &str, samples: &Samples) -> Result<bool, ConditionError>
     run(&compile(source)?, samples)
 }
 
-/// The number that `result` or `result[0]` is compared with, for reports; `None` if there is no such comparison.
+/// The number that `result` or `result[0]` is compared with, for reports; `None` if there is no such
+/// comparison.
 pub fn threshold_of(source: &str) -> Option<f64> {
     let tokens = guard(source).ok()?;
     (0..tokens.len()).find_map(|start| {

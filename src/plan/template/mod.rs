@@ -1,14 +1,16 @@
 //! From templates and arguments to the spec of an AnalysisRun.
 //!
-//! The spec that comes out is complete: nested templates are flattened, every argument is in its place, every query
-//! parses, every condition and limit makes sense. What later happens to a template changes nothing about the run.
+//! The spec that comes out is complete: nested templates are flattened, every argument is in its place, every
+//! query parses, every condition and limit makes sense. What later happens to a template changes nothing
+//! about the run.
 //!
-//! Guarantees. Text given by whoever edits a Rollout cannot change what a query asks: `{{args.x}}` is put into label
-//! values (escaped) or stands for a number or a duration, and the query must have the same shape with the real
-//! arguments as with harmless ones. A value from a Secret is never put anywhere. The result depends on the arguments
-//! alone, byte for byte.
+//! Guarantees. Text given by whoever edits a Rollout cannot change what a query asks: `{{args.x}}` is put
+//! into label values (escaped) or stands for a number or a duration, and the query must have the same shape
+//! with the real arguments as with harmless ones. A value from a Secret is never put anywhere. The result
+//! depends on the arguments alone, byte for byte.
 //!
-//! Parsing queries takes tens of microseconds each, so this is called when a run is created, not in every round.
+//! Parsing queries takes tens of microseconds each, so this is called when a run is created, not in every
+//! round.
 
 mod promql;
 mod resolve;
@@ -86,6 +88,30 @@ pub enum TemplateError {
         "metric {0:?} has an interval but no count, so a step would wait for it for ever; give it a count"
     )]
     Unbounded(String),
+}
+
+impl TemplateError {
+    /// For the condition `Valid`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            TemplateError::TemplateMissing { .. } => "TemplateNotFound",
+            TemplateError::ArgConflict(_)
+            | TemplateError::DuplicateArg(_)
+            | TemplateError::UnknownArg(_)
+            | TemplateError::MissingArg(_)
+            | TemplateError::ArgSource { .. } => "InvalidArgs",
+            TemplateError::Metric {
+                reason: FieldError::Address(_),
+                ..
+            } => "AddressNotAllowed",
+            TemplateError::Metric { .. } | TemplateError::Unbounded(_) => "InvalidMetric",
+            TemplateError::Cycle(_)
+            | TemplateError::MetricConflict { .. }
+            | TemplateError::DryRun(_)
+            | TemplateError::NoMetrics
+            | TemplateError::TooManyMetrics(_) => "InvalidTemplate",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Error)]

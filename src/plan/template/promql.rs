@@ -1,4 +1,5 @@
-//! The shape of a query: what it asks, apart from the texts in its label matchers and the size of its numbers.
+//! The shape of a query: what it asks, apart from the texts in its label matchers and the size of its
+//! numbers.
 
 use promql_parser::label::{MatchOp, Matchers};
 use promql_parser::parser::{self, Expr, Offset, VectorSelector};
@@ -29,6 +30,7 @@ pub(super) struct Cursor {
     quote: Option<char>,
     escaped: bool,
     comment: bool,
+    in_space: bool,
     operators: usize,
 }
 
@@ -44,6 +46,7 @@ impl Cursor {
     }
 
     fn step(&mut self, character: char) {
+        let after_space = std::mem::replace(&mut self.in_space, character.is_whitespace());
         match (self.quote, character) {
             _ if self.comment => self.comment = character != '\n',
             (Some('"' | '\''), _) if self.escaped => self.escaped = false,
@@ -55,8 +58,8 @@ impl Cursor {
             (None, '+' | '-' | '*' | '/' | '%' | '^' | '<' | '>' | '=' | '!' | '(' | '[' | '{' | ',') => {
                 self.operators += 1;
             }
-            // `and`, `or` and `unless` need a space on some side.
-            (None, character) if character.is_whitespace() => self.operators += 1,
+            // `and`, `or` and `unless` have a space on some side; indentation is one space.
+            (None, space) if space.is_whitespace() && !after_space => self.operators += 1,
             (None, _) => {}
         }
     }

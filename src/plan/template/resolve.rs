@@ -94,7 +94,8 @@ fn visit<'a>(
     Ok(())
 }
 
-/// A value in `given` wins over a default; every argument of a template must have one, and nothing else may be given.
+/// A value in `given` wins over a default; every argument of a template must have one, and nothing else may
+/// be given.
 pub(super) fn resolve_args(
     declared: &[&TemplateArg],
     given: &[AnalysisArg],

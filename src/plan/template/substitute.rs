@@ -25,8 +25,8 @@ pub enum SubstituteError {
     NotAToken(String),
     #[error("{{{{args.{0}}}}} must be a number here")]
     NotANumber(String),
-    #[error("{{{{args.{0}}}}} must be a whole number here")]
-    NotAnInteger(String),
+    #[error("{source_text} is {value:?}, not a whole number")]
+    NotAnInteger { source_text: String, value: String },
     #[error("{{{{args.{0}}}}} is empty, which in a label value means something else than a text")]
     Empty(String),
     #[error("{{{{args.{0}}}}} has more than {MAX_VALUE_BYTES} bytes")]
@@ -88,11 +88,14 @@ pub(super) fn put_into_number(value: &IntOrString, args: &Args) -> Result<IntOrS
     let IntOrString::String(source) = value else {
         return Ok(value.clone());
     };
-    let text = put(source, args, |_, value| Ok(value))?;
-    let name = source.trim_matches(['{', '}', ' ']).trim_start_matches("args.");
-    text.parse()
-        .map(IntOrString::Int)
-        .map_err(|_| SubstituteError::NotAnInteger(name.to_owned()))
+    let value = put(source, args, |_, value| Ok(value))?;
+    match value.parse() {
+        Ok(number) => Ok(IntOrString::Int(number)),
+        Err(_) => Err(SubstituteError::NotAnInteger {
+            source_text: source.clone(),
+            value,
+        }),
+    }
 }
 
 fn put(

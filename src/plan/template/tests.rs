@@ -236,7 +236,8 @@ fn prometheus(metric: &mut Metric) -> &mut PrometheusProvider {
 
 #[test]
 fn refuses_metrics_that_make_no_sense() {
-    let cases: &[(fn(&mut Metric), &str)] = &[
+    type Change = fn(&mut Metric);
+    let cases: &[(Change, &str)] = &[
         (|m| m.success_condition = None, "successCondition"),
         (
             |m| m.success_condition = Some("result[0]".into()),
@@ -257,7 +258,7 @@ fn refuses_metrics_that_make_no_sense() {
         (|m| m.count = Some(IntOrString::Int(0)), "count"),
         (
             |m| m.count = Some(IntOrString::String("{{args.service}}".into())),
-            "args.service}} must be a whole number",
+            "{{args.service}} is \"cart\", not a whole number",
         ),
         (
             |m| m.failure_limit = Some(IntOrString::Int(4)),
@@ -342,6 +343,33 @@ fn refuses_metrics_that_make_no_sense() {
         check_bounded(&unbounded),
         Err(TemplateError::Unbounded("error-rate".into()))
     );
+}
+
+#[test]
+fn queries_as_deep_as_allowed_are_parsed_and_compared() {
+    let indented = format!("sum(up)\n{}+ 1", " ".repeat(2_000));
+    let deep = [
+        format!("{}1{}", "(".repeat(390), ")".repeat(390)),
+        format!("{}up", "-".repeat(390)),
+        format!("1{}", "+1".repeat(390)),
+        format!("up{}", " or up".repeat(190)),
+        indented,
+    ];
+    for query in deep {
+        let parsed = promql::check_query(&query).unwrap();
+        assert_eq!(promql::same_shape(parsed.clone(), parsed), Ok(()));
+    }
+}
+
+#[test]
+fn reasons_are_for_conditions() {
+    let reason = |change: fn(&mut Metric)| changed(change).unwrap_err().reason();
+    assert_eq!(
+        reason(|m| prometheus(m).address = Some("http://169.254.169.254".into())),
+        "AddressNotAllowed"
+    );
+    assert_eq!(reason(|m| prometheus(m).query = "sum(".into()), "InvalidMetric");
+    assert_eq!(TemplateError::UnknownArg("x".into()).reason(), "InvalidArgs");
 }
 
 #[test]

@@ -180,10 +180,10 @@ fn build_step(
         } => {
             let weight = Weight(i64::from(weight));
             findings.about(InvalidReason::InvalidStep).require(
-                (Weight::ZERO..=max_weight).contains(&weight),
+                weight <= max_weight,
                 format!("{path}.setWeight"),
-                format!("{weight} is not between 0 and {max_weight}"),
-                "change it, or raise trafficRouting.maxTrafficWeight",
+                format!("{weight} is more than maxTrafficWeight ({max_weight})"),
+                "lower it, or raise trafficRouting.maxTrafficWeight",
             );
             Some(Step::SetWeight(weight))
         }

@@ -11,8 +11,6 @@ mod rollout;
 mod routing;
 mod shape;
 mod template;
-#[cfg(test)]
-mod tests;
 pub mod valid;
 mod violation;
 

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::shape;
 use super::violation::{Findings, InvalidReason, Violation};
 use crate::api::analysis_template::{AnalysisTemplateSpec, Metric};
-use crate::api::duration::Duration;
 
 /// Judges an AnalysisTemplate or ClusterAnalysisTemplate; `raw` is the whole object.
 pub fn validate_template(raw: &Value) -> Result<AnalysisTemplateSpec, Vec<Violation>> {
@@ -88,14 +87,6 @@ fn check_limits(metric: &Metric, path: &str, findings: &mut Findings) {
         format!("{path}.interval"),
         "must be set when count is more than 1",
         "write for example interval: 30s",
-    );
-    findings.require(
-        metric
-            .interval
-            .is_none_or(|interval| interval >= Duration::from_seconds(1)),
-        format!("{path}.interval"),
-        "is less than a second",
-        "write at least 1s",
     );
     if let (Some(count), Some(limit)) = (count, number(&metric.failure_limit)) {
         let message = format!("{limit} is more than count ({count}): the metric could never fail");

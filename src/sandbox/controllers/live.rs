@@ -277,3 +277,58 @@ impl Owners {
         doubtful
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(name: &str, uid: &str, owners: &[&str]) -> DynamicObject {
+        let owners: Vec<_> = owners
+            .iter()
+            .map(|uid| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "owner", "uid": uid}))
+            .collect();
+        let metadata = json!({"name": name, "namespace": "shop", "uid": uid, "ownerReferences": owners});
+        serde_json::from_value(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})).unwrap()
+    }
+
+    fn doubtful(owners: &mut Owners, kind: usize, name: &str, object: Option<DynamicObject>) -> Vec<String> {
+        let found = owners.put(kind, &Key::new("shop", name), object.as_ref());
+        found.into_iter().map(|(_, key)| key.name).collect()
+    }
+
+    #[test]
+    fn dependents_are_doubted_when_their_owner_goes_or_is_replaced_and_only_then() {
+        for successor in [None, Some(object("owner", "2", &[]))] {
+            let mut owners = Owners::default();
+            let pod = || Some(object("pod", "p", &["1"]));
+            assert_eq!(
+                doubtful(&mut owners, PODS, "pod", pod()),
+                ["pod"],
+                "the owner is not known yet"
+            );
+            assert!(
+                doubtful(
+                    &mut owners,
+                    REPLICA_SETS,
+                    "owner",
+                    Some(object("owner", "1", &[]))
+                )
+                .is_empty()
+            );
+            assert!(doubtful(&mut owners, PODS, "pod", pod()).is_empty());
+            assert!(
+                doubtful(
+                    &mut owners,
+                    REPLICA_SETS,
+                    "owner",
+                    Some(object("owner", "1", &[]))
+                )
+                .is_empty()
+            );
+            assert_eq!(doubtful(&mut owners, REPLICA_SETS, "owner", successor), ["pod"]);
+            assert!(doubtful(&mut owners, PODS, "pod", None).is_empty());
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! long before requests follow it: status is no proof.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -12,6 +13,8 @@ use crate::sandbox::resource::{Key, http_routes, list};
 
 /// The name by which this data plane signs its part of a status.
 pub const CONTROLLER_NAME: &str = "tidegate.dev/sandbox";
+
+const WRITE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The routes and Services as they are written, ahead of what is in effect.
 #[derive(Default)]
@@ -75,12 +78,14 @@ impl Statuses {
     }
 }
 
-/// Writes a status; a route that is gone needs none.
+/// Writes a status; a route that is gone needs none. It gives up soon: routing must not wait for it.
 pub(super) async fn write(client: &kube::Client, key: &Key, status: &Value) {
     let patch = Patch::Merge(json!({ "status": status }));
     let api = key.api(client, &http_routes());
-    if let Err(error) = api.patch_status(&key.name, &PatchParams::default(), &patch).await {
-        tracing::debug!(%key, %error, "cannot write the status of HTTPRoute");
+    let parameters = PatchParams::default();
+    let written = tokio::time::timeout(WRITE_WITHIN, api.patch_status(&key.name, &parameters, &patch)).await;
+    if !matches!(written, Ok(Ok(_))) {
+        tracing::debug!(%key, ?written, "cannot write the status of HTTPRoute");
     }
 }
 

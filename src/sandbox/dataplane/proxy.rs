@@ -2,7 +2,6 @@
 //! every request. It never retries: a pod that refuses, breaks off or does not answer costs that request, and the
 //! answer says so in [`LOST_HEADER`].
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,13 +13,13 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 use super::gateway_status::{self, Statuses};
 use super::{DataPlane, Decision, Delays, Kind, LOST_HEADER, LostReason, Shares};
 use crate::clock::Clock;
+use crate::sandbox::listen;
 use crate::sandbox::resource::{endpoint_slices, http_routes, ingresses, services};
 use crate::sandbox::watch::{Event, watch};
 
@@ -92,26 +91,10 @@ impl Proxy {
 
     /// Answers requests that arrive at the listener.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            let Ok((stream, _)) = listener.accept().await else {
-                continue;
-            };
-            let _ = stream.set_nodelay(true);
-            let proxy = Arc::clone(&self);
-            connections.spawn(async move {
-                let service = hyper::service::service_fn(move |request| Arc::clone(&proxy).answer(request));
-                let server = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .serve_connection(TokioIo::new(stream), service);
-                // A broken connection is the client's to count.
-                let _ = server.await;
-            });
-        }
+        listen::serve(listener, move |request| Arc::clone(&self).answer(request)).await;
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let host = request
             .headers()
             .get(HOST)
@@ -121,13 +104,13 @@ impl Proxy {
         let decision = self
             .table()
             .route(now, host, request.method().as_str(), request.uri().path());
-        Ok(match decision {
+        match decision {
             Decision::To { address, .. } => match self.forward(request, address).await {
                 Ok(response) => response.map(Either::Left),
                 Err(reason) => lost(reason),
             },
             Decision::Lost(reason) => lost(reason),
-        })
+        }
     }
 
     async fn forward(

@@ -11,7 +11,6 @@
 //! | `CRASH_AFTER_SECONDS` | stops serving so long after its start | never |
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,17 +19,17 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use kube::api::DynamicObject;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use super::PodRuntime;
 use crate::clock::Stopwatch;
+use crate::sandbox::listen;
 use crate::sandbox::resource::{Key, list, text};
 use crate::sandbox::rng::Rng;
 
@@ -101,8 +100,12 @@ impl PodRuntime for Sockets {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let app = Arc::new(App::new(&pod.name, settings));
-        self.servers
-            .insert(pod.clone(), tokio::spawn(serve(listener, app)));
+        self.servers.insert(
+            pod.clone(),
+            tokio::spawn(listen::serve(listener, move |request| {
+                Arc::clone(&app).answer(request)
+            })),
+        );
         Ok(())
     }
 
@@ -116,27 +119,6 @@ impl PodRuntime for Sockets {
 impl Drop for Sockets {
     fn drop(&mut self) {
         self.servers.values().for_each(JoinHandle::abort);
-    }
-}
-
-async fn serve(listener: tokio::net::TcpListener, app: Arc<App>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        // Small answers must not wait for more data to send.
-        let _ = stream.set_nodelay(true);
-        let app = Arc::clone(&app);
-        connections.spawn(async move {
-            let service = hyper::service::service_fn(move |request| Arc::clone(&app).answer(request));
-            let server = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
-            // A broken connection is the client's to count.
-            let _ = server.await;
-        });
     }
 }
 
@@ -188,9 +170,9 @@ impl App {
         }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<String> {
         if request.uri().path() == "/metrics" {
-            return Ok(self.metrics());
+            return self.metrics();
         }
         let stopwatch = Stopwatch::start();
         let (spread, fails) = {
@@ -214,7 +196,7 @@ impl App {
             .header(VERSION_HEADER, &self.settings.version)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body);
-        Ok(answer.unwrap_or_else(|error| internal_error(&error)))
+        answer.unwrap_or_else(|error| internal_error(&error))
     }
 
     fn metrics(&self) -> Response<String> {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures::{FutureExt, StreamExt};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::app::Settings;
@@ -128,13 +128,7 @@ impl<R: PodRuntime> Nodes<R> {
         now: DateTime<Utc>,
     ) -> Result<Option<TimeDelta>, Error> {
         if text(&pod.data, "/spec/nodeName").is_none() {
-            // From here on the API server knows that a deletion of this pod takes time.
-            let patch = Patch::Merge(json!({"spec": {"nodeName": NODE_NAME}}));
-            let scheduled = key
-                .api(&self.client, &pods())
-                .patch(&key.name, &PatchParams::default(), &patch)
-                .await;
-            ignore_gone(scheduled).map_err(|error| api_error("schedule", key, error))?;
+            self.schedule(key).await?;
         }
         let run = self.runs.entry(key.clone()).or_insert_with(|| {
             let settings = Settings::of(pod);
@@ -172,6 +166,20 @@ impl<R: PodRuntime> Nodes<R> {
             ignore_gone(written).map_err(|error| api_error("write the status of", key, error))?;
         }
         Ok(until_crash)
+    }
+
+    /// Binds a pod to the node. From here on the API server knows that a deletion of the pod takes time.
+    async fn schedule(&self, key: &Key) -> Result<(), Error> {
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding",
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": NODE_NAME},
+        });
+        let api = key.api(&self.client, &pods());
+        let bound: kube::Result<Value> = api
+            .create_subresource("binding", &key.name, &PostParams::default(), &binding)
+            .await;
+        ignore_gone(bound).map_err(|error| api_error("bind", key, error))
     }
 
     /// Lets a pod serve on for its preStop sleep, then stops it and deletes the object for good.
@@ -283,7 +291,7 @@ fn status(pod: &DynamicObject, run: &Run, now: DateTime<Utc>) -> Option<Value> {
     }))
 }
 
-/// A pod that is gone, or is another one of the same name, needs nothing any more.
+/// A pod that is gone, is another one of the same name, or is bound already, needs nothing any more.
 fn ignore_gone<T>(result: kube::Result<T>) -> kube::Result<()> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),

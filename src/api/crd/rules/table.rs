@@ -131,7 +131,7 @@ pub const RULES: &[Rule] = &[
         "!has(self.trafficRouting) || (has(self.canaryService) && has(self.stableService))",
         "spec.strategy.canary.trafficRouting needs canaryService and stableService; name both"),
     rule(ROLLOUT, "spec.strategy.canary", "maxUnavailable",
-        "!has(self.maxSurge) || !has(self.maxUnavailable) || !(self.maxSurge in [0, '0%']) || !(self.maxUnavailable in [0, '0%'])",
+        "!has(self.maxSurge) || !has(self.maxUnavailable) || (self.maxSurge != 0 && self.maxSurge != '0%') || (self.maxUnavailable != 0 && self.maxUnavailable != '0%')",
         "spec.strategy.canary.maxSurge and maxUnavailable must not both be 0; no pod could ever be replaced"),
     rule(ROLLOUT, "spec.strategy.canary", "steps",
         "!has(self.steps) || self.steps.all(s, !has(s.setWeight) || s.setWeight <= (has(self.trafficRouting) && has(self.trafficRouting.maxTrafficWeight) ? self.trafficRouting.maxTrafficWeight : 100))",

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::refusal::Refusal;
 use super::{Call, body, meta, workload};
-use crate::api::schema::{self, FieldPath, Violation};
+use crate::api::schema::{self, Violation};
 
 /// Brings the object into the form that is stored, or refuses it. `old` is the stored one on an update.
 pub(super) fn admit(
@@ -15,10 +15,7 @@ pub(super) fn admit(
 ) -> Result<(), Refusal> {
     let resource = std::sync::Arc::clone(&call.resource);
     let unknown = match resource.schema() {
-        Some(schema) => schema::prune(schema, object)
-            .iter()
-            .map(FieldPath::to_string)
-            .collect(),
+        Some(schema) => schema::prune(schema, object),
         None => workload::prune(&resource, object)?,
     };
     let findings = unknown
@@ -30,7 +27,10 @@ pub(super) fn admit(
     match &resource.custom {
         Some(custom) => {
             schema::complete(&custom.schema, object);
-            let by_schema = schema::validate(&custom.schema, object);
+            let by_schema = match old {
+                Some(old) => schema::validate_update(&custom.schema, object, old),
+                None => schema::validate(&custom.schema, object),
+            };
             // CEL rules may assume that the schema holds.
             if by_schema.is_empty() {
                 violations.extend(custom.rules.violations(object, old));

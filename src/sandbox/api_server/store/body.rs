@@ -74,9 +74,8 @@ pub(super) fn read(
     patch::refuse_apply(&request.content_type)?;
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(&request.body);
-    let root = FieldPath::root();
     let seed = Watchful {
-        path: &root,
+        path: &FieldPath::ROOT,
         duplicates: &mut duplicates,
     };
     let value = seed
@@ -89,7 +88,7 @@ pub(super) fn read(
 
 /// Builds a `Value` and writes down every field that comes twice.
 struct Watchful<'a> {
-    path: &'a FieldPath,
+    path: &'a FieldPath<'a>,
     duplicates: &'a mut Vec<String>,
 }
 
@@ -159,9 +158,10 @@ impl<'de> Visitor<'de> for Watchful<'_> {
                 path: &path,
                 duplicates: self.duplicates,
             })?;
-            if fields.insert(name, value).is_some() {
+            if fields.contains_key(&name) {
                 self.duplicates.push(format!("duplicate field \"{path}\""));
             }
+            fields.insert(name, value);
         }
         Ok(fields.into())
     }

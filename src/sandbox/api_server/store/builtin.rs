@@ -187,7 +187,12 @@ fn resource(row: &Row) -> Resource {
         has_generation: has(GENERATION),
         columns: columns(kind),
         custom: None,
-        key: format!("{group}/{plural}"),
+        // Events of both groups are the same objects.
+        key: if kind == "Event" {
+            "/events".to_owned()
+        } else {
+            format!("{group}/{plural}")
+        },
     }
 }
 

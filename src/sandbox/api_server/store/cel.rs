@@ -1,7 +1,8 @@
 //! The CEL rules of a schema (`x-kubernetes-validations`), compiled once per definition.
 //!
 //! The language comes from the `cel` crate; here is what Kubernetes adds: where a rule sits, what `self` and
-//! `oldSelf` are, when a transition rule applies, and how a broken rule is reported. Guarantee: a rule that
+//! `oldSelf` are, when a transition rule applies, that a value which has not changed is not judged again, and how a
+//! broken rule is reported. Guarantee: a rule that
 //! does not compile, calls a function or names a field that is not known, refuses the definition. Differs from the
 //! real server: the types of operands are not checked and there is no cost limit; a type error shows when the
 //! rule runs, and then counts as a broken rule.
@@ -66,6 +67,8 @@ pub struct Rules {
     additional: Option<Box<Rules>>,
     items: Option<Box<Rules>>,
     schema: Value,
+    /// Whether a transition rule is here or below: those run on values that have not changed, too.
+    has_transition: bool,
 }
 
 impl fmt::Debug for Rules {
@@ -94,7 +97,7 @@ impl Rules {
     pub fn compile(schema: &Value) -> Result<Rules, Vec<Violation>> {
         let mut broken = Vec::new();
         let schema = cel_scope::with_head(schema);
-        let path = FieldPath::root().child("spec.versions[0].schema.openAPIV3Schema");
+        let path = FieldPath::ROOT.child("spec.versions[0].schema.openAPIV3Schema");
         let rules = compile_node(&schema, true, &path, &mut broken);
         if broken.is_empty() {
             Ok(rules.unwrap_or_default())
@@ -106,7 +109,7 @@ impl Rules {
     /// Every rule that the object breaks; `old` is what it replaces.
     pub fn violations(&self, object: &Value, old: Option<&Value>) -> Vec<Violation> {
         let mut found = Vec::new();
-        self.check(object, old, &FieldPath::root(), true, &mut found);
+        self.check(object, old, &FieldPath::ROOT, true, &mut found);
         found
     }
 
@@ -114,11 +117,12 @@ impl Rules {
         &self,
         value: &Value,
         old: Option<&Value>,
-        path: &FieldPath,
+        path: &FieldPath<'_>,
         is_root: bool,
         found: &mut Vec<Violation>,
     ) {
-        if value.is_null() {
+        let is_unchanged = old == Some(value);
+        if value.is_null() || is_unchanged && !self.has_transition {
             return;
         }
         if !self.rules.is_empty() {
@@ -127,6 +131,7 @@ impl Rules {
             found.extend(
                 self.rules
                     .iter()
+                    .filter(|rule| rule.is_transition || !is_unchanged)
                     .filter_map(|rule| rule.broken(value, &this, old.as_ref(), path)),
             );
         }
@@ -172,7 +177,7 @@ fn is_list_map(schema: &Value) -> bool {
 fn compile_node(
     schema: &Value,
     has_former: bool,
-    path: &FieldPath,
+    path: &FieldPath<'_>,
     broken: &mut Vec<Violation>,
 ) -> Option<Rules> {
     let scope = Scope::new(schema, has_former);
@@ -182,19 +187,20 @@ fn compile_node(
         match Rule::compile(rule, &scope) {
             Ok(rule) => rules.push(rule),
             Err(why) => {
-                let field = path.child("x-kubernetes-validations").index(index).child("rule");
-                broken.push(Violation::invalid(field.to_string(), rule, why));
+                let field = format!("{path}.x-kubernetes-validations[{index}].rule");
+                broken.push(Violation::invalid(field, rule, why));
             }
         }
     }
     let mut properties = BTreeMap::new();
+    let below_properties = path.child("properties");
     for (name, property) in schema
         .get("properties")
         .and_then(Value::as_object)
         .into_iter()
         .flatten()
     {
-        let path = path.child("properties").child(name);
+        let path = below_properties.child(name);
         if let Some(rules) = compile_node(property, has_former, &path, broken) {
             properties.insert(name.clone(), rules);
         }
@@ -205,6 +211,12 @@ fn compile_node(
     };
     let additional = below("additionalProperties", has_former);
     let items = below("items", has_former && is_list_map(schema));
+    let children = properties
+        .values()
+        .chain(additional.as_deref())
+        .chain(items.as_deref());
+    let has_transition = rules.iter().any(|rule: &Rule| rule.is_transition)
+        || children.into_iter().any(|child| child.has_transition);
     let is_empty = rules.is_empty() && properties.is_empty() && additional.is_none() && items.is_none();
     (!is_empty).then(|| Rules {
         rules,
@@ -212,6 +224,7 @@ fn compile_node(
         additional,
         items,
         schema: schema.clone(),
+        has_transition,
     })
 }
 
@@ -269,7 +282,7 @@ impl Rule {
         value: &Value,
         this: &CelValue,
         old: Option<&CelValue>,
-        path: &FieldPath,
+        path: &FieldPath<'_>,
     ) -> Option<Violation> {
         if self.is_transition && old.is_none() {
             return None;
@@ -289,9 +302,7 @@ impl Rule {
             ),
         };
         let field = match &self.field {
-            Some(below) => format!("{}{below}", path.as_str())
-                .trim_start_matches('.')
-                .to_owned(),
+            Some(below) => format!("{path}{below}").trim_start_matches("<nil>.").to_owned(),
             None => path.to_string(),
         };
         Some(Violation::new(field, self.reason, &shown(value), detail))

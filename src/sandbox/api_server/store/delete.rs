@@ -73,7 +73,7 @@ impl Store {
     ) -> Option<Arc<Value>> {
         let mut marked = mark(call, stored);
         if is_finished(&marked) {
-            self.commit(call, key.clone(), Some(Arc::clone(stored)), None);
+            self.commit(call, key.clone(), None);
             return None;
         }
         if marked == **stored {
@@ -82,7 +82,7 @@ impl Store {
         if call.resource.has_generation && !meta::is_deleting(stored) {
             meta::set(&mut marked, "generation", json!(meta::generation(stored) + 1));
         }
-        self.commit(call, key.clone(), Some(Arc::clone(stored)), Some(marked))
+        self.commit(call, key.clone(), Some(marked))
     }
 
     /// What goes with a namespace or a definition.

@@ -125,6 +125,12 @@ fn entries(resource: &Resource) -> Vec<Value> {
             "namespaced": resource.namespaced, "kind": resource.kind, "verbs": verbs}),
         );
     }
+    if resource.kind == "Pod" {
+        entries.push(
+            json!({"name": "pods/binding", "singularName": "", "namespaced": true, "kind": "Binding",
+            "verbs": ["create"]}),
+        );
+    }
     if resource.scale.is_some() {
         entries.push(
             json!({"name": format!("{}/scale", resource.plural), "singularName": "",

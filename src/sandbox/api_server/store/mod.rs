@@ -7,6 +7,7 @@
 
 mod admit;
 mod answer;
+mod binding;
 mod body;
 mod builtin;
 mod cel;
@@ -15,6 +16,7 @@ mod collection;
 mod crd;
 mod delete;
 mod discovery;
+mod event_form;
 mod json_path;
 mod meta;
 mod patch;
@@ -157,6 +159,7 @@ impl Store {
             None => true,
             Some("status") => resource.has_status,
             Some("scale") => resource.scale.is_some(),
+            Some("binding") => resource.kind == "Pod",
             Some("finalize") => resource.kind == "Namespace",
             Some(_) => false,
         };
@@ -220,6 +223,7 @@ impl Store {
             (Verb::Get, _) => self.read(call),
             (Verb::List, None) => self.list_objects(call),
             (Verb::Create, None) => self.create(call),
+            (Verb::Create, Some("binding")) => self.bind(call),
             (Verb::Update, _) => self.update(call),
             (Verb::Patch, _) => self.patch(call),
             (Verb::Delete, None) => self.delete(call),
@@ -280,17 +284,12 @@ impl Store {
         let found = self
             .collection(&call.resource)
             .and_then(|found| found.get(&call.key()));
-        found.cloned().ok_or_else(|| Refusal::not_found(call.subject()))
+        let found = found.ok_or_else(|| Refusal::not_found(call.subject()))?;
+        Ok(event_form::served(&call.resource, found))
     }
 
     /// Writes down one change and hands back the object as stored; on a dry run, as it would be stored.
-    fn commit(
-        &mut self,
-        call: &mut Call<'_>,
-        key: ObjectKey,
-        before: Option<Arc<Value>>,
-        after: Option<Value>,
-    ) -> Option<Arc<Value>> {
+    fn commit(&mut self, call: &mut Call<'_>, key: ObjectKey, after: Option<Value>) -> Option<Arc<Value>> {
         if call.request.is_dry_run() {
             return after.map(Arc::new);
         }
@@ -298,8 +297,10 @@ impl Store {
         let version = self.version;
         let after = after.map(|mut object| {
             meta::set(&mut object, "resourceVersion", json!(version.to_string()));
-            Arc::new(object)
+            Arc::new(event_form::stored(&call.resource, object))
         });
+        let collection = self.collections.entry(call.resource.key.clone()).or_default();
+        let before = collection.get(&key).cloned();
         call.commits.push(Commit {
             resource_version: version,
             verb: call.request.verb,
@@ -315,14 +316,16 @@ impl Store {
             had_uid: call.had_uid,
             body: Arc::clone(&call.body),
         });
-        let collection = self.collections.entry(call.resource.key.clone()).or_default();
+        let served = after
+            .as_ref()
+            .map(|object| event_form::served(&call.resource, object));
         collection.record(Event {
             version,
             key,
             before,
-            after: after.clone(),
+            after,
         });
-        after
+        served
     }
 }
 

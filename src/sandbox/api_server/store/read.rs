@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::answer::Body;
 use super::refusal::Refusal;
 use super::selector::Selector;
-use super::{Call, ObjectKey, Store};
+use super::{Call, ObjectKey, Store, event_form};
 
 /// Where a list goes on: the version it began at and the last key it showed. Opaque to clients.
 struct Continue {
@@ -88,13 +88,12 @@ impl Store {
             return Ok(Vec::new());
         };
         let namespace = call.target.namespace.as_deref();
+        let form = |(key, object): (&ObjectKey, &Arc<Value>)| {
+            (key.clone(), event_form::served(&call.resource, object))
+        };
         let Some(resume) = resume else {
-            let all = collection
-                .list(namespace)
-                .filter(|(_, object)| selector.matches(object));
-            return Ok(all
-                .map(|(key, object)| (key.clone(), Arc::clone(object)))
-                .collect());
+            let all = collection.list(namespace).map(form);
+            return Ok(all.filter(|(_, object)| selector.matches(object)).collect());
         };
         let expired = |_| {
             Refusal::expired(
@@ -103,11 +102,12 @@ impl Store {
             )
         };
         let past = collection.objects_at(resume.version).map_err(expired)?;
-        let later = past.into_iter().filter(|(key, object)| {
-            *key > resume.after
-                && namespace.is_none_or(|wanted| wanted == key.namespace)
-                && selector.matches(object)
+        let later = past.iter().filter(|(key, _)| {
+            **key > resume.after && namespace.is_none_or(|wanted| wanted == key.namespace)
         });
-        Ok(later.collect())
+        Ok(later
+            .map(form)
+            .filter(|(_, object)| selector.matches(object))
+            .collect())
     }
 }

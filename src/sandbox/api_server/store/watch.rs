@@ -12,7 +12,7 @@ use super::collection::{Collection, Event};
 use super::refusal::Refusal;
 use super::request::ApiRequest;
 use super::selector::Selector;
-use super::{Body, Resource, Store, meta, table};
+use super::{Body, Resource, Store, event_form, meta, table};
 
 /// One open watch.
 #[derive(Clone, Debug)]
@@ -52,12 +52,14 @@ impl Watch {
     }
 
     fn translate(&self, now: DateTime<Utc>, event: &Event) -> Option<Value> {
-        let before = event.before.as_ref().filter(|object| self.sees(object));
-        let after = event.after.as_ref().filter(|object| self.sees(object));
-        match (before, after) {
+        let seen = |object: &Option<Arc<Value>>| {
+            let served = event_form::served(&self.resource, object.as_ref()?);
+            self.sees(&served).then_some(served)
+        };
+        match (seen(&event.before), seen(&event.after)) {
             (None, None) => None,
-            (None, Some(after)) => Some(self.line(now, "ADDED", after)),
-            (Some(_), Some(after)) => Some(self.line(now, "MODIFIED", after)),
+            (None, Some(after)) => Some(self.line(now, "ADDED", &after)),
+            (Some(_), Some(after)) => Some(self.line(now, "MODIFIED", &after)),
             (Some(before), None) => {
                 let mut last = before.as_ref().clone();
                 meta::set(&mut last, "resourceVersion", json!(event.version.to_string()));
@@ -120,7 +122,9 @@ impl Store {
                 let objects = collection
                     .into_iter()
                     .flat_map(|found| found.list(watch.namespace.as_deref()));
-                watch.initial = objects.map(|(_, object)| Arc::clone(object)).collect();
+                watch.initial = objects
+                    .map(|(_, object)| event_form::served(&watch.resource, object))
+                    .collect();
                 watch.initial.retain(|object| watch.selector.matches(object));
             }
         }

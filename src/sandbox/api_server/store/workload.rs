@@ -44,7 +44,7 @@ pub(super) fn prune(resource: &Resource, object: &mut Value) -> Result<Vec<Strin
         ))
     })?;
     let mut removed = Vec::new();
-    remove_unknown(object, &known, &FieldPath::root(), &mut removed);
+    remove_unknown(object, &known, &FieldPath::ROOT, &mut removed);
     Ok(removed)
 }
 
@@ -53,7 +53,7 @@ fn round_trip<T: Serialize + DeserializeOwned>(object: &Value) -> Result<Value, 
     serde_json::to_value(typed)
 }
 
-fn remove_unknown(object: &mut Value, known: &Value, path: &FieldPath, removed: &mut Vec<String>) {
+fn remove_unknown(object: &mut Value, known: &Value, path: &FieldPath<'_>, removed: &mut Vec<String>) {
     match (object, known) {
         (Value::Object(fields), Value::Object(known)) => fields.retain(|name, value| {
             let path = path.child(name);

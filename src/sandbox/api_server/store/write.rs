@@ -51,7 +51,7 @@ impl Store {
         }
         admit::admit(call, &key.name, &mut object, None)?;
         self.install_if_definition(call, &mut object)?;
-        let stored = self.commit(call, key, None, Some(object));
+        let stored = self.commit(call, key, Some(object));
         Ok(Body::Object(stored.unwrap_or_default()))
     }
 
@@ -154,10 +154,10 @@ impl Store {
         }
         let key = call.key();
         if delete::is_finished(&candidate) {
-            self.commit(call, key, Some(Arc::clone(stored)), None);
+            self.commit(call, key, None);
             return Ok(candidate.into());
         }
-        let updated = self.commit(call, key, Some(Arc::clone(stored)), Some(candidate));
+        let updated = self.commit(call, key, Some(candidate));
         Ok(Body::Object(updated.unwrap_or_default()))
     }
 

@@ -1,3 +1,5 @@
+//! What a ReplicaSet creates, deletes and counts.
+
 use super::*;
 
 fn replica_set(spec: Value, status: Value) -> DynamicObject {

@@ -249,6 +249,57 @@ fn cel_rules_between_two_versions() {
 }
 
 #[test]
+fn a_value_that_has_not_changed_is_not_judged_again() {
+    let mut desk = Desk::with_gates(open_spec());
+    desk.post(
+        GATES,
+        json!({"metadata": {"name": "a"}, "spec": {"n": 1, "extra": {"n": 1}}}),
+    );
+    let rule = json!([{"rule": "self.n > 1", "message": "too small"}]);
+    let number = json!({"type": "integer", "minimum": 2});
+    let stricter = json!({"type": "object", "properties": {"n": number, "m": {"type": "integer"}, "extra":
+        {"type": "object", "x-kubernetes-validations": rule, "properties": {"n": {"type": "integer"}, "m": {"type": "integer"}}}}});
+    desk.store.install_crd(start(), definition(stricter)).unwrap();
+    let path = format!("{GATES}/a");
+    assert_eq!(desk.merge(&path, json!({"spec": {"m": 1}})).0, 200);
+    assert_eq!(
+        desk.merge(&format!("{path}/status"), json!({"status": {"x": 1}}))
+            .0,
+        200
+    );
+    let reply = desk.merge(&path, json!({"spec": {"n": 0, "extra": {"m": 1}}}));
+    assert!(
+        message(&reply).contains("spec.n: Invalid value: 0"),
+        "{}",
+        message(&reply)
+    );
+    let reply = desk.merge(&path, json!({"spec": {"extra": {"m": 1}}}));
+    assert!(
+        message(&reply).contains("spec.extra: Invalid value: \"object\": too small"),
+        "{}",
+        message(&reply)
+    );
+}
+
+#[test]
+fn a_rule_below_a_list_that_is_replaced_whole_has_no_former_value() {
+    let items = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.k == oldSelf.k"}],
+        "properties": {"k": {"type": "string"}, "v": {"type": "string"}}});
+    let spec = |kind: &str| {
+        json!({"type": "object", "properties": {"list": {"type": "array", "x-kubernetes-list-type": kind,
+            "x-kubernetes-list-map-keys": ["k"], "items": items}}})
+    };
+    let install = |kind: &str| Store::new(1, start()).install_crd(start(), definition(spec(kind)));
+    assert!(
+        install("atomic")
+            .unwrap_err()
+            .message
+            .contains("undeclared reference to 'oldSelf'")
+    );
+    install("map").unwrap();
+}
+
+#[test]
 fn a_rule_that_fails_to_run_is_a_broken_rule() {
     let said = judged(json!({"rule": "self.n > 0"}), None, json!({}));
     assert!(

@@ -111,6 +111,40 @@ fn discovery() {
     assert_eq!(operation["parameters"][0]["name"], "fieldValidation");
 }
 
+#[test]
+fn events_have_two_groups_and_one_storage() {
+    let mut desk = Desk::new();
+    let (core, new) = (
+        "/api/v1/namespaces/default/events",
+        "/apis/events.k8s.io/v1/namespaces/default/events",
+    );
+    let event = json!({"metadata": {"name": "a"}, "reason": "Promoted", "action": "Promote", "note": "done",
+        "reportingController": "tidegate", "reportingInstance": "x", "type": "Normal", "eventTime": "2026-01-01T00:00:00Z",
+        "regarding": {"kind": "Rollout", "name": "web"}});
+    let (code, created) = desk.post(new, event);
+    assert_eq!(
+        (code, &created["apiVersion"], &created["note"]),
+        (201, &json!("events.k8s.io/v1"), &json!("done"))
+    );
+    let (_, listed) = desk.get(&format!("{core}?fieldSelector=involvedObject.name%3Dweb"));
+    let found = &listed["items"][0];
+    assert_eq!(
+        (&found["apiVersion"], &found["message"]),
+        (&json!("v1"), &json!("done"))
+    );
+    assert_eq!(
+        desk.merge(&format!("{new}/a"), json!({"note": "again"})).1["note"],
+        "again"
+    );
+    assert_eq!(desk.get(&format!("{core}/a")).1["message"], "again");
+    let mut watch = desk
+        .store
+        .watch(&ApiRequest::new("GET", &format!("{new}?watch=1")))
+        .unwrap();
+    let batch = desk.store.watch_next(desk.now, &mut watch);
+    assert_eq!(batch.events[0]["object"]["regarding"]["name"], "web");
+}
+
 /// What the watcher is told, as `TYPE name`.
 fn told(desk: &Desk, watch: &mut Watch) -> Vec<String> {
     let batch = desk.store.watch_next(desk.now, watch);

@@ -268,6 +268,22 @@ fn the_scale_of_a_custom_resource() {
 }
 
 #[test]
+fn a_pod_is_bound_to_a_node_once() {
+    let mut desk = Desk::new();
+    desk.post(
+        PODS,
+        json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "a"}]}}),
+    );
+    let path = format!("{PODS}/a/binding");
+    let to = |node: &str| json!({"target": {"kind": "Node", "name": node}});
+    assert_eq!(desk.post(&path, json!({})).0, 422);
+    assert_eq!(desk.post(&path, to("one")).0, 201);
+    assert_eq!(desk.get(&format!("{PODS}/a")).1["spec"]["nodeName"], "one");
+    assert_eq!(desk.post(&path, to("two")).0, 409);
+    assert_eq!(desk.post(&format!("{MAPS}/a/binding"), to("one")).0, 404);
+}
+
+#[test]
 fn a_dry_run_answers_and_changes_nothing() {
     let mut desk = Desk::new();
     let version = desk.store.version();

@@ -1,0 +1,70 @@
+//! `abort`: all traffic back to stable. The precondition is the revision alone: a step that ends while the command is on
+//! its way is no reason to let a bad version go on.
+
+use super::command::{Decision, Standing, carry_out};
+use super::error::{CliError, Exit};
+use super::output::Output;
+use super::plugin::Format;
+use super::session::Session;
+use super::target::RolloutName;
+use crate::api::rollout_command::{Expectation, RolloutCommandSpec, Verb};
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct AbortArgs {
+    /// NAME or rollout/NAME
+    pub name: RolloutName,
+    /// Why; kept in the Rollout's history
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Output format
+    #[arg(short, long, value_enum)]
+    pub output: Option<Format>,
+}
+
+pub async fn run(args: &AbortArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
+    let standing = Standing::of(&session.get_rollout(&args.name).await?);
+    carry_out(
+        session,
+        &args.name,
+        decide(&standing, args.reason.clone()),
+        args.output,
+        out,
+    )
+    .await
+}
+
+pub fn decide(standing: &Standing, reason: Option<String>) -> Decision {
+    // While the controller lags behind the spec nothing can be told from the status: ask it, without a precondition.
+    if standing.stale {
+        return Decision::Send(RolloutCommandSpec {
+            expect: None,
+            ..standing.ask(Verb::Abort, reason)
+        });
+    }
+    if standing.status.abort {
+        let why = standing
+            .status
+            .abort_reason
+            .as_ref()
+            .map(|abort| format!(": {}", abort.reason));
+        return Decision::Nothing(format!(
+            "{} is aborted already{}",
+            standing.revision_text(),
+            why.unwrap_or_default()
+        ));
+    }
+    if !standing.in_progress {
+        return Decision::Nothing(format!(
+            "nothing is in progress, {} serves all traffic",
+            standing.revision_text()
+        ));
+    }
+    let expect = Expectation {
+        revision: standing.status.revision,
+        step: None,
+    };
+    Decision::Send(RolloutCommandSpec {
+        expect: Some(expect),
+        ..standing.ask(Verb::Abort, reason)
+    })
+}

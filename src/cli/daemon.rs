@@ -1,0 +1,44 @@
+//! The command line of `tidegate`: the controller and what belongs to it.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::{controller, crds};
+use crate::client::failure::with_causes;
+
+#[derive(Parser)]
+#[command(name = "tidegate", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the controller against a cluster.
+    Controller(controller::ControllerArguments),
+    /// Print the CustomResourceDefinitions, or write one file each.
+    Crds {
+        /// Directory for the files.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// The whole program, on the process's own arguments and streams.
+pub fn main() -> ExitCode {
+    let ended: Result<(), Box<dyn Error>> = match Arguments::parse().command {
+        Command::Controller(arguments) => controller::run(arguments).map_err(Into::into),
+        Command::Crds { out } => crds::run(out).map_err(Into::into),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {}", with_causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The scenarios of the demo and what is reported of each.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::api::rollout_status::{AbortReason, AbortSource};
+
+/// One release, and how it must end.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub version: &'static str,
+    pub latency_ms: &'static str,
+    pub error_rate: &'static str,
+    pub story: &'static str,
+    /// `None`: it must be promoted.
+    pub aborted_by: Option<AbortSource>,
+    /// The metric that must have decided.
+    pub rule: Option<&'static str>,
+}
+
+pub const SCENARIOS: [Scenario; 4] = [
+    Scenario {
+        name: "promote",
+        version: "v2",
+        latency_ms: "20",
+        error_rate: "0",
+        story: "v2 is fine",
+        aborted_by: None,
+        rule: None,
+    },
+    Scenario {
+        name: "abort-errors",
+        version: "v3",
+        latency_ms: "20",
+        error_rate: "0.05",
+        story: "v3 answers 5 % of its requests with 500",
+        aborted_by: Some(AbortSource::Analysis),
+        rule: Some("error-rate"),
+    },
+    Scenario {
+        name: "abort-latency",
+        version: "v4",
+        latency_ms: "900",
+        error_rate: "0",
+        story: "v4 is slow",
+        aborted_by: Some(AbortSource::Analysis),
+        rule: Some("latency-p95"),
+    },
+    Scenario {
+        name: "abort-command",
+        version: "v5",
+        latency_ms: "20",
+        error_rate: "0",
+        story: "v5 is fine, but somebody has second thoughts",
+        aborted_by: Some(AbortSource::Command),
+        rule: None,
+    },
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Outcome {
+    Promoted,
+    Aborted,
+}
+
+/// What `--json` prints of a scenario.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScenarioResult {
+    pub scenario: &'static str,
+    pub outcome: Outcome,
+    pub revision: i64,
+    /// The canary's weights in the order they were written.
+    pub weights: Vec<i64>,
+    pub max_canary_weight: i64,
+    pub requests: u64,
+    pub canary_requests: u64,
+    /// Answers 5xx by a pod itself.
+    pub errors: u64,
+    /// Requests that no pod answered.
+    pub lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort: Option<AbortGrounds>,
+    pub seconds_to_outcome: f64,
+    /// The controller's writes, by kind.
+    pub writes: BTreeMap<String, u64>,
+    /// Whether it ended as the scenario must.
+    #[serde(skip)]
+    pub expected: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct AbortGrounds {
+    pub by: AbortSource,
+    pub rule: Option<String>,
+    pub measured: Option<f64>,
+    pub threshold: Option<f64>,
+    #[serde(skip)]
+    pub reason: String,
+}
+
+impl From<&AbortReason> for AbortGrounds {
+    fn from(reason: &AbortReason) -> Self {
+        AbortGrounds {
+            by: reason.by,
+            rule: reason.rule.clone(),
+            measured: reason.measured,
+            threshold: reason.threshold,
+            reason: reason.reason.clone(),
+        }
+    }
+}
+
+impl Scenario {
+    /// Whether this is what the scenario must come to.
+    pub fn expects(&self, abort: Option<&AbortReason>) -> bool {
+        let rule = abort.and_then(|abort| abort.rule.as_deref());
+        abort.map(|abort| abort.by) == self.aborted_by && self.rule.is_none_or(|wanted| rule == Some(wanted))
+    }
+}
+
+impl ScenarioResult {
+    pub fn is_expected(&self) -> bool {
+        self.expected && self.lost == 0
+    }
+}

@@ -1,0 +1,283 @@
+//! What is wrong with one object, or is likely to hurt: what the controller holds against it, what the API server's
+//! schema says beyond that, and pitfalls that no rule forbids.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::api::crd::schema_of;
+use crate::api::names::{API_VERSION, GROUP};
+use crate::api::schema::{complete, prune, validate};
+use crate::plan::validate::{Violation, validate_rollout, validate_template, warn_rollout};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub severity: Severity,
+    pub path: String,
+    pub message: String,
+}
+
+impl Finding {
+    pub fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Error,
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+
+    fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Warning,
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Nothing for objects that are not ours.
+pub fn check(object: &Value) -> Vec<Finding> {
+    let text = |key| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    match api_version.split_once('/') {
+        _ if !object.is_object() => vec![Finding::error(
+            "",
+            "not an object: a manifest has apiVersion, kind and metadata",
+        )],
+        Some(("argoproj.io", _)) if kind == "Rollout" => vec![Finding::warning(
+            "apiVersion",
+            format!(
+                "not checked: this is a Rollout of Argo Rollouts; make it {API_VERSION} to use it with Tidegate"
+            ),
+        )],
+        Some((GROUP, _)) if api_version != API_VERSION => {
+            vec![Finding::error(
+                "apiVersion",
+                format!("{api_version} is not known; this version knows {API_VERSION}"),
+            )]
+        }
+        Some((GROUP, _)) => check_ours(kind, object),
+        _ => vec![],
+    }
+}
+
+fn check_ours(kind: &str, object: &Value) -> Vec<Finding> {
+    let schema = match schema_of(kind) {
+        Ok(Some(schema)) => schema,
+        Ok(None) => {
+            return vec![Finding::error(
+                "kind",
+                format!("{kind:?} is not a kind of {API_VERSION}"),
+            )];
+        }
+        Err(error) => return vec![Finding::error("", error.to_string())],
+    };
+    let mut findings = check_as_planner(kind, object);
+    let judged: BTreeSet<String> = findings.iter().map(|finding| finding.path.clone()).collect();
+    // The planner looks into the spec alone, and says it better where both object.
+    let of_schema = check_as_server(&schema, object).into_iter();
+    findings.extend(of_schema.filter(|finding| !judged.contains(&finding.path)));
+    if kind == "Rollout" {
+        findings.extend(find_pitfalls(object));
+    }
+    findings
+}
+
+/// What the controller would hold against the object.
+fn check_as_planner(kind: &str, object: &Value) -> Vec<Finding> {
+    let violations = match kind {
+        "Rollout" => match validate_rollout(object) {
+            Ok(valid) => {
+                let warnings = warn_rollout(&valid).into_iter();
+                return warnings
+                    .map(|warning| Finding::warning(warning.path, warning.message))
+                    .collect();
+            }
+            Err(violations) => violations,
+        },
+        "AnalysisTemplate" | "ClusterAnalysisTemplate" => validate_template(object).err().unwrap_or_default(),
+        _ => vec![],
+    };
+    violations.into_iter().map(of_violation).collect()
+}
+
+fn of_violation(violation: Violation) -> Finding {
+    let fix = violation.fix.map(|fix| format!("; {fix}")).unwrap_or_default();
+    Finding::error(violation.path, violation.message + &fix)
+}
+
+/// What an API server with our CRDs would refuse, and what it would drop without a word.
+fn check_as_server(schema: &Value, object: &Value) -> Vec<Finding> {
+    let mut object = object.clone();
+    complete(schema, &mut object);
+    let mut findings: Vec<_> = validate(schema, &object)
+        .into_iter()
+        .map(|found| Finding::error(found.field.clone(), found.message()))
+        .collect();
+    let unknown = prune(schema, &mut object);
+    findings.extend(
+        unknown
+            .into_iter()
+            .map(|path| Finding::error(path.as_str(), "unknown field")),
+    );
+    let name = object
+        .pointer("/metadata/name")
+        .or_else(|| object.pointer("/metadata/generateName"));
+    if name.and_then(Value::as_str).is_none_or(str::is_empty) {
+        findings.push(Finding::error(
+            "metadata.name",
+            "is missing: every object needs a name",
+        ));
+    }
+    findings
+}
+
+/// What works and then hurts.
+fn find_pitfalls(rollout: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if rollout.pointer("/spec/replicas").and_then(Value::as_i64) == Some(1) {
+        findings.push(Finding::warning(
+            "spec.replicas",
+            "one replica: while its node is drained nothing serves; 2 or more keep serving",
+        ));
+    }
+    let drains = rollout
+        .pointer("/spec/drainSeconds")
+        .and_then(Value::as_i64)
+        .is_some_and(|seconds| seconds > 0);
+    let containers = rollout
+        .pointer("/spec/template/spec/containers")
+        .and_then(Value::as_array);
+    for (index, container) in containers.into_iter().flatten().enumerate() {
+        let path = format!("spec.template.spec.containers[{index}]");
+        findings.extend(image_pitfall(&path, container));
+        if container.get("readinessProbe").is_none() {
+            let message = "no readinessProbe: a pod counts as ready before it can answer";
+            findings.push(Finding::warning(path.clone(), message));
+        }
+        if !drains && container.pointer("/lifecycle/preStop").is_none() {
+            let message = "no preStop hook and no spec.drainSeconds: a pod stops while requests still reach it; \
+                           drainSeconds: 5 is a good start";
+            findings.push(Finding::warning(format!("{path}.lifecycle"), message));
+        }
+    }
+    findings
+}
+
+fn image_pitfall(path: &str, container: &Value) -> Option<Finding> {
+    let image = container.get("image")?.as_str()?;
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let problem = match (last.contains('@'), last.split_once(':')) {
+        (true, _) => return None,
+        (false, Some((_, tag))) if tag != "latest" => return None,
+        (false, Some(_)) => "the tag latest",
+        (false, None) => "no tag, which means latest",
+    };
+    let message = format!("{image} has {problem}: a new version starts no rollout and cannot be undone");
+    Some(Finding::warning(format!("{path}.image"), message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rollout() -> Value {
+        json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "checkout"},
+            "spec": {
+                "replicas": 2, "drainSeconds": 5,
+                "selector": {"matchLabels": {"app": "checkout"}},
+                "template": {
+                    "metadata": {"labels": {"app": "checkout"}},
+                    "spec": {"containers": [{
+                        "name": "app", "image": "registry:5000/checkout:v1", "readinessProbe": {"httpGet": {}}
+                    }]},
+                },
+                "strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}]}},
+            },
+        })
+    }
+
+    fn messages(object: &Value) -> Vec<String> {
+        let show = |finding: Finding| format!("{:?} {}: {}", finding.severity, finding.path, finding.message);
+        check(object).into_iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_good_rollout_has_no_findings() {
+        assert_eq!(messages(&rollout()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_fields_that_are_unknown_unsupported_or_of_the_wrong_type() {
+        let mut object = rollout();
+        object["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWieght": 5});
+        object["spec"]["replicas"] = json!("3");
+        object["spec"]["workloadRef"] = json!({"kind": "Deployment"});
+        object["specs"] = json!({});
+        let found = messages(&object);
+        assert!(
+            found.contains(&"Error spec.strategy.canary.steps[0].setWieght: is not a field of Tidegate; correct its spelling or remove it".to_owned()),
+            "{found:?}"
+        );
+        assert!(
+            found.iter().any(|line| line.starts_with("Error spec.replicas: ")),
+            "{found:?}"
+        );
+        assert!(
+            found.contains(&"Error specs: unknown field".to_owned()),
+            "{found:?}"
+        );
+        let unsupported = "Error spec.workloadRef: spec.workloadRef is not supported";
+        assert!(
+            found.iter().any(|line| line.starts_with(unsupported)),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn warns_of_pitfalls() {
+        let mut object = rollout();
+        object["spec"]["replicas"] = json!(1);
+        object["spec"]["drainSeconds"] = json!(0);
+        object["spec"]["template"]["spec"]["containers"][0] =
+            json!({"name": "app", "image": "registry:5000/checkout"});
+        let found = messages(&object);
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(found.iter().all(|line| line.starts_with("Warning ")), "{found:?}");
+        for (image, fine) in [
+            ("a:latest", false),
+            ("a", false),
+            ("a:1", true),
+            ("a@sha256:0", true),
+        ] {
+            assert_eq!(
+                image_pitfall("", &json!({"image": image})).is_none(),
+                fine,
+                "{image}"
+            );
+        }
+    }
+
+    #[test]
+    fn leaves_other_kinds_alone_and_refuses_unknown_ones_of_ours() {
+        assert!(check(&json!({"apiVersion": "v1", "kind": "Service"})).is_empty());
+        assert_eq!(
+            check(&json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": "Rolout"}))[0].path,
+            "kind"
+        );
+        assert_eq!(
+            check(&json!({"apiVersion": "tidegate.dev/v2", "kind": "Rollout"}))[0].path,
+            "apiVersion"
+        );
+        assert_eq!(check(&json!(["x"]))[0].severity, Severity::Error);
+    }
+}

@@ -1,0 +1,162 @@
+//! References from our objects to others in the same set of manifests.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::check::Finding;
+
+/// Kind, namespace (empty where none is written, or where the kind has none) and name.
+type Key = (String, String, String);
+
+/// The objects that references may lead to.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue(BTreeSet<Key>);
+
+impl Catalogue {
+    pub fn of<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Self {
+        let key = |object: &Value| {
+            let kind = object.get("kind")?.as_str()?;
+            let name = object.pointer("/metadata/name")?.as_str()?;
+            Some((kind.to_owned(), namespace_of(kind, object), name.to_owned()))
+        };
+        Catalogue(objects.into_iter().filter_map(key).collect())
+    }
+
+    /// One finding for each reference that leads nowhere.
+    pub fn find_missing(&self, object: &Value) -> Vec<Finding> {
+        let namespace = namespace_of("", object);
+        let missing = |(path, kind, name): (String, &str, String)| {
+            let scope = if kind == CLUSTER_TEMPLATE {
+                String::new()
+            } else {
+                namespace.clone()
+            };
+            let key = (kind.to_owned(), scope, name);
+            let found = self.0.contains(&key);
+            (!found).then(|| Finding::error(path, format!("{kind} {:?} is not in the manifests", key.2)))
+        };
+        references(object).into_iter().filter_map(missing).collect()
+    }
+}
+
+const CLUSTER_TEMPLATE: &str = "ClusterAnalysisTemplate";
+
+fn namespace_of(kind: &str, object: &Value) -> String {
+    let written = object.pointer("/metadata/namespace").and_then(Value::as_str);
+    written
+        .filter(|_| kind != CLUSTER_TEMPLATE)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Path, kind and name of everything that an object names.
+fn references(object: &Value) -> Vec<(String, &'static str, String)> {
+    let mut found = Vec::new();
+    match object.get("kind").and_then(Value::as_str) {
+        Some("Rollout") => rollout_references(object, &mut found),
+        Some("AnalysisTemplate" | CLUSTER_TEMPLATE) => {
+            template_references(object, "spec.templates", &mut found)
+        }
+        _ => {}
+    }
+    found
+}
+
+type Found = Vec<(String, &'static str, String)>;
+
+fn rollout_references(rollout: &Value, found: &mut Found) {
+    let canary = "spec.strategy.canary";
+    for (field, kind) in [
+        ("stableService", "Service"),
+        ("canaryService", "Service"),
+        ("trafficRouting.nginx.stableIngress", "Ingress"),
+    ] {
+        push(rollout, format!("{canary}.{field}"), kind, found);
+    }
+    for index in 0..length(rollout, &format!("{canary}.trafficRouting.nginx.stableIngresses")) {
+        push(
+            rollout,
+            format!("{canary}.trafficRouting.nginx.stableIngresses[{index}]"),
+            "Ingress",
+            found,
+        );
+    }
+    for index in 0..length(rollout, &format!("{canary}.trafficRouting.gatewayAPI.httpRoutes")) {
+        push(
+            rollout,
+            format!("{canary}.trafficRouting.gatewayAPI.httpRoutes[{index}].name"),
+            "HTTPRoute",
+            found,
+        );
+    }
+    template_references(rollout, &format!("{canary}.analysis.templates"), found);
+    template_references(rollout, &format!("{canary}.bake.analysis.templates"), found);
+    for index in 0..length(rollout, &format!("{canary}.steps")) {
+        template_references(
+            rollout,
+            &format!("{canary}.steps[{index}].analysis.templates"),
+            found,
+        );
+    }
+}
+
+fn template_references(object: &Value, list: &str, found: &mut Found) {
+    for index in 0..length(object, list) {
+        let item = format!("{list}[{index}]");
+        let cluster = at(object, &format!("{item}.clusterScope"))
+            .and_then(Value::as_bool)
+            .unwrap_or(false);
+        let kind = if cluster {
+            CLUSTER_TEMPLATE
+        } else {
+            "AnalysisTemplate"
+        };
+        push(object, format!("{item}.templateName"), kind, found);
+    }
+}
+
+fn push(object: &Value, path: String, kind: &'static str, found: &mut Found) {
+    if let Some(name) = at(object, &path).and_then(Value::as_str) {
+        found.push((path.clone(), kind, name.to_owned()));
+    }
+}
+
+fn length(object: &Value, path: &str) -> usize {
+    at(object, path).and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    object.pointer(&format!("/{}", path.replace(['.', '['], "/").replace(']', "")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn finds_what_leads_nowhere() {
+        let rollout = json!({"kind": "Rollout", "metadata": {"name": "a", "namespace": "shop"}, "spec": {"strategy": {"canary": {
+            "stableService": "a-stable", "canaryService": "a-canary",
+            "trafficRouting": {"nginx": {"stableIngresses": ["a"]}},
+            "steps": [{"setWeight": 5}, {"analysis": {"templates": [{"templateName": "t"}, {"templateName": "c", "clusterScope": true}]}}],
+        }}}});
+        let object = |kind: &str, namespace: &str, name: &str| json!({"kind": kind, "metadata": {"name": name, "namespace": namespace}});
+        let others = [
+            object("Service", "shop", "a-stable"),
+            object("Service", "elsewhere", "a-canary"),
+            object("Ingress", "shop", "a"),
+            object(CLUSTER_TEMPLATE, "", "c"),
+        ];
+        let missing = Catalogue::of(others.iter().chain([&rollout])).find_missing(&rollout);
+        let paths: Vec<_> = missing.iter().map(|finding| finding.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "spec.strategy.canary.canaryService",
+                "spec.strategy.canary.steps[1].analysis.templates[0].templateName"
+            ]
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! `promote`: end the pause or skip the running step; with `--full` skip everything that is left.
+
+use super::command::{Decision, Standing, carry_out};
+use super::error::{CliError, Exit};
+use super::output::Output;
+use super::plugin::Format;
+use super::session::Session;
+use super::target::RolloutName;
+use crate::api::analysis_run::Verdict;
+use crate::api::rollout_command::{RolloutCommandSpec, Verb};
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct PromoteArgs {
+    /// NAME or rollout/NAME
+    pub name: RolloutName,
+    /// Skip all remaining steps and analyses
+    #[arg(long)]
+    pub full: bool,
+    /// Promote fully although an analysis failed or could not decide
+    #[arg(long, requires_all = ["full", "reason"])]
+    pub force: bool,
+    /// Why; kept in the Rollout's history
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Output format
+    #[arg(short, long, value_enum)]
+    pub output: Option<Format>,
+}
+
+pub async fn run(args: &PromoteArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
+    let standing = Standing::of(&session.get_rollout(&args.name).await?);
+    carry_out(session, &args.name, decide(&standing, args)?, args.output, out).await
+}
+
+pub fn decide(standing: &Standing, args: &PromoteArgs) -> Result<Decision, CliError> {
+    let name = &standing.name;
+    standing.require_fresh()?;
+    if standing.status.abort {
+        return Err(CliError::Refused(format!(
+            "{} of {name} is aborted and cannot be promoted; `kubectl tidegate retry {name}` starts it again",
+            standing.revision_text()
+        )));
+    }
+    if !standing.in_progress {
+        return Ok(Decision::Nothing(format!(
+            "{} is promoted already",
+            standing.revision_text()
+        )));
+    }
+    if standing.spec_paused && !args.full {
+        return Err(CliError::Refused(format!(
+            "{name} is paused by spec.paused and goes nowhere; `kubectl tidegate resume {name}` first"
+        )));
+    }
+    let bad = bad_verdict(standing);
+    if let (true, false, Some((run, verdict))) = (args.full, args.force, bad) {
+        return Err(CliError::Refused(format!(
+            "analysis {run} is {verdict:?}; to promote {name} all the same: --full --force --reason=…"
+        )));
+    }
+    let verb = if args.full {
+        Verb::PromoteFull
+    } else {
+        Verb::Promote
+    };
+    Ok(Decision::Send(RolloutCommandSpec {
+        force: args.force,
+        ..standing.ask(verb, args.reason.clone())
+    }))
+}
+
+fn bad_verdict(standing: &Standing) -> Option<(&str, Verdict)> {
+    let canary = &standing.status.canary;
+    let runs = [
+        &canary.current_step_analysis_run_status,
+        &canary.current_background_analysis_run_status,
+    ];
+    let of_runs = runs
+        .into_iter()
+        .flatten()
+        .map(|run| (run.name.as_str(), run.status));
+    let newest = standing
+        .status
+        .verdict
+        .map(|verdict| ("of this revision", verdict));
+    of_runs
+        .chain(newest)
+        .find(|(_, verdict)| *verdict >= Verdict::Inconclusive)
+}

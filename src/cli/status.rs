@@ -1,0 +1,163 @@
+//! `status`: follow a release to its end and tell the end by the exit code. A pause that ends by itself is waited
+//! out; one that needs a person ends the command.
+
+use std::time::Duration as StdDuration;
+
+use super::error::{CliError, Exit};
+use super::output::Output;
+use super::session::Session;
+use super::target::RolloutName;
+use crate::api::duration::Duration;
+use crate::api::rollout_status::{Phase, WaitingReason};
+use crate::view::tree::describe_weight;
+use crate::view::{Objects, RolloutView, build};
+
+const POLL: StdDuration = StdDuration::from_millis(500);
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// NAME or rollout/NAME
+    pub name: RolloutName,
+    /// Give up after this long (exit code 124): 30s, 5m, 1h30m; 0s looks once
+    #[arg(short, long, value_parser = Duration::parse)]
+    pub timeout: Option<Duration>,
+}
+
+pub async fn run(args: &StatusArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
+    let mut said = String::new();
+    let Some(limit) = args.timeout else {
+        return follow(args, session, &mut said, out).await;
+    };
+    if limit.is_zero() {
+        let ended = look(args, session, &mut said, out).await?;
+        return Ok(ended.unwrap_or(Exit::Timeout));
+    }
+    let millis = u64::try_from(limit.as_millis()).unwrap_or_default();
+    let followed = tokio::time::timeout(
+        StdDuration::from_millis(millis),
+        follow(args, session, &mut said, out),
+    );
+    match followed.await {
+        Ok(ended) => ended,
+        Err(_) => {
+            out.note(format!(
+                "error: timed out after {limit}: {} is not done",
+                args.name
+            ));
+            Ok(Exit::Timeout)
+        }
+    }
+}
+
+async fn follow(
+    args: &StatusArgs,
+    session: &Session,
+    said: &mut String,
+    out: &mut Output,
+) -> Result<Exit, CliError> {
+    loop {
+        if let Some(exit) = look(args, session, said, out).await? {
+            return Ok(exit);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Prints what is new; the exit code once the release stands still.
+async fn look(
+    args: &StatusArgs,
+    session: &Session,
+    said: &mut String,
+    out: &mut Output,
+) -> Result<Option<Exit>, CliError> {
+    let view = build(&Objects::alone(session.get_rollout(&args.name).await?));
+    let line = describe(&view);
+    if line != *said {
+        out.line(&line)?;
+        *said = line;
+    }
+    Ok(outcome(&view))
+}
+
+fn describe(view: &RolloutView) -> String {
+    if view.stale {
+        return format!("{}: waiting for the controller to see the newest spec", view.name);
+    }
+    let revision = view
+        .revision
+        .map(|revision| format!(" revision {revision},"))
+        .unwrap_or_default();
+    let message = view
+        .message
+        .as_ref()
+        .map(|message| format!(": {message}"))
+        .unwrap_or_default();
+    format!(
+        "{:?}:{revision} step {}, weight {}{message}",
+        view.phase,
+        view.step_text(),
+        describe_weight(view)
+    )
+}
+
+/// Nothing while the release may still move by itself.
+pub fn outcome(view: &RolloutView) -> Option<Exit> {
+    let waiting = view.waiting_on.as_ref().map(|waiting| waiting.reason);
+    match view.phase {
+        _ if view.stale => None,
+        Phase::Healthy => Some(Exit::Ok),
+        Phase::Degraded => Some(Exit::Degraded),
+        Phase::Paused if waiting == Some(WaitingReason::PauseDuration) => None,
+        Phase::Paused => Some(Exit::Paused),
+        Phase::Progressing => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::rollout_status::WaitingOn;
+
+    fn view(phase: Phase, waiting: Option<WaitingReason>) -> RolloutView {
+        let since = chrono::DateTime::UNIX_EPOCH;
+        let on = |reason| WaitingOn {
+            reason,
+            message: String::new(),
+            since,
+            until: None,
+        };
+        RolloutView {
+            phase,
+            waiting_on: waiting.map(on),
+            ..RolloutView::default()
+        }
+    }
+
+    #[test]
+    fn exit_codes_of_api_md() {
+        for (phase, waiting, exit) in [
+            (Phase::Healthy, None, Some(0)),
+            (Phase::Degraded, None, Some(2)),
+            (Phase::Paused, Some(WaitingReason::Promotion), Some(3)),
+            (Phase::Paused, Some(WaitingReason::SpecPaused), Some(3)),
+            (Phase::Paused, Some(WaitingReason::InconclusiveAnalysis), Some(3)),
+            (Phase::Paused, Some(WaitingReason::PauseDuration), None),
+            (Phase::Progressing, Some(WaitingReason::Analysis), None),
+        ] {
+            assert_eq!(
+                outcome(&view(phase, waiting)).map(Exit::code),
+                exit,
+                "{phase:?} {waiting:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stale_status_ends_nothing() {
+        let stale = RolloutView {
+            stale: true,
+            ..view(Phase::Healthy, None)
+        };
+        assert_eq!(outcome(&stale), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! `undo`: the pod template of an older revision becomes the Rollout's again. What the controller added to the
+//! ReplicaSet is left behind, so that the version is recognised as the old one.
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use serde_json::{Value, json};
+
+use super::command::out_object;
+use super::error::{CliError, Exit};
+use super::output::Output;
+use super::plugin::Format;
+use super::session::{Session, to_value};
+use super::target::RolloutName;
+use crate::api::names::{HASH_LABEL, POD_TEMPLATE_ANNOTATION, REVISION_ANNOTATION, Revision};
+use crate::api::rollout::Rollout;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct UndoArgs {
+    /// NAME or rollout/NAME
+    pub name: RolloutName,
+    /// Revision to go back to; the one before the current one unless set
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
+    pub to_revision: Option<i64>,
+    /// Output format
+    #[arg(short, long, value_enum)]
+    pub output: Option<Format>,
+}
+
+pub async fn run(args: &UndoArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
+    let rollout = session.get_rollout(&args.name).await?;
+    let replica_sets = session.list_replica_sets(&args.name).await?;
+    // 0 means the previous one, as in kubectl.
+    let wanted = args.to_revision.filter(|number| *number > 0).map(Revision);
+    let (revision, template) = choose(&rollout, &replica_sets, wanted)?;
+    let name = args.name.qualified();
+    if template == rollout.spec.template {
+        out.line(format!(
+            "{name} unchanged: its template is that of revision {revision} already"
+        ))?;
+        return Ok(Exit::Ok);
+    }
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": rollout.metadata.uid},
+        {"op": "test", "path": "/spec/template", "value": rollout.spec.template},
+        {"op": "replace", "path": "/spec/template", "value": template},
+    ]);
+    let patched = session.patch_rollout(&args.name, operations).await?;
+    match args.output {
+        Some(format) => out_object(out, format, &patched, &name),
+        None => {
+            out.line(format!(
+                "{name} rolled back to the template of revision {revision}"
+            ))?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// The revision to go back to and its template.
+pub fn choose(
+    rollout: &Rollout,
+    replica_sets: &[ReplicaSet],
+    wanted: Option<Revision>,
+) -> Result<(Revision, Value), CliError> {
+    let mut revisions: Vec<_> = replica_sets
+        .iter()
+        .filter_map(|set| Some((revision_of(set)?, set)))
+        .collect();
+    revisions.sort_by_key(|(revision, _)| *revision);
+    let current = rollout.status.as_ref().and_then(|status| status.revision);
+    let mut newest_first = revisions.iter().rev();
+    let found = match wanted {
+        Some(wanted) => newest_first.find(|(revision, _)| *revision == wanted),
+        None => newest_first.find(|(revision, _)| current.is_none_or(|current| *revision < current)),
+    };
+    match found {
+        Some((revision, set)) => Ok((*revision, restore_template(set))),
+        None => Err(CliError::Refused(describe_absent(rollout, &revisions, wanted))),
+    }
+}
+
+fn describe_absent(
+    rollout: &Rollout,
+    revisions: &[(Revision, &ReplicaSet)],
+    wanted: Option<Revision>,
+) -> String {
+    let name = rollout.metadata.name.as_deref().unwrap_or_default();
+    let known: Vec<_> = revisions
+        .iter()
+        .map(|(revision, _)| revision.to_string())
+        .collect();
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    match wanted {
+        Some(wanted) => format!("revision {wanted} of {name} is not in its history; there are: {known}"),
+        None => format!("{name} has no revision before the current one; there are: {known}"),
+    }
+}
+
+fn revision_of(set: &ReplicaSet) -> Option<Revision> {
+    let text = set.metadata.annotations.as_ref()?.get(REVISION_ANNOTATION)?;
+    text.parse().ok().filter(|number| *number > 0).map(Revision)
+}
+
+/// The template as the user wrote it where the ReplicaSet remembers it, else the ReplicaSet's without our label.
+fn restore_template(set: &ReplicaSet) -> Value {
+    let written = set
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(POD_TEMPLATE_ANNOTATION));
+    if let Some(template) = written.and_then(|text| serde_json::from_str(text).ok()) {
+        return template;
+    }
+    let mut template = to_value(&set.spec.as_ref().map(|spec| &spec.template));
+    if let Some(labels) = template
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut)
+    {
+        labels.remove(HASH_LABEL);
+    }
+    template
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(revision: i64, annotations: Value) -> ReplicaSet {
+        let mut annotations = annotations;
+        annotations[REVISION_ANNOTATION] = json!(revision.to_string());
+        let labels = json!({"app": "a", (HASH_LABEL): "h"});
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("a-{revision}"), "annotations": annotations},
+            "spec": {"selector": {}, "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "app", "image": format!("a:v{revision}")}]},
+            }},
+        }))
+        .unwrap()
+    }
+
+    fn rollout(revision: i64) -> Rollout {
+        serde_json::from_value(json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "a"},
+            "spec": {"selector": {}, "template": {}, "strategy": {}},
+            "status": {"revision": revision},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn goes_to_the_one_before_and_leaves_our_label_behind() {
+        let sets = [set(3, json!({})), set(1, json!({})), set(2, json!({}))];
+        let (revision, template) = choose(&rollout(3), &sets, None).unwrap();
+        assert_eq!(revision, Revision(2));
+        assert_eq!(template.pointer("/metadata/labels"), Some(&json!({"app": "a"})));
+        assert_eq!(template.pointer("/spec/containers/0/image"), Some(&json!("a:v2")));
+    }
+
+    #[test]
+    fn prefers_what_the_user_wrote() {
+        let sets = [set(
+            1,
+            json!({(POD_TEMPLATE_ANNOTATION): r#"{"spec":{"future":1}}"#}),
+        )];
+        assert_eq!(
+            choose(&rollout(2), &sets, None).unwrap().1,
+            json!({"spec": {"future": 1}})
+        );
+    }
+
+    #[test]
+    fn row_100_names_the_revisions_there_are() {
+        let sets = [set(2, json!({})), set(1, json!({}))];
+        let error = choose(&rollout(2), &sets, Some(Revision(9)))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "error: revision 9 of a is not in its history; there are: 1, 2"
+        );
+        assert!(choose(&rollout(1), &sets[1..], None).is_err());
+    }
+}

@@ -1,0 +1,199 @@
+//! The API server as Tidegate speaks to it: one request, one answer, a time limit, no retries.
+//!
+//! Guarantees: every write names our field manager, is decoded strictly and carries the leader's epoch; no call
+//! outlives [`CALL_TIMEOUT`]; what an answer means is said once, in [`Failure`].
+//! Assumes a client whose own retries are off.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::api::names::FIELD_MANAGER;
+use crate::api::patch::PatchOp;
+use crate::api::resource::{ObjectKey, Resource};
+
+pub mod failure;
+pub mod own_writes;
+
+pub use failure::Failure;
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const PAGE_SIZE: usize = 500;
+
+/// What an update or delete was decided on: it is carried out on this version of this object or not at all.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    pub uid: &'a str,
+    pub resource_version: &'a str,
+}
+
+#[derive(Clone)]
+pub struct Api {
+    client: kube::Client,
+    epoch: Arc<AtomicU64>,
+}
+
+impl Api {
+    pub fn new(client: kube::Client) -> Self {
+        Api {
+            client,
+            epoch: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    pub fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
+    /// Sets the leader epoch that every later write carries.
+    pub fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+    }
+
+    /// `None`: the API server says that there is no such object. A read that failed is never absence.
+    pub async fn get(&self, resource: Resource, key: &ObjectKey) -> Result<Option<Value>, Failure> {
+        let answer = self.call(Method::GET, &resource.object_path(key), None).await;
+        match answer {
+            Ok(mut object) => {
+                resource.stamp(&mut object);
+                Ok(Some(object))
+            }
+            Err(Failure::NotFound) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Every object of a namespace, or of all if it is empty, that has the labels.
+    pub async fn list(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        labels: Option<&str>,
+    ) -> Result<Vec<Value>, Failure> {
+        let selector = labels.map(|labels| format!("&labelSelector={}", escape_query(labels)));
+        let collection = resource.collection_path(namespace);
+        let path = format!("{collection}?limit={PAGE_SIZE}{}", selector.unwrap_or_default());
+        let mut objects = Vec::new();
+        let mut next = path.clone();
+        loop {
+            let mut page = self.call(Method::GET, &next, None).await?;
+            if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
+                objects.extend(items);
+            }
+            match page.pointer("/metadata/continue").and_then(Value::as_str) {
+                None | Some("") => break,
+                Some(token) => next = format!("{path}&continue={}", escape_query(token)),
+            }
+        }
+        objects.iter_mut().for_each(|object| resource.stamp(object));
+        Ok(objects)
+    }
+
+    pub async fn create(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<Value, Failure> {
+        let path = format!("{}?{}", resource.collection_path(namespace), write_options());
+        self.call(
+            Method::POST,
+            &path,
+            Some(("application/json", object.to_string())),
+        )
+        .await
+    }
+
+    /// A JSON Patch of the object, or of its status, that the API server refuses on any other version of it.
+    pub async fn patch(
+        &self,
+        resource: Resource,
+        key: &ObjectKey,
+        subresource: &str,
+        expected: Expected<'_>,
+        ops: &[PatchOp],
+    ) -> Result<Value, Failure> {
+        let path = format!("{}{subresource}?{}", resource.object_path(key), write_options());
+        // The API server compares a version that the patched object carries with the stored one.
+        let mut patch = vec![
+            PatchOp::test("/metadata/uid", expected.uid),
+            PatchOp::replace("/metadata/resourceVersion", expected.resource_version),
+        ];
+        patch.extend_from_slice(ops);
+        let body = json!(patch).to_string();
+        self.call(Method::PATCH, &path, Some(("application/json-patch+json", body)))
+            .await
+    }
+
+    pub async fn delete(
+        &self,
+        resource: Resource,
+        key: &ObjectKey,
+        expected: Expected<'_>,
+    ) -> Result<Value, Failure> {
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": expected.uid, "resourceVersion": expected.resource_version},
+        });
+        let body = Some(("application/json", options.to_string()));
+        self.call(Method::DELETE, &resource.object_path(key), body).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<(&str, String)>) -> Result<Value, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::USER_AGENT, self.user_agent());
+        if let Some((content_type, _)) = body {
+            request = request.header(http::header::CONTENT_TYPE, content_type);
+        }
+        let bytes = body.map(|(_, text)| text.into_bytes()).unwrap_or_default();
+        let request = request
+            .body(bytes)
+            .map_err(|error| Failure::Unsent(error.to_string()))?;
+        let answer = tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request))
+            .await
+            .map_err(|_| Failure::Unknown(format!("no answer within {} s", CALL_TIMEOUT.as_secs())))?;
+        let text = answer.map_err(Failure::from)?;
+        serde_json::from_str(&text).map_err(|error| Failure::Unknown(format!("answer is not JSON: {error}")))
+    }
+
+    fn user_agent(&self) -> String {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        format!("tidegate/{} (epoch {epoch})", env!("CARGO_PKG_VERSION"))
+    }
+}
+
+fn write_options() -> String {
+    format!("fieldManager={FIELD_MANAGER}&fieldValidation=Strict")
+}
+
+/// Percent-encodes everything but what is plain in a query (RFC 3986).
+fn escape_query(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if plain(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_survive_a_query() {
+        assert_eq!(escape_query("a.b/c=d,e"), "a.b%2Fc%3Dd%2Ce");
+        assert_eq!(escape_query("ü "), "%C3%BC%20");
+    }
+}

@@ -1,0 +1,55 @@
+//! What a reconcile function is given: where to read and write, what time it is, who decides and who counts.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::metrics::Metrics;
+use crate::apply::Writer;
+use crate::client::Api;
+use crate::clock::Clock;
+use crate::observe::Observer;
+use crate::plan::model::Plan;
+use crate::plan::snapshot::Snapshot;
+use crate::providers::Provider;
+
+/// Who decides. In production always [`crate::plan::plan`]; a test may put a worse one in its place.
+pub type Planner = Arc<dyn Fn(&Snapshot, DateTime<Utc>) -> Plan + Send + Sync>;
+
+pub struct Context {
+    pub observer: Observer,
+    pub clock: Clock,
+    pub planner: Planner,
+    pub provider: Arc<dyn Provider>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// When something changes.
+    OnChange,
+    /// At this time, or when something changes.
+    At(DateTime<Utc>),
+    /// The world moved under the round: soon.
+    Soon,
+}
+
+impl Context {
+    pub fn new(api: Api, clock: Clock, planner: Planner, provider: Arc<dyn Provider>) -> Self {
+        Context {
+            observer: Observer::new(api),
+            clock,
+            planner,
+            provider,
+            metrics: Arc::default(),
+        }
+    }
+
+    pub fn writer(&self) -> Writer<'_> {
+        Writer {
+            api: &self.observer.api,
+            own: &self.observer.own,
+        }
+    }
+}

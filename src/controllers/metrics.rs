@@ -1,0 +1,170 @@
+//! What the controller counts. Labels are bounded: kinds, verbs and categories, never names of objects.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::api::analysis_run::Verdict;
+use crate::apply::Written;
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<Labels<2>, Counter>,
+    plans: Family<Labels<1>, Counter>,
+    writes: Family<Labels<3>, Counter>,
+    verdicts: Family<Labels<1>, Counter>,
+    api_errors: Family<Labels<1>, Counter>,
+    waiting: Family<Labels<1>, Gauge<i64>>,
+    quarantined: Family<Labels<1>, Gauge<i64>>,
+    leader_epoch: Gauge<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("tidegate"),
+            reconciles: Family::default(),
+            plans: Family::default(),
+            writes: Family::default(),
+            verdicts: Family::default(),
+            api_errors: Family::default(),
+            waiting: Family::default(),
+            quarantined: Family::default(),
+            leader_epoch: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "reconciles",
+            "Reconciles by kind and result",
+            self.reconciles.clone(),
+        );
+        registry.register("plans", "Plans, with and without writes", self.plans.clone());
+        registry.register("writes", "Writes by kind, verb and result", self.writes.clone());
+        registry.register(
+            "verdicts",
+            "Finished AnalysisRuns by verdict",
+            self.verdicts.clone(),
+        );
+        registry.register(
+            "api_errors",
+            "Rounds ended by an error, by category",
+            self.api_errors.clone(),
+        );
+        registry.register("queue_waiting", "Keys that wait, by queue", self.waiting.clone());
+        registry.register(
+            "quarantined",
+            "Keys left alone after a panic until their object changes",
+            self.quarantined.clone(),
+        );
+        registry.register(
+            "leader_epoch",
+            "Epoch that writes carry",
+            self.leader_epoch.clone(),
+        );
+    }
+
+    /// The exposition in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            // Writing to a String does not fail.
+            Err(_) => String::new(),
+        }
+    }
+
+    pub fn count_reconcile(&self, kind: &'static str, result: &'static str) {
+        self.reconciles
+            .get_or_create(&[("kind", kind), ("result", result)])
+            .inc();
+    }
+
+    pub fn count_plan(&self, writes: usize) {
+        let outcome = if writes == 0 { "empty" } else { "writes" };
+        self.plans.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    pub fn count_write(&self, written: &Written) {
+        let labels = [
+            ("kind", written.resource.kind()),
+            ("verb", written.verb),
+            ("result", written.result),
+        ];
+        self.writes.get_or_create(&labels).inc();
+    }
+
+    pub fn count_verdict(&self, verdict: Verdict) {
+        let verdict = match verdict {
+            Verdict::Successful => "Successful",
+            Verdict::Failed => "Failed",
+            Verdict::Inconclusive => "Inconclusive",
+            Verdict::Error => "Error",
+            Verdict::NoData => "NoData",
+            Verdict::Terminated => "Terminated",
+            Verdict::Pending | Verdict::Running => return,
+        };
+        self.verdicts.get_or_create(&[("verdict", verdict)]).inc();
+    }
+
+    pub fn count_error(&self, category: &'static str) {
+        self.api_errors.get_or_create(&[("category", category)]).inc();
+    }
+
+    pub fn set_queue(&self, queue: &'static str, waiting: usize, quarantined: usize) {
+        let set = |family: &Family<Labels<1>, Gauge<i64>>, count: usize| {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            family.get_or_create(&[("queue", queue)]).set(count);
+        };
+        set(&self.waiting, waiting);
+        set(&self.quarantined, quarantined);
+    }
+
+    pub fn set_epoch(&self, epoch: u64) {
+        self.leader_epoch.set(epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::resource::{ObjectKey, Resource};
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::default();
+        metrics.count_reconcile("Rollout", "ok");
+        metrics.count_verdict(Verdict::Failed);
+        metrics.count_verdict(Verdict::Running);
+        metrics.set_queue("rollouts", 3, 1);
+        metrics.count_write(&Written {
+            resource: Resource::HttpRoute,
+            key: ObjectKey::new("shop", "checkout"),
+            verb: "patch",
+            result: "conflict",
+        });
+        let text = metrics.encode();
+        for line in [
+            "tidegate_reconciles_total{kind=\"Rollout\",result=\"ok\"} 1",
+            "tidegate_writes_total{kind=\"HTTPRoute\",verb=\"patch\",result=\"conflict\"} 1",
+            "tidegate_verdicts_total{verdict=\"Failed\"} 1",
+            "tidegate_queue_waiting{queue=\"rollouts\"} 3",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains("Running"));
+    }
+}

@@ -1,0 +1,351 @@
+//! Which key is reconciled next: each at most once at a time, at most ten times a second, commands first.
+//!
+//! Pure: time is a monotonic duration that the caller passes in, so a change of the wall clock delays nothing.
+//! Guarantees: a wake during a reconcile leads to another one; a failure backs off from 0.1 s to 5 min; a
+//! namespace never takes more than its share of the places.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::api::resource::ObjectKey;
+use crate::observe::stores::{Cause, Wake, Work};
+
+const SPACING: Duration = Duration::from_millis(100);
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LAST_BACKOFF: Duration = Duration::from_secs(300);
+
+/// How many reconciles may run at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    pub total: usize,
+    pub per_namespace: usize,
+}
+
+/// What a reconcile asks for when it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    Rest,
+    In(Duration),
+    /// Later with every time in a row.
+    BackOff,
+    /// It panicked: not again until the object itself changes.
+    Quarantine,
+}
+
+#[derive(Debug)]
+pub struct Queue {
+    places: Places,
+    entries: BTreeMap<Work, Entry>,
+    /// What waits, by the time it is due; urgent work apart.
+    due: BTreeSet<(Duration, Work)>,
+    urgent: BTreeSet<(Duration, Work)>,
+    running: BTreeMap<String, usize>,
+    prune_at: usize,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    due: Option<Duration>,
+    urgent: bool,
+    running: bool,
+    quarantined: bool,
+    failures: u32,
+    started: Option<Duration>,
+}
+
+impl Queue {
+    pub fn new(places: Places) -> Self {
+        Queue {
+            places,
+            entries: BTreeMap::new(),
+            due: BTreeSet::new(),
+            urgent: BTreeSet::new(),
+            running: BTreeMap::new(),
+            prune_at: 1024,
+        }
+    }
+
+    pub fn wake(&mut self, wake: Wake, now: Duration) {
+        let entry = self.entries.entry(wake.work.clone()).or_default();
+        if entry.quarantined && wake.cause != Cause::Itself {
+            return;
+        }
+        entry.quarantined = false;
+        let earliest = entry.started.map_or(now, |started| now.max(started + SPACING));
+        self.schedule(wake.work, earliest, wake.cause == Cause::Command);
+    }
+
+    /// The next key to reconcile, if one is due and there is a place for it.
+    pub fn pop(&mut self, now: Duration) -> Option<Work> {
+        if self.running.values().sum::<usize>() >= self.places.total {
+            return None;
+        }
+        let is_due = |(due, _): &&(Duration, Work)| *due <= now;
+        let has_place = |(_, work): &&(Duration, Work)| {
+            self.running.get(&work.key().namespace).copied().unwrap_or(0) < self.places.per_namespace
+        };
+        let urgent = self.urgent.iter().take_while(is_due);
+        let ordinary = self.due.iter().take_while(is_due).filter(has_place);
+        let (due, work) = urgent.chain(ordinary).next()?.clone();
+        self.unschedule(&work, due);
+        let entry = self.entries.entry(work.clone()).or_default();
+        entry.running = true;
+        entry.urgent = false;
+        entry.started = Some(now);
+        *self.running.entry(work.key().namespace.clone()).or_default() += 1;
+        Some(work)
+    }
+
+    pub fn finish(&mut self, work: &Work, after: After, now: Duration) {
+        self.release_place(work);
+        let entry = self.entries.entry(work.clone()).or_default();
+        entry.running = false;
+        if after != After::BackOff {
+            entry.failures = 0;
+        }
+        // What was asked for meanwhile waits in `due` without a place in the sets.
+        let asked = entry.due.take();
+        let urgent = entry.urgent;
+        let wanted = match after {
+            After::Rest => None,
+            After::In(delay) => Some(now + delay),
+            After::BackOff => {
+                entry.failures = entry.failures.saturating_add(1);
+                Some(now + backoff(work.key(), entry.failures))
+            }
+            After::Quarantine => {
+                entry.quarantined = asked.is_none();
+                None
+            }
+        };
+        let earliest = entry.started.map_or(now, |started| started + SPACING);
+        if let Some(due) = asked.into_iter().chain(wanted).min().map(|due| due.max(earliest)) {
+            self.schedule(work.clone(), due, urgent);
+        }
+        self.prune(now);
+    }
+
+    /// When the next key is due, whether or not there is a place for it.
+    pub fn next_due(&self) -> Option<Duration> {
+        let first = |set: &BTreeSet<(Duration, Work)>| set.first().map(|(due, _)| *due);
+        first(&self.due).into_iter().chain(first(&self.urgent)).min()
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.due.len() + self.urgent.len()
+    }
+
+    pub fn quarantined(&self) -> usize {
+        self.entries.values().filter(|entry| entry.quarantined).count()
+    }
+
+    fn schedule(&mut self, work: Work, due: Duration, urgent: bool) {
+        let entry = self.entries.entry(work.clone()).or_default();
+        let before = entry.due;
+        let due = before.map_or(due, |before| before.min(due));
+        let urgent = urgent || entry.urgent;
+        if !entry.running
+            && let Some(before) = before
+        {
+            self.unschedule(&work, before);
+        }
+        let entry = self.entries.entry(work.clone()).or_default();
+        entry.due = Some(due);
+        entry.urgent = urgent;
+        if !entry.running {
+            let set = if urgent { &mut self.urgent } else { &mut self.due };
+            set.insert((due, work));
+        }
+    }
+
+    fn unschedule(&mut self, work: &Work, due: Duration) {
+        let id = (due, work.clone());
+        self.due.remove(&id);
+        self.urgent.remove(&id);
+        if let Some(entry) = self.entries.get_mut(work) {
+            entry.due = None;
+        }
+    }
+
+    fn release_place(&mut self, work: &Work) {
+        let namespace = &work.key().namespace;
+        if let Some(count) = self.running.get_mut(namespace) {
+            *count -= 1;
+            if *count == 0 {
+                self.running.remove(namespace);
+            }
+        }
+    }
+
+    /// Forgets keys that rest, now and then.
+    fn prune(&mut self, now: Duration) {
+        if self.entries.len() < self.prune_at {
+            return;
+        }
+        self.entries.retain(|_, entry| {
+            let spaced = entry.started.is_none_or(|started| started + SPACING <= now);
+            entry.running || entry.quarantined || entry.due.is_some() || !spaced
+        });
+        self.prune_at = 1024.max(2 * self.entries.len());
+    }
+}
+
+/// 0.1 s, twice as long with every failure up to 5 min, up to a quarter less by key.
+fn backoff(key: &ObjectKey, failures: u32) -> Duration {
+    let doubled = FIRST_BACKOFF.saturating_mul(1_u32 << failures.saturating_sub(1).min(12));
+    let percent = 100 - u32::try_from(key.spread(failures) % 26).unwrap_or(0);
+    doubled.min(LAST_BACKOFF) * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(namespace: &str, name: &str) -> Work {
+        Work::Rollout(ObjectKey::new(namespace, name))
+    }
+
+    fn wake(name: &str, cause: Cause) -> Wake {
+        Wake {
+            work: work("shop", name),
+            cause,
+        }
+    }
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn queue() -> Queue {
+        Queue::new(Places {
+            total: 3,
+            per_namespace: 2,
+        })
+    }
+
+    #[test]
+    fn a_key_runs_once_at_a_time_and_again_if_woken_meanwhile() {
+        let mut queue = queue();
+        queue.wake(wake("a", Cause::Itself), at(0));
+        queue.wake(wake("a", Cause::Dependency), at(0));
+        assert_eq!(queue.pop(at(0)), Some(work("shop", "a")));
+        assert_eq!(queue.pop(at(0)), None);
+        queue.wake(wake("a", Cause::Dependency), at(5));
+        assert_eq!(queue.pop(at(500)), None, "it still runs");
+        queue.finish(&work("shop", "a"), After::Rest, at(500));
+        assert_eq!(queue.pop(at(500)), Some(work("shop", "a")));
+        queue.finish(&work("shop", "a"), After::Rest, at(510));
+        assert_eq!((queue.pop(at(10_000)), queue.next_due()), (None, None));
+    }
+
+    #[test]
+    fn a_key_runs_at_most_ten_times_a_second_however_often_it_is_woken() {
+        let mut queue = queue();
+        let mut runs = 0;
+        for millis in 0..1000 {
+            queue.wake(wake("a", Cause::Itself), at(millis));
+            if let Some(work) = queue.pop(at(millis)) {
+                queue.finish(&work, After::Rest, at(millis));
+                runs += 1;
+            }
+        }
+        assert_eq!(runs, 10);
+    }
+
+    #[test]
+    fn commands_come_first_and_need_no_place_of_their_namespace() {
+        let mut queue = queue();
+        for name in ["a", "b", "c"] {
+            queue.wake(wake(name, Cause::Dependency), at(0));
+        }
+        assert_eq!(queue.pop(at(0)), Some(work("shop", "a")));
+        queue.wake(wake("c", Cause::Command), at(0));
+        queue.wake(wake("c", Cause::Dependency), at(0));
+        assert_eq!(queue.pop(at(0)), Some(work("shop", "c")));
+        assert_eq!(queue.pop(at(0)), None, "the namespace has its share");
+        queue.wake(
+            Wake {
+                work: work("bank", "z"),
+                cause: Cause::Dependency,
+            },
+            at(1),
+        );
+        assert_eq!(queue.pop(at(1)), Some(work("bank", "z")));
+        assert_eq!(queue.waiting(), 1);
+    }
+
+    #[test]
+    fn failures_back_off_and_success_forgets_them() {
+        let mut queue = queue();
+        let key = work("shop", "a");
+        let mut now = at(0);
+        let mut delays = Vec::new();
+        queue.wake(wake("a", Cause::Itself), now);
+        for _ in 0..20 {
+            queue.pop(now).unwrap();
+            queue.finish(&key, After::BackOff, now);
+            let due = queue.next_due().unwrap();
+            delays.push(due - now);
+            now = due;
+        }
+        assert!(delays[0] >= at(75) && delays[0] <= at(100), "{delays:?}");
+        assert!(
+            delays.windows(2).take(10).all(|pair| pair[0] < pair[1]),
+            "{delays:?}"
+        );
+        assert!(
+            delays[19] >= at(225_000) && delays[19] <= at(300_000),
+            "{delays:?}"
+        );
+        queue.pop(now).unwrap();
+        queue.finish(&key, After::In(at(700)), now);
+        assert_eq!(queue.next_due(), Some(now + at(700)));
+        now += at(700);
+        queue.pop(now).unwrap();
+        queue.finish(&key, After::BackOff, now);
+        assert_eq!(
+            queue.next_due(),
+            Some(now + at(100)),
+            "no sooner than ten times a second"
+        );
+    }
+
+    #[test]
+    fn a_change_cuts_a_long_wait_short() {
+        let mut queue = queue();
+        queue.wake(wake("a", Cause::Itself), at(0));
+        let key = queue.pop(at(0)).unwrap();
+        queue.finish(&key, After::In(at(300_000)), at(1));
+        queue.wake(wake("a", Cause::Dependency), at(5));
+        assert_eq!(queue.next_due(), Some(at(100)));
+        assert_eq!(queue.waiting(), 1);
+    }
+
+    #[test]
+    fn a_panic_quarantines_its_key_until_the_object_changes() {
+        let mut queue = queue();
+        queue.wake(wake("a", Cause::Itself), at(0));
+        queue.wake(wake("b", Cause::Itself), at(0));
+        let key = queue.pop(at(0)).unwrap();
+        queue.finish(&key, After::Quarantine, at(0));
+        queue.wake(wake("a", Cause::Dependency), at(200));
+        queue.wake(wake("a", Cause::Command), at(200));
+        assert_eq!(
+            (queue.pop(at(300)), queue.quarantined()),
+            (Some(work("shop", "b")), 1)
+        );
+        queue.wake(wake("a", Cause::Itself), at(400));
+        assert_eq!((queue.pop(at(400)), queue.quarantined()), (Some(key), 0));
+    }
+
+    #[test]
+    fn keys_that_rest_are_forgotten() {
+        let mut queue = queue();
+        for name in 0..5000 {
+            queue.wake(wake(&name.to_string(), Cause::Itself), at(name * 200));
+            let key = queue.pop(at(name * 200)).unwrap();
+            queue.finish(&key, After::Rest, at(name * 200));
+        }
+        assert!(queue.entries.len() < 1100, "{}", queue.entries.len());
+    }
+}

@@ -1,0 +1,115 @@
+//! Watches: keep the caches fed, for as long as the process lives.
+//!
+//! Guarantees: a watch that breaks begins anew, after a pause that grows; an object is taken as it is, whatever
+//! its spec looks like, so that none can end the watch of the others; a relist replaces what is cached in one step.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use futures::StreamExt;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::api::names::ROLLOUT_LABEL;
+use crate::api::resource::Resource;
+use crate::observe::cache::CacheEvent;
+
+/// What one watch saw.
+#[derive(Debug)]
+pub struct Seen {
+    pub resource: Resource,
+    pub event: CacheEvent,
+}
+
+/// Watches one kind in one namespace, or in all if it is empty, until the receiver is gone.
+pub async fn watch(client: kube::Client, resource: Resource, namespace: String, seen: UnboundedSender<Seen>) {
+    let events = watcher(api(client, resource, &namespace), config(resource)).default_backoff();
+    let mut events = pin!(events);
+    let mut listed = Vec::new();
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(Event::Apply(object)) => raw(object).map(CacheEvent::Applied),
+            Ok(Event::Delete(object)) => raw(object).map(CacheEvent::Deleted),
+            Ok(Event::Init) => {
+                listed.clear();
+                None
+            }
+            Ok(Event::InitApply(object)) => {
+                listed.extend(raw(object));
+                None
+            }
+            Ok(Event::InitDone) => Some(CacheEvent::Restarted {
+                namespace: namespace.clone(),
+                objects: std::mem::take(&mut listed),
+            }),
+            Err(error) => {
+                tracing::warn!(%resource, namespace, %error, "watch broke; it begins anew");
+                None
+            }
+        };
+        if let Some(event) = event
+            && seen.send(Seen { resource, event }).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Kinds that every controller watches; the rest only while some Rollout names them.
+pub const ALWAYS: [Resource; 6] = [
+    Resource::Rollout,
+    Resource::RolloutCommand,
+    Resource::AnalysisRun,
+    Resource::AnalysisTemplate,
+    Resource::ClusterAnalysisTemplate,
+    Resource::ReplicaSet,
+];
+
+/// Kinds whose caches must be complete before anything is decided: what is listed by owner is not confirmed by
+/// name, so nothing may be missing.
+pub const ESSENTIAL: [Resource; 4] = [
+    Resource::Rollout,
+    Resource::RolloutCommand,
+    Resource::AnalysisRun,
+    Resource::ReplicaSet,
+];
+
+/// Where a kind is watched, if only these namespaces are ours (all, if none is named).
+pub fn scopes(resource: Resource, namespaces: &BTreeSet<String>) -> Vec<String> {
+    if namespaces.is_empty() || !resource.is_namespaced() {
+        vec![String::new()]
+    } else {
+        namespaces.iter().cloned().collect()
+    }
+}
+
+fn api(client: kube::Client, resource: Resource, namespace: &str) -> kube::Api<DynamicObject> {
+    let kind = ApiResource {
+        group: resource.group().to_owned(),
+        version: resource.version().to_owned(),
+        api_version: resource.api_version(),
+        kind: resource.kind().to_owned(),
+        plural: resource.plural().to_owned(),
+    };
+    if namespace.is_empty() {
+        kube::Api::all_with(client, &kind)
+    } else {
+        kube::Api::namespaced_with(client, namespace, &kind)
+    }
+}
+
+fn config(resource: Resource) -> watcher::Config {
+    match resource {
+        // Those of others are none of our business.
+        Resource::ReplicaSet => watcher::Config::default().labels(ROLLOUT_LABEL),
+        _ => watcher::Config::default(),
+    }
+}
+
+fn raw(mut object: DynamicObject) -> Option<Value> {
+    object.metadata.managed_fields = None;
+    serde_json::to_value(object).ok()
+}

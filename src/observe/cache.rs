@@ -1,0 +1,271 @@
+//! One sorted store of one kind of object, fed by watch events.
+//!
+//! Guarantees: an object is trimmed before it is kept, never replaced by an older version of itself, and found by
+//! its key in sorted order; every event names the keys it changed.
+//! Assumes nothing about how fresh it is: that is judged where it is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::trim::{rollout_of, trim};
+use crate::api::resource::{ObjectKey, Resource, is_older_version, metadata_text};
+
+/// What a watch reports.
+#[derive(Clone, Debug)]
+pub enum CacheEvent {
+    /// Created or changed.
+    Applied(Value),
+    Deleted(Value),
+    /// Everything there is in a namespace, or in all if it is empty, after the watch began or began anew.
+    Restarted {
+        namespace: String,
+        objects: Vec<Value>,
+    },
+}
+
+#[derive(Debug)]
+pub struct Cache {
+    resource: Resource,
+    objects: BTreeMap<ObjectKey, Value>,
+    by_rollout: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// Uids of objects that a live read found gone before the watch said so: late news of them is no news.
+    gone: BTreeMap<ObjectKey, String>,
+    synced: BTreeSet<String>,
+}
+
+/// An object before and after an event.
+#[derive(Debug)]
+pub struct Change {
+    pub key: ObjectKey,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+impl Cache {
+    pub fn new(resource: Resource) -> Self {
+        Cache {
+            resource,
+            objects: BTreeMap::new(),
+            by_rollout: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            synced: BTreeSet::new(),
+        }
+    }
+
+    pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
+        self.objects.get(key)
+    }
+
+    /// Keys of the objects that belong to a Rollout.
+    pub fn of_rollout(&self, rollout: &ObjectKey) -> BTreeSet<ObjectKey> {
+        self.by_rollout.get(rollout).cloned().unwrap_or_default()
+    }
+
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// Whether everything in the namespace (all of them if empty) has been listed once.
+    pub fn is_synced(&self, namespace: &str) -> bool {
+        self.synced.contains(namespace)
+    }
+
+    pub fn take(&mut self, event: CacheEvent) -> Vec<Change> {
+        match event {
+            CacheEvent::Applied(object) => self.apply(object).into_iter().collect(),
+            CacheEvent::Deleted(object) => self.delete(&object).into_iter().collect(),
+            CacheEvent::Restarted { namespace, objects } => self.restart(namespace, objects),
+        }
+    }
+
+    /// Takes in what a live read found.
+    pub fn heal(&mut self, key: &ObjectKey, live: Option<&Value>) -> Option<Change> {
+        match live {
+            Some(object) => self.apply(object.clone()),
+            None => {
+                let change = self.remove(key)?;
+                let uid = change
+                    .before
+                    .as_ref()
+                    .and_then(|before| metadata_text(before, "uid"));
+                self.gone.insert(key.clone(), uid.unwrap_or_default().to_owned());
+                Some(change)
+            }
+        }
+    }
+
+    fn delete(&mut self, object: &Value) -> Option<Change> {
+        let key = ObjectKey::of(object)?;
+        self.gone.remove(&key);
+        let same = metadata_text(self.objects.get(&key)?, "uid") == metadata_text(object, "uid");
+        if same { self.remove(&key) } else { None }
+    }
+
+    fn apply(&mut self, mut object: Value) -> Option<Change> {
+        let key = ObjectKey::of(&object)?;
+        let is_gone = self.gone.get(&key).map(String::as_str) == metadata_text(&object, "uid");
+        let is_stale = self
+            .objects
+            .get(&key)
+            .is_some_and(|before| is_stale(&object, before));
+        if is_stale || is_gone && self.gone.contains_key(&key) {
+            return None;
+        }
+        trim(self.resource, &mut object);
+        let before = self.remove(&key).and_then(|change| change.before);
+        if let Some(rollout) = rollout_of(self.resource, &object) {
+            self.by_rollout.entry(rollout).or_default().insert(key.clone());
+        }
+        self.objects.insert(key.clone(), object.clone());
+        Some(Change {
+            key,
+            before,
+            after: Some(object),
+        })
+    }
+
+    fn remove(&mut self, key: &ObjectKey) -> Option<Change> {
+        let before = self.objects.remove(key)?;
+        if let Some(rollout) = rollout_of(self.resource, &before)
+            && let Some(keys) = self.by_rollout.get_mut(&rollout)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_rollout.remove(&rollout);
+            }
+        }
+        Some(Change {
+            key: key.clone(),
+            before: Some(before),
+            after: None,
+        })
+    }
+
+    fn restart(&mut self, namespace: String, objects: Vec<Value>) -> Vec<Change> {
+        let listed: BTreeSet<ObjectKey> = objects.iter().filter_map(ObjectKey::of).collect();
+        let covered = |key: &&ObjectKey| namespace.is_empty() || key.namespace == namespace;
+        let gone = self
+            .objects
+            .keys()
+            .filter(covered)
+            .filter(|key| !listed.contains(*key));
+        let gone: Vec<ObjectKey> = gone.cloned().collect();
+        self.gone
+            .retain(|key, _| !namespace.is_empty() && key.namespace != namespace);
+        let mut changes: Vec<Change> = gone.iter().filter_map(|key| self.remove(key)).collect();
+        changes.extend(objects.into_iter().filter_map(|object| self.apply(object)));
+        self.synced.insert(namespace);
+        changes
+    }
+}
+
+/// The same version again, or an older one of the same object.
+fn is_stale(object: &Value, kept: &Value) -> bool {
+    let version = |object| metadata_text(object, "resourceVersion").unwrap_or_default();
+    let (new, old) = (version(object), version(kept));
+    let numbers = new.parse::<u128>().is_ok() && old.parse::<u128>().is_ok();
+    metadata_text(object, "uid") == metadata_text(kept, "uid")
+        && (new == old || numbers && is_older_version(new, old))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(name: &str, uid: &str, version: &str) -> Value {
+        json!({"metadata": {"namespace": "shop", "name": name, "uid": uid, "resourceVersion": version}})
+    }
+
+    fn versions(cache: &Cache) -> Vec<(String, String)> {
+        let version = |object| metadata_text(object, "resourceVersion").unwrap().to_owned();
+        let objects = cache.objects.iter().filter(|(key, _)| key.namespace == "shop");
+        objects
+            .map(|(key, object)| (key.name.clone(), version(object)))
+            .collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn events_change_the_store_and_old_news_does_not() {
+        use CacheEvent::{Applied, Deleted};
+        let restarted = |objects| CacheEvent::Restarted {
+            namespace: "shop".to_owned(),
+            objects,
+        };
+        let mut cache = Cache::new(Resource::Service);
+        type Row = (CacheEvent, &'static [(&'static str, &'static str)], usize);
+        let rows: Vec<Row> = vec![
+            (Applied(object("a", "1", "10")), &[("a", "10")], 1),
+            (Applied(object("a", "1", "9")), &[("a", "10")], 0),
+            (Applied(object("a", "1", "10")), &[("a", "10")], 0),
+            (Applied(object("a", "2", "8")), &[("a", "8")], 1),
+            (Applied(object("b", "3", "11")), &[("a", "8"), ("b", "11")], 1),
+            (Deleted(object("c", "4", "12")), &[("a", "8"), ("b", "11")], 0),
+            (Deleted(object("a", "2", "12")), &[("b", "11")], 1),
+            (
+                restarted(vec![object("b", "3", "11"), object("d", "5", "13")]),
+                &[("b", "11"), ("d", "13")],
+                1,
+            ),
+            (restarted(vec![object("d", "5", "13")]), &[("d", "13")], 1),
+        ];
+        for (event, kept, changes) in rows {
+            let shown = format!("{event:?}");
+            assert_eq!(cache.take(event).len(), changes, "{shown}");
+            assert_eq!(versions(&cache), pairs(kept), "{shown}");
+        }
+    }
+
+    #[test]
+    fn late_news_of_an_object_found_gone_is_no_news() {
+        let mut cache = Cache::new(Resource::Service);
+        let key = ObjectKey::new("shop", "a");
+        cache.take(CacheEvent::Applied(object("a", "1", "10")));
+        cache.heal(&key, None);
+        cache.take(CacheEvent::Applied(object("a", "1", "11")));
+        assert_eq!(versions(&cache), []);
+        cache.take(CacheEvent::Applied(object("a", "2", "13")));
+        assert_eq!(versions(&cache), pairs(&[("a", "13")]));
+        cache.take(CacheEvent::Deleted(object("a", "1", "12")));
+        assert_eq!(versions(&cache), pairs(&[("a", "13")]));
+    }
+
+    #[test]
+    fn objects_are_found_by_their_rollout_until_they_are_gone() {
+        let mut labelled = object("checkout-1", "1", "10");
+        labelled["metadata"]["labels"] = json!({"tidegate.dev/rollout": "checkout"});
+        let mut cache = Cache::new(Resource::ReplicaSet);
+        let (rollout, key) = (
+            ObjectKey::new("shop", "checkout"),
+            ObjectKey::new("shop", "checkout-1"),
+        );
+        cache.take(CacheEvent::Applied(labelled));
+        assert_eq!(cache.of_rollout(&rollout), [key].into());
+        cache.take(CacheEvent::Applied(object("checkout-1", "1", "11")));
+        assert_eq!(cache.of_rollout(&rollout), [].into());
+    }
+
+    #[test]
+    fn a_restart_of_one_namespace_leaves_the_others_alone() {
+        let mut cache = Cache::new(Resource::Service);
+        cache.take(CacheEvent::Applied(object("a", "1", "10")));
+        cache.take(CacheEvent::Restarted {
+            namespace: "bank".to_owned(),
+            objects: vec![],
+        });
+        assert_eq!(versions(&cache), pairs(&[("a", "10")]));
+        assert!(cache.is_synced("bank") && !cache.is_synced("shop"));
+    }
+}

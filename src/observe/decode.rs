@@ -1,0 +1,162 @@
+//! Raw objects to what a snapshot holds. Lenient where a wrong value is somebody else's, so that one odd
+//! annotation never stops a release.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::api::names::{
+    HASH_LABEL, PodTemplateHash, REVISION_ANNOTATION, Revision, SCALE_DOWN_AT_ANNOTATION,
+};
+use crate::api::resource::metadata_text;
+use crate::api::time::parse_rfc3339;
+use crate::plan::snapshot::{EndpointsReady, ReplicaSetSeen, ServiceSeen};
+
+pub fn replica_set(object: &Value, rollout_uid: &str) -> ReplicaSetSeen {
+    let text = |field| metadata_text(object, field).unwrap_or_default().to_owned();
+    let annotation = |name| entry(object, "annotations", name);
+    let count = |pointer| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    ReplicaSetSeen {
+        name: text("name"),
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+        hash: PodTemplateHash(entry(object, "labels", HASH_LABEL).unwrap_or_default().to_owned()),
+        revision: annotation(REVISION_ANNOTATION).and_then(revision),
+        scale_down_at: annotation(SCALE_DOWN_AT_ANNOTATION).and_then(parse_rfc3339),
+        created_at: metadata_text(object, "creationTimestamp").and_then(parse_rfc3339),
+        replicas: count("/spec/replicas"),
+        running: count("/status/replicas"),
+        ready: count("/status/readyReplicas"),
+        available: count("/status/availableReplicas"),
+        owned: is_controlled_by(object, rollout_uid),
+        deleting: metadata_text(object, "deletionTimestamp").is_some(),
+    }
+}
+
+pub fn service(object: &Value) -> ServiceSeen {
+    let text = |field| metadata_text(object, field).unwrap_or_default().to_owned();
+    ServiceSeen {
+        name: text("name"),
+        resource_version: text("resourceVersion"),
+        uid: text("uid"),
+        selector: texts(object.pointer("/spec/selector")),
+        annotations: texts(object.pointer("/metadata/annotations")),
+        external_name: object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName"),
+    }
+}
+
+/// Ready pods in the EndpointSlices of one Service, by the version their names tell (`<rollout>-<hash>-…`). A
+/// pod that is in several slices, one per address family, counts once.
+pub fn endpoints(slices: &[Value], rollout: &str) -> EndpointsReady {
+    let endpoints = slices
+        .iter()
+        .filter_map(|slice| slice.get("endpoints")?.as_array())
+        .flatten();
+    // Absent means ready, as the API says.
+    let ready =
+        endpoints.filter(|endpoint| endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false)));
+    let mut pods = BTreeSet::new();
+    let mut seen = EndpointsReady::default();
+    for endpoint in ready {
+        let Some(pod) = endpoint.pointer("/targetRef/name").and_then(Value::as_str) else {
+            seen.others += 1;
+            continue;
+        };
+        if !pods.insert(pod) {
+            continue;
+        }
+        match hash_of_pod(pod, rollout) {
+            Some(hash) => *seen.by_hash.entry(hash).or_default() += 1,
+            None => seen.others += 1,
+        }
+    }
+    seen
+}
+
+fn hash_of_pod(pod: &str, rollout: &str) -> Option<PodTemplateHash> {
+    let (hash, suffix) = pod.strip_prefix(rollout)?.strip_prefix('-')?.rsplit_once('-')?;
+    let is_hash = !hash.is_empty() && !hash.contains('-') && !suffix.is_empty();
+    is_hash.then(|| PodTemplateHash(hash.to_owned()))
+}
+
+fn revision(text: &str) -> Option<Revision> {
+    text.parse().ok().filter(|number| *number > 0).map(Revision)
+}
+
+fn is_controlled_by(object: &Value, uid: &str) -> bool {
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let is_controller = |owner: &Value| {
+        owner.get("controller") == Some(&Value::Bool(true))
+            && owner.get("uid").and_then(Value::as_str) == Some(uid)
+    };
+    owners.is_some_and(|owners| owners.iter().any(is_controller))
+}
+
+fn entry<'a>(object: &'a Value, map: &str, name: &str) -> Option<&'a str> {
+    object.get("metadata")?.get(map)?.get(name)?.as_str()
+}
+
+fn texts(map: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = map.and_then(Value::as_object).into_iter().flatten();
+    entries
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_replica_set_with_garbage_in_its_annotations_is_read_without_them() {
+        for (revision, expected) in [
+            ("7", Some(Revision(7))),
+            ("abc", None),
+            ("-1", None),
+            ("0", None),
+            ("", None),
+        ] {
+            let object = json!({
+                "metadata": {
+                    "name": "checkout-a", "uid": "u", "resourceVersion": "5",
+                    "labels": {"tidegate.dev/pod-template-hash": "a"},
+                    "annotations": {"tidegate.dev/revision": revision, "tidegate.dev/scale-down-at": "soon"},
+                    "ownerReferences": [{"uid": "other"}, {"uid": "mine", "controller": true}],
+                },
+                "spec": {"replicas": 3}, "status": {"replicas": 2, "availableReplicas": 1},
+            });
+            let seen = replica_set(&object, "mine");
+            assert_eq!(seen.revision, expected, "{revision}");
+            assert_eq!(
+                (seen.replicas, seen.running, seen.ready, seen.available),
+                (3, 2, 0, 1)
+            );
+            assert_eq!(
+                (seen.owned, seen.deleting, seen.scale_down_at),
+                (true, false, None)
+            );
+            assert!(
+                !replica_set(&object, "other").owned,
+                "an owner that is not the controller"
+            );
+        }
+    }
+
+    #[test]
+    fn ready_endpoints_count_once_per_pod_under_their_version() {
+        let endpoint = |pod: &str, ready: Option<bool>| json!({"targetRef": {"name": pod}, "conditions": {"ready": ready}});
+        let v4 = json!({"endpoints": [
+            endpoint("checkout-a-1", Some(true)), endpoint("checkout-a-2", Some(false)),
+            endpoint("checkout-b-1", None), endpoint("checkout-extra-c-1", Some(true)), {"addresses": ["10.0.0.9"]},
+        ]});
+        let v6 = json!({"endpoints": [endpoint("checkout-a-1", Some(true))]});
+        let null = json!({"endpoints": null});
+        let seen = endpoints(&[v4, v6, null], "checkout");
+        let hash = |hash: &str| PodTemplateHash(hash.to_owned());
+        assert_eq!(seen.by_hash, [(hash("a"), 1), (hash("b"), 1)].into());
+        assert_eq!(seen.others, 2);
+    }
+}

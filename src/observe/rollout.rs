@@ -1,0 +1,227 @@
+//! Everything about one Rollout at one moment.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Look, ObserveError, Observer, decode};
+use crate::api::analysis_template::AnalysisTemplateSpec;
+use crate::api::names::ROLLOUT_LABEL;
+use crate::api::resource::{ObjectKey, Resource, metadata_text};
+use crate::api::rollout::TemplateRef;
+use crate::client::Failure;
+use crate::plan::needs::{Needs, needs};
+use crate::plan::snapshot::{EndpointsReady, Snapshot, TemplateSeen};
+
+/// Templates may name templates; more of them than this in one Rollout are not read.
+const MAX_TEMPLATES: usize = 100;
+
+impl Observer {
+    /// `None`: the Rollout is gone.
+    pub async fn observe_rollout(
+        &self,
+        key: &ObjectKey,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Snapshot>, ObserveError> {
+        let look = Look {
+            observer: self,
+            live: self.heals.is_due(key, now),
+        };
+        let Some(rollout) = look.object(Resource::Rollout, key).await? else {
+            self.own.forget(key);
+            self.heals.forget(key);
+            return Ok(None);
+        };
+        let needs = needs(&rollout);
+        let snapshot = look.snapshot(key, rollout, &needs).await?;
+        self.heals.plan(key, needs.in_progress, look.live, now);
+        Ok(Some(snapshot))
+    }
+}
+
+impl Look<'_> {
+    async fn snapshot(
+        self,
+        key: &ObjectKey,
+        rollout: Value,
+        needs: &Needs,
+    ) -> Result<Snapshot, ObserveError> {
+        let uid = metadata_text(&rollout, "uid").unwrap_or_default();
+        let replica_sets = self.belongings(Resource::ReplicaSet, key).await?;
+        let runs = self.belongings(Resource::AnalysisRun, key).await?;
+        let commands = self.belongings(Resource::RolloutCommand, key).await?;
+        let services = self.named(Resource::Service, key, needs.services.iter()).await?;
+        let endpoints = if needs.endpoints {
+            Some(self.endpoints(key, &services).await?)
+        } else {
+            None
+        };
+        let mut ingresses = self.named(Resource::Ingress, key, needs.ingresses.iter()).await?;
+        let mut http_routes = self
+            .named(Resource::HttpRoute, key, needs.http_routes.iter())
+            .await?;
+        if needs.left_behind {
+            ingresses.extend(self.left_ingresses(key).await?);
+            http_routes.extend(self.left_routes(key, needs).await?);
+        } else {
+            let kept = self.observer.stores.of_rollout(Resource::Ingress, key);
+            let kept = kept.iter().map(|ingress| &ingress.name);
+            ingresses.extend(self.named(Resource::Ingress, key, kept).await?);
+        }
+        Ok(Snapshot {
+            replica_sets: replica_sets
+                .into_iter()
+                .map(|(key, object)| (key.name, decode::replica_set(&object, uid)))
+                .collect(),
+            services: services
+                .into_iter()
+                .map(|(name, object)| (name, object.as_ref().map(decode::service)))
+                .collect(),
+            endpoints,
+            ingresses,
+            http_routes,
+            runs: runs
+                .into_iter()
+                .map(|(key, object)| Ok((key.name.clone(), understand(Resource::AnalysisRun, &key, object)?)))
+                .collect::<Result<_, _>>()?,
+            templates: self.templates(key, &needs.templates).await?,
+            commands: commands.into_iter().filter_map(command).collect(),
+            claims: self.observer.stores.claims(&rollout),
+            rollout,
+        })
+    }
+
+    /// Objects by name; `None` where there is none.
+    async fn named(
+        self,
+        resource: Resource,
+        rollout: &ObjectKey,
+        names: impl Iterator<Item = &String>,
+    ) -> Result<BTreeMap<String, Option<Value>>, ObserveError> {
+        let mut objects = BTreeMap::new();
+        for name in names {
+            let key = ObjectKey::new(rollout.namespace.clone(), name.clone());
+            objects.insert(name.clone(), self.object(resource, &key).await?);
+        }
+        Ok(objects)
+    }
+
+    async fn endpoints(
+        self,
+        rollout: &ObjectKey,
+        services: &BTreeMap<String, Option<Value>>,
+    ) -> Result<BTreeMap<String, EndpointsReady>, ObserveError> {
+        let mut endpoints = BTreeMap::new();
+        for (service, _) in services.iter().filter(|(_, object)| object.is_some()) {
+            let labels = format!("kubernetes.io/service-name={service}");
+            let slices = self
+                .list_live(Resource::EndpointSlice, &rollout.namespace, Some(&labels))
+                .await?;
+            endpoints.insert(service.clone(), decode::endpoints(&slices, &rollout.name));
+        }
+        Ok(endpoints)
+    }
+
+    /// Canary Ingresses that carry our label though the spec no longer names any.
+    async fn left_ingresses(
+        self,
+        rollout: &ObjectKey,
+    ) -> Result<BTreeMap<String, Option<Value>>, ObserveError> {
+        let labels = format!("{ROLLOUT_LABEL}={}", rollout.name);
+        let listed = self
+            .list_live(Resource::Ingress, &rollout.namespace, Some(&labels))
+            .await?;
+        Ok(by_name(listed, |_| true))
+    }
+
+    /// HTTPRoutes that lead to one of our Services though the spec no longer names any.
+    async fn left_routes(
+        self,
+        rollout: &ObjectKey,
+        needs: &Needs,
+    ) -> Result<BTreeMap<String, Option<Value>>, ObserveError> {
+        let listed = match self
+            .list_live(Resource::HttpRoute, &rollout.namespace, None)
+            .await
+        {
+            // The kind is not installed.
+            Err(ObserveError::Read {
+                source: Failure::NotFound,
+                ..
+            }) => vec![],
+            other => other?,
+        };
+        Ok(by_name(listed, |route| {
+            backend_names(route).any(|backend| needs.services.contains(backend))
+        }))
+    }
+
+    /// The templates the Rollout names, and those they name in turn, each once.
+    async fn templates(
+        self,
+        rollout: &ObjectKey,
+        named: &[TemplateRef],
+    ) -> Result<Vec<TemplateSeen>, ObserveError> {
+        let mut pending: Vec<TemplateRef> = named.iter().rev().cloned().collect();
+        let mut seen: Vec<TemplateSeen> = Vec::new();
+        while let Some(reference) = pending.pop() {
+            if seen.len() >= MAX_TEMPLATES || seen.iter().any(|known| known.reference == reference) {
+                continue;
+            }
+            let (resource, namespace) = match reference.cluster_scope {
+                Some(true) => (Resource::ClusterAnalysisTemplate, ""),
+                _ => (Resource::AnalysisTemplate, rollout.namespace.as_str()),
+            };
+            let key = ObjectKey::new(namespace, reference.template_name.clone());
+            let object = self.object(resource, &key).await?;
+            let spec = object.and_then(|mut object| object.get_mut("spec").map(Value::take));
+            let spec: Option<AnalysisTemplateSpec> =
+                spec.map(|spec| understand(resource, &key, spec)).transpose()?;
+            pending.extend(spec.iter().flat_map(|spec| spec.templates.iter().rev().cloned()));
+            seen.push(TemplateSeen { reference, spec });
+        }
+        Ok(seen)
+    }
+}
+
+/// A command we cannot read must not hold up an abort that we can.
+fn command<T: DeserializeOwned>((key, object): (ObjectKey, Value)) -> Option<(String, T)> {
+    match understand(Resource::RolloutCommand, &key, object) {
+        Ok(command) => Some((key.name, command)),
+        Err(error) => {
+            tracing::warn!(%error, "command is left aside");
+            None
+        }
+    }
+}
+
+fn understand<T: DeserializeOwned>(
+    resource: Resource,
+    key: &ObjectKey,
+    object: Value,
+) -> Result<T, ObserveError> {
+    serde_json::from_value(object).map_err(|error| ObserveError::Undecodable {
+        resource,
+        key: key.clone(),
+        problem: error.to_string(),
+    })
+}
+
+fn by_name(objects: Vec<Value>, fits: impl Fn(&Value) -> bool) -> BTreeMap<String, Option<Value>> {
+    let fitting = objects.into_iter().filter(fits);
+    fitting
+        .filter_map(|object| Some((ObjectKey::of(&object)?.name, Some(object))))
+        .collect()
+}
+
+fn backend_names(route: &Value) -> impl Iterator<Item = &str> {
+    let rules = route.pointer("/spec/rules").and_then(Value::as_array);
+    let backends = rules
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| rule.get("backendRefs")?.as_array())
+        .flatten();
+    backends.filter_map(|backend| backend.get("name")?.as_str())
+}

@@ -1,0 +1,343 @@
+//! All caches together, and who must look again when one of them changes.
+//!
+//! Fed by the watches in a cluster and by a simulation directly, one event to one cache at a time, so that each
+//! of them can lag behind on its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+use super::cache::{Cache, CacheEvent, Change};
+use super::trim::rollout_of;
+use crate::api::resource::{ObjectKey, Resource, metadata_text};
+use crate::plan::needs::{Needs, needs};
+use crate::plan::snapshot::Claim;
+
+/// Something to reconcile.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    Rollout(ObjectKey),
+    Run(ObjectKey),
+}
+
+impl Work {
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Work::Rollout(key) | Work::Run(key) => key,
+        }
+    }
+}
+
+/// Who must look again, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wake {
+    pub work: Work,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// A person or an alert asks for something.
+    Command,
+    /// The object itself changed.
+    Itself,
+    /// Something it depends on changed.
+    Dependency,
+}
+
+#[derive(Debug, Default)]
+pub struct Stores {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    caches: BTreeMap<Resource, Cache>,
+    needs: BTreeMap<ObjectKey, Needs>,
+    named_by: BTreeMap<(Resource, ObjectKey), BTreeSet<ObjectKey>>,
+}
+
+impl Stores {
+    /// Takes in what a watch reported; says who must look again.
+    pub fn take(&self, resource: Resource, event: CacheEvent) -> BTreeSet<Wake> {
+        let mut inner = self.lock();
+        let changes = inner.cache(resource).take(event);
+        changes
+            .iter()
+            .flat_map(|change| inner.note(resource, change))
+            .collect()
+    }
+
+    /// Takes in what a live read found. Whoever reads it knows already, so nobody is woken.
+    pub fn heal(&self, resource: Resource, key: &ObjectKey, live: Option<&Value>) {
+        let mut inner = self.lock();
+        if let Some(change) = inner.cache(resource).heal(key, live) {
+            inner.note(resource, &change);
+        }
+    }
+
+    pub fn get(&self, resource: Resource, key: &ObjectKey) -> Option<Value> {
+        self.lock().caches.get(&resource)?.get(key).cloned()
+    }
+
+    pub fn of_rollout(&self, resource: Resource, rollout: &ObjectKey) -> BTreeSet<ObjectKey> {
+        let inner = self.lock();
+        let cache = inner.caches.get(&resource);
+        cache.map(|cache| cache.of_rollout(rollout)).unwrap_or_default()
+    }
+
+    pub fn is_synced(&self, resource: Resource, namespace: &str) -> bool {
+        let inner = self.lock();
+        inner
+            .caches
+            .get(&resource)
+            .is_some_and(|cache| cache.is_synced(namespace))
+    }
+
+    /// Kinds that some Rollout names an object of.
+    pub fn named_kinds(&self) -> BTreeSet<Resource> {
+        self.lock()
+            .named_by
+            .keys()
+            .map(|(resource, _)| *resource)
+            .collect()
+    }
+
+    /// Objects this Rollout names that an older Rollout names as well: the oldest keeps them.
+    pub fn claims(&self, rollout: &Value) -> Vec<Claim> {
+        let inner = self.lock();
+        let Some(key) = ObjectKey::of(rollout) else {
+            return vec![];
+        };
+        let needs = needs(rollout);
+        let claims = needs.named().filter_map(|(resource, name)| {
+            let object = ObjectKey::new(key.namespace.clone(), name);
+            let rivals = inner.named_by.get(&(resource, object))?.iter();
+            let older = rivals
+                .filter_map(|rival| inner.caches.get(&Resource::Rollout)?.get(rival))
+                .filter(|rival| seniority(rival) < seniority(rollout));
+            let oldest = older.min_by(|left, right| seniority(left).cmp(&seniority(right)))?;
+            Some(Claim {
+                kind: resource.kind().to_owned(),
+                name: name.to_owned(),
+                rollout: metadata_text(oldest, "name")?.to_owned(),
+            })
+        });
+        claims.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The order in which Rollouts came; Kubernetes writes times so that their text sorts as they do.
+fn seniority(rollout: &Value) -> (&str, &str) {
+    let text = |field| metadata_text(rollout, field).unwrap_or_default();
+    (text("creationTimestamp"), text("name"))
+}
+
+impl Inner {
+    fn cache(&mut self, resource: Resource) -> &mut Cache {
+        self.caches
+            .entry(resource)
+            .or_insert_with(|| Cache::new(resource))
+    }
+
+    fn note(&mut self, resource: Resource, change: &Change) -> Vec<Wake> {
+        match resource {
+            Resource::Rollout => self.note_rollout(change),
+            Resource::AnalysisRun => {
+                let itself = wake(Work::Run(change.key.clone()), Cause::Itself);
+                rollouts_of(resource, change, Cause::Dependency)
+                    .chain([itself])
+                    .collect()
+            }
+            Resource::RolloutCommand => rollouts_of(resource, change, Cause::Command).collect(),
+            Resource::AnalysisTemplate | Resource::ClusterAnalysisTemplate => {
+                self.judged_in(&change.key.namespace)
+            }
+            _ => {
+                let named_by = self.named_by.get(&(resource, change.key.clone()));
+                let naming = named_by.into_iter().flatten();
+                let naming = naming.map(|rollout| wake(Work::Rollout(rollout.clone()), Cause::Dependency));
+                naming
+                    .chain(rollouts_of(resource, change, Cause::Dependency))
+                    .collect()
+            }
+        }
+    }
+
+    /// Others that name the same objects look again when a Rollout lets go of them: the next oldest keeps them.
+    fn note_rollout(&mut self, change: &Change) -> Vec<Wake> {
+        let before = self.needs.remove(&change.key).unwrap_or_default();
+        let after = change.after.as_ref().map(needs);
+        let id = |(resource, name)| (resource, ObjectKey::new(change.key.namespace.clone(), name));
+        let kept: BTreeSet<_> = after.iter().flat_map(Needs::named).map(id).collect();
+        let mut wakes = vec![wake(Work::Rollout(change.key.clone()), Cause::Itself)];
+        for id in before.named().map(id).filter(|id| !kept.contains(id)) {
+            let Some(rollouts) = self.named_by.get_mut(&id) else {
+                continue;
+            };
+            rollouts.remove(&change.key);
+            let others = rollouts.iter().cloned();
+            wakes.extend(others.map(|other| wake(Work::Rollout(other), Cause::Dependency)));
+            if rollouts.is_empty() {
+                self.named_by.remove(&id);
+            }
+        }
+        for id in kept {
+            self.named_by.entry(id).or_default().insert(change.key.clone());
+        }
+        if let Some(after) = after {
+            self.needs.insert(change.key.clone(), after);
+        }
+        wakes
+    }
+
+    /// Rollouts that name templates; templates may name others in turn, so any of them may depend on any.
+    fn judged_in(&self, namespace: &str) -> Vec<Wake> {
+        let here = |key: &ObjectKey| namespace.is_empty() || key.namespace == namespace;
+        let judged = self
+            .needs
+            .iter()
+            .filter(|(key, needs)| here(key) && !needs.templates.is_empty());
+        judged
+            .map(|(key, _)| wake(Work::Rollout(key.clone()), Cause::Dependency))
+            .collect()
+    }
+}
+
+fn wake(work: Work, cause: Cause) -> Wake {
+    Wake { work, cause }
+}
+
+/// The Rollouts that an object belonged to and belongs to now.
+fn rollouts_of(resource: Resource, change: &Change, cause: Cause) -> impl Iterator<Item = Wake> {
+    let states = change.before.iter().chain(&change.after);
+    states
+        .filter_map(move |object| rollout_of(resource, object))
+        .map(move |key| wake(Work::Rollout(key), cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rollout(name: &str, created: &str, service: &str) -> Value {
+        json!({
+            "metadata": {
+                "namespace": "shop", "name": name, "uid": name, "resourceVersion": "1",
+                "creationTimestamp": created,
+            },
+            "spec": {"strategy": {"canary": {
+                "stableService": service,
+                "analysis": {"templates": [{"templateName": "errors"}]},
+            }}},
+        })
+    }
+
+    fn named(name: &str) -> Value {
+        json!({"metadata": {"namespace": "shop", "name": name, "uid": name, "resourceVersion": "1"}})
+    }
+
+    fn woken(wakes: BTreeSet<Wake>) -> Vec<(String, Cause)> {
+        wakes
+            .into_iter()
+            .map(|wake| (wake.work.key().name.clone(), wake.cause))
+            .collect()
+    }
+
+    fn stores() -> Stores {
+        let stores = Stores::default();
+        for (name, created, service) in [
+            ("a", "2026-01-02T00:00:00Z", "web"),
+            ("b", "2026-01-01T00:00:00Z", "web"),
+        ] {
+            stores.take(
+                Resource::Rollout,
+                CacheEvent::Applied(rollout(name, created, service)),
+            );
+        }
+        stores
+    }
+
+    #[test]
+    fn a_change_wakes_those_it_concerns() {
+        let mut command = named("c");
+        command["spec"] = json!({"rollout": "a"});
+        let mut replica_set = named("a-1");
+        replica_set["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
+        let mut run = named("a-run");
+        run["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
+        for (resource, object, expected) in [
+            (
+                Resource::Service,
+                named("web"),
+                vec![("a", Cause::Dependency), ("b", Cause::Dependency)],
+            ),
+            (Resource::Service, named("other"), vec![]),
+            (Resource::ReplicaSet, replica_set, vec![("a", Cause::Dependency)]),
+            (
+                Resource::AnalysisRun,
+                run,
+                vec![("a", Cause::Dependency), ("a-run", Cause::Itself)],
+            ),
+            (Resource::RolloutCommand, command, vec![("a", Cause::Command)]),
+            (
+                Resource::AnalysisTemplate,
+                named("nested"),
+                vec![("a", Cause::Dependency), ("b", Cause::Dependency)],
+            ),
+        ] {
+            let stores = stores();
+            let expected: Vec<(String, Cause)> =
+                expected.into_iter().map(|(n, c)| (n.to_owned(), c)).collect();
+            assert_eq!(
+                woken(stores.take(resource, CacheEvent::Applied(object))),
+                expected,
+                "{resource}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_oldest_rollout_keeps_what_two_of_them_name() {
+        let stores = stores();
+        let claim = |name: &str, created: &str| stores.claims(&rollout(name, created, "web"));
+        let younger = claim("a", "2026-01-02T00:00:00Z");
+        assert_eq!(younger.len(), 1);
+        assert_eq!(
+            (younger[0].kind.as_str(), younger[0].rollout.as_str()),
+            ("Service", "b")
+        );
+        assert!(claim("b", "2026-01-01T00:00:00Z").is_empty());
+    }
+
+    #[test]
+    fn those_who_wait_for_a_claim_look_again_when_it_goes() {
+        let stores = stores();
+        let gone = rollout("b", "2026-01-01T00:00:00Z", "web");
+        let wakes = woken(stores.take(Resource::Rollout, CacheEvent::Deleted(gone)));
+        assert_eq!(
+            wakes,
+            [
+                ("a".to_owned(), Cause::Dependency),
+                ("b".to_owned(), Cause::Itself)
+            ]
+        );
+    }
+
+    #[test]
+    fn kinds_are_named_only_while_a_rollout_names_them() {
+        let stores = stores();
+        assert_eq!(stores.named_kinds(), [Resource::Service].into());
+        for name in ["a", "b"] {
+            let gone = rollout(name, "", "web");
+            stores.take(Resource::Rollout, CacheEvent::Deleted(gone));
+        }
+        assert_eq!(stores.named_kinds(), [].into());
+    }
+}

@@ -1,0 +1,202 @@
+//! Why a Rollout is where it is: the rule that decided, what was measured, the threshold, what comes next and when.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::age::format_span;
+use super::model::{AnalysisRunView, MetricView, RolloutView};
+use super::table;
+use super::tree::{describe_abort, describe_counts, describe_wait, describe_weight};
+use crate::api::rollout_status::{Phase, WaitingReason};
+use crate::api::time;
+
+/// The explanation as data; the text is made of the same parts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    pub name: String,
+    pub namespace: String,
+    /// One sentence: where the Rollout stands.
+    pub state: String,
+    /// Why, one reason a line.
+    pub because: Vec<String>,
+    /// What happens next, or what a person must do.
+    pub next: String,
+    /// When it happens by itself, where that is known.
+    pub when: Option<String>,
+}
+
+pub fn explain(view: &RolloutView, now: DateTime<Utc>) -> Explanation {
+    Explanation {
+        name: view.name.clone(),
+        namespace: view.namespace.clone(),
+        state: describe_state(view),
+        because: reasons(view, now),
+        next: next_action(view),
+        when: when(view, now),
+    }
+}
+
+impl Explanation {
+    pub fn render(&self, width: Option<usize>) -> Vec<String> {
+        let mut lines = Vec::new();
+        put(&mut lines, width, "", &self.state);
+        for reason in &self.because {
+            put(&mut lines, width, "  because  ", reason);
+        }
+        put(&mut lines, width, "  next     ", &self.next);
+        if let Some(when) = &self.when {
+            put(&mut lines, width, "  when     ", when);
+        }
+        lines
+    }
+}
+
+fn put(lines: &mut Vec<String>, width: Option<usize>, label: &str, text: &str) {
+    let indent = table::length(label);
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(1));
+    for (index, line) in table::wrap(text, room).into_iter().enumerate() {
+        let label = if index == 0 { label } else { "" };
+        lines.push(format!("{label:indent$}{line}"));
+    }
+}
+
+fn describe_state(view: &RolloutView) -> String {
+    let revision = view.revision.map_or_else(
+        || "no revision yet".to_owned(),
+        |number| format!("revision {number}"),
+    );
+    let step = view
+        .step
+        .current
+        .as_ref()
+        .map(|current| format!(", step {}: {current}", view.step_text()));
+    format!(
+        "{} is {:?}: {revision}{}; weight: {}.",
+        view.name,
+        view.phase,
+        step.unwrap_or_default(),
+        describe_weight(view)
+    )
+}
+
+fn reasons(view: &RolloutView, now: DateTime<Utc>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if view.stale {
+        reasons
+            .push("the controller has not seen the newest spec yet; this is about the one before".to_owned());
+    }
+    reasons.extend(
+        view.abort_reason
+            .as_ref()
+            .map(|abort| format!("aborted {}", describe_abort(abort, now))),
+    );
+    reasons.extend(view.waiting_on.as_ref().map(|_| describe_wait(view, now)));
+    for run in view.runs_of_interest() {
+        reasons.extend(run.metrics.iter().map(|metric| describe_metric(run, metric)));
+        if run.metrics.is_empty() {
+            reasons.push(format!(
+                "analysis {} is {:?} and has measured nothing yet",
+                run.name, run.verdict
+            ));
+        }
+    }
+    for command in &view.pending_commands {
+        let by = command.requested_by.as_deref().unwrap_or("unknown");
+        reasons.push(format!(
+            "command {} ({:?} by {by}) is not answered yet",
+            command.name, command.verb
+        ));
+    }
+    if reasons.is_empty() {
+        reasons.extend(view.message.clone());
+    }
+    reasons
+}
+
+fn describe_metric(run: &AnalysisRunView, metric: &MetricView) -> String {
+    let measured = metric.measured.map(|value| format!(": measured {value}"));
+    let threshold = metric.threshold.map(|value| format!(", threshold {value}"));
+    let condition = metric
+        .condition
+        .as_ref()
+        .map(|condition| format!(", must hold: {condition}"));
+    let message = metric.message.as_ref().map(|message| format!(" ({message})"));
+    format!(
+        "metric {} of {} is {:?}{}{}{}{}",
+        describe_counts(metric),
+        run.name,
+        metric.verdict,
+        measured.unwrap_or_default(),
+        threshold.unwrap_or_default(),
+        condition.unwrap_or_default(),
+        message.unwrap_or_default()
+    )
+}
+
+fn next_action(view: &RolloutView) -> String {
+    let name = &view.name;
+    let Some(waiting) = &view.waiting_on else {
+        return match view.phase {
+            Phase::Healthy => "nothing: a change of the pod template starts the next release".to_owned(),
+            Phase::Degraded => {
+                format!("a new version, or `kubectl tidegate retry {name}` to start this one again")
+            }
+            Phase::Progressing | Phase::Paused => following_step(view),
+        };
+    };
+    match waiting.reason {
+        WaitingReason::Invalid => {
+            "mend what the message names; the controller holds pods and weights".to_owned()
+        }
+        WaitingReason::Promotion => {
+            format!(
+                "`kubectl tidegate promote {name}` goes on with {}",
+                step_after(view)
+            )
+        }
+        WaitingReason::SpecPaused => format!("`kubectl tidegate resume {name}`"),
+        WaitingReason::InconclusiveAnalysis => format!(
+            "a person decides: `kubectl tidegate promote {name}` goes on, `kubectl tidegate abort {name}` goes back"
+        ),
+        WaitingReason::NewVersion => {
+            format!("a new version, or `kubectl tidegate retry {name}` to start this one again")
+        }
+        WaitingReason::RouteContended => {
+            "find out who else writes the weights of the route; ours are left alone until then".to_owned()
+        }
+        WaitingReason::PauseDuration => format!("goes on with {}", step_after(view)),
+        WaitingReason::Analysis => format!("success goes on with {}, failure aborts", step_after(view)),
+        WaitingReason::CanaryPods
+        | WaitingReason::StablePods
+        | WaitingReason::Endpoints
+        | WaitingReason::RouteAccepted
+        | WaitingReason::Settle
+        | WaitingReason::OldPods => following_step(view),
+        WaitingReason::ScaleDownDelay => "the old ReplicaSet goes to 0".to_owned(),
+        WaitingReason::Bake => "the bake ends; the old ReplicaSet goes to 0".to_owned(),
+    }
+}
+
+fn following_step(view: &RolloutView) -> String {
+    match &view.step.current {
+        Some(current) => format!("the running step: {current}"),
+        None => "the promotion of this revision".to_owned(),
+    }
+}
+
+fn step_after(view: &RolloutView) -> String {
+    view.steps_ahead
+        .get(1)
+        .cloned()
+        .unwrap_or_else(|| "the promotion to all traffic".to_owned())
+}
+
+fn when(view: &RolloutView, now: DateTime<Utc>) -> Option<String> {
+    let until = view.waiting_on.as_ref()?.until?;
+    Some(format!(
+        "in {} ({})",
+        format_span(until - now),
+        time::to_rfc3339(until)
+    ))
+}

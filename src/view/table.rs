@@ -1,0 +1,166 @@
+//! Columns that fit a width: text is measured and cut first, painted last.
+
+use super::paint::{Paint, Tone};
+
+/// Blanks between two columns.
+const GAP: usize = 3;
+/// Names keep at least this many characters, however narrow the screen.
+const MIN_NAME: usize = 20;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    pub text: String,
+    pub tone: Tone,
+}
+
+impl Cell {
+    pub fn new(text: impl Into<String>) -> Self {
+        Cell::toned(text, Tone::Plain)
+    }
+
+    pub fn toned(text: impl Into<String>, tone: Tone) -> Self {
+        Cell {
+            text: text.into(),
+            tone,
+        }
+    }
+}
+
+/// Lines of aligned columns. When they do not fit in `width`, the last column is cut at its end and then the
+/// first one in its middle, where generated names differ least; the columns between always stay whole.
+pub fn render(rows: &[Vec<Cell>], width: Option<usize>, paint: Paint) -> Vec<String> {
+    let widths = fit(natural_widths(rows), width);
+    rows.iter().map(|row| render_row(row, &widths, paint)).collect()
+}
+
+fn natural_widths(rows: &[Vec<Cell>]) -> Vec<usize> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width_of = |column| {
+        rows.iter()
+            .filter_map(move |row| row.get(column))
+            .map(|cell: &Cell| length(&cell.text))
+    };
+    (0..columns)
+        .map(|column| width_of(column).max().unwrap_or(0))
+        .collect()
+}
+
+fn fit(mut widths: Vec<usize>, limit: Option<usize>) -> Vec<usize> {
+    let Some(limit) = limit else { return widths };
+    let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    let mut excess = total.saturating_sub(limit);
+    if let [first, .., last] = widths.as_mut_slice() {
+        let from_last = excess.min(last.saturating_sub(MIN_NAME));
+        *last -= from_last;
+        excess -= from_last;
+        let from_first = excess.min(first.saturating_sub(MIN_NAME));
+        *first -= from_first;
+        excess -= from_first;
+        *last -= excess.min(*last);
+    }
+    widths
+}
+
+fn render_row(row: &[Cell], widths: &[usize], paint: Paint) -> String {
+    let mut line = String::new();
+    let mut pending = 0;
+    for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+        let text = match column {
+            0 => cut_middle(&cell.text, *width),
+            _ => cut_end(&cell.text, *width),
+        };
+        if !text.is_empty() {
+            line.push_str(&" ".repeat(pending));
+            line.push_str(&paint.apply(cell.tone, &text));
+            pending = 0;
+        }
+        pending += width - length(&text) + GAP;
+    }
+    line
+}
+
+pub fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// At most `width` characters; what was cut shows as `…`.
+pub fn cut_end(text: &str, width: usize) -> String {
+    match length(text) <= width {
+        true => text.to_owned(),
+        false if width == 0 => String::new(),
+        false => text.chars().take(width - 1).chain(['…']).collect(),
+    }
+}
+
+fn cut_middle(text: &str, width: usize) -> String {
+    let count = length(text);
+    if count <= width || width < 3 {
+        return cut_end(text, width);
+    }
+    let tail = (width - 1) / 3;
+    let head = width - 1 - tail;
+    text.chars()
+        .take(head)
+        .chain(['…'])
+        .chain(text.chars().skip(count - tail))
+        .collect()
+}
+
+/// Breaks at blanks so that no line is longer than `width`; a single longer word is cut.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if length(line) + 1 + length(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(cut_end(word, width)),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(texts: &[&str]) -> Vec<Cell> {
+        texts.iter().map(|text| Cell::new(*text)).collect()
+    }
+
+    #[test]
+    fn cuts_the_last_column_before_the_name() {
+        let long = "a".repeat(30);
+        let rows = [
+            cells(&["NAME", "AGE", "INFO"]),
+            cells(&["checkout-67f9", "5m", &long]),
+        ];
+        assert_eq!(
+            render(&rows, Some(42), Paint::Plain),
+            [
+                "NAME            AGE   INFO",
+                &format!("checkout-67f9   5m    {}…", "a".repeat(19))
+            ]
+        );
+        let name = "checkout-with-a-rather-long-name-abcde";
+        let lines = render(&[cells(&[name, "5m", &long])], Some(48), Paint::Plain);
+        assert_eq!(
+            lines,
+            ["checkout-with…-abcde   5m   aaaaaaaaaaaaaaaaaaa…"].map(str::to_owned)
+        );
+        assert!(lines.iter().all(|line| length(line) <= 48));
+    }
+
+    #[test]
+    fn leaves_no_trailing_blanks() {
+        let rows = [cells(&["NAME", "INFO"]), cells(&["checkout", ""])];
+        assert_eq!(render(&rows, None, Paint::Plain), ["NAME       INFO", "checkout"]);
+    }
+
+    #[test]
+    fn wraps_at_blanks() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("unbreakable", 5), ["unbr…"]);
+    }
+}

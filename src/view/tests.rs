@@ -1,0 +1,106 @@
+//! Golden output of every renderer at a narrow and a wide screen.
+
+use super::explain::explain;
+use super::fixture::{aborted, analysing, healthy, now};
+use super::paint::Paint;
+use super::row::{Columns, render_list};
+use super::table::length;
+use super::tree::render_tree;
+use super::{Objects, build};
+
+fn tree(objects: &Objects, width: usize) -> String {
+    let rendered = render_tree(&build(objects), now(), Some(width), Paint::Plain);
+    let lines: Vec<_> = rendered.lines().collect();
+    assert!(
+        lines.iter().all(|line| length(line) <= width),
+        "a line is wider than {width}"
+    );
+    lines.join("\n")
+}
+
+#[test]
+fn tree_at_80_columns() {
+    insta::assert_snapshot!(tree(&analysing(), 80));
+}
+
+#[test]
+fn tree_at_200_columns() {
+    insta::assert_snapshot!(tree(&analysing(), 200));
+}
+
+#[test]
+fn tree_of_an_aborted_release() {
+    insta::assert_snapshot!(tree(&aborted(), 80));
+}
+
+#[test]
+fn list_narrow_and_wide() {
+    let views = [analysing(), aborted(), healthy()].map(|objects| build(&objects));
+    let narrow = render_list(&views, Columns::default(), now(), Some(80), Paint::Plain);
+    let wide = render_list(
+        &views,
+        Columns {
+            namespace: true,
+            wide: true,
+        },
+        now(),
+        Some(200),
+        Paint::Plain,
+    );
+    insta::assert_snapshot!(format!("{}\n\n{}", narrow.join("\n"), wide.join("\n")));
+}
+
+#[test]
+fn explanations() {
+    let texts = [analysing(), aborted(), healthy()]
+        .map(|objects| explain(&build(&objects), now()).render(Some(80)).join("\n"));
+    insta::assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn json_names_are_an_interface() {
+    insta::assert_snapshot!(serde_json::to_string_pretty(&build(&analysing())).unwrap());
+}
+
+#[test]
+fn order_of_the_objects_does_not_show() {
+    let mut shuffled = analysing();
+    shuffled.replica_sets.reverse();
+    shuffled.pods.reverse();
+    assert_eq!(build(&shuffled), build(&analysing()));
+}
+
+#[test]
+fn garbage_in_the_revision_annotation_is_no_revision() {
+    let mut objects = analysing();
+    for set in &mut objects.replica_sets {
+        set.metadata.annotations = Some([("tidegate.dev/revision".to_owned(), "abc".to_owned())].into());
+    }
+    let view = build(&objects);
+    assert!(view.revisions.iter().all(|revision| revision.revision.is_none()));
+    assert_eq!(view.revisions.len(), 1);
+}
+
+#[test]
+fn colours_cover_the_status_only_when_asked() {
+    let view = build(&aborted());
+    let colour = render_tree(&view, now(), Some(80), Paint::Colour);
+    assert!(
+        colour
+            .header
+            .iter()
+            .any(|line| line.contains("\u{1b}[31m✖ Degraded\u{1b}[0m"))
+    );
+    assert!(!tree(&aborted(), 80).contains('\u{1b}'));
+}
+
+#[test]
+fn a_long_tree_keeps_its_header_and_says_what_is_missing() {
+    let rendered = render_tree(&build(&analysing()), now(), Some(80), Paint::Plain);
+    let (header, body) = (rendered.header.clone(), rendered.body.len());
+    let height = header.len() + 4;
+    let lines = rendered.fit(height);
+    assert_eq!(lines.len(), height);
+    assert_eq!(lines[..header.len()], header);
+    assert_eq!(lines[height - 1], format!("… {} more lines", body - 3));
+}

@@ -1,0 +1,149 @@
+//! `tidegate controller` as a process: over HTTP, with signals.
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is a failure")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate::api::crd;
+use tidegate::clock::Clock;
+use tidegate::sandbox::api_server::http::HttpServer;
+use tidegate::sandbox::api_server::service::Outcome;
+use tidegate::sandbox::api_server::{ApiRequest, ApiServer};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, Command};
+
+/// A controller that has said where it serves its metrics.
+struct Process {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    metrics: SocketAddr,
+}
+
+fn post(server: &ApiServer, path: &str, object: &Value) {
+    let mut request = ApiRequest::new("POST", path);
+    request.content_type = "application/json".to_owned();
+    request.body = object.to_string().into_bytes();
+    assert!(
+        matches!(server.handle(&request), Outcome::Answer(answer) if answer.code == 201),
+        "{path}"
+    );
+}
+
+async fn run(server: &ApiServer) -> (Process, HttpServer) {
+    let http = HttpServer::start(server.clone(), "127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    let kubeconfig =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kubeconfig-{}", http.address.port()));
+    http.write_kubeconfig(&kubeconfig).await.unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args([
+            "controller",
+            "--metrics-address",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--kubeconfig",
+        ])
+        .arg(&kubeconfig)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let metrics = loop {
+        let line = log.next_line().await.unwrap().unwrap();
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        if let Some(address) = entry.pointer("/fields/address") {
+            break address.as_str().unwrap().parse().unwrap();
+        }
+    };
+    (Process { child, log, metrics }, http)
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn signal(process: &Process, signal: &str) {
+    let id = process.child.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args([signal, &id])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+}
+
+/// Waits for the end, which must come by itself.
+async fn end(mut process: Process) -> std::process::ExitStatus {
+    let drained = async { while process.log.next_line().await.unwrap().is_some() {} };
+    tokio::time::timeout(Duration::from_secs(30), drained)
+        .await
+        .unwrap();
+    process.child.wait().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_serves_metrics_works_and_stops_when_told() {
+    let server = ApiServer::new(1, Clock::System);
+    for definition in crd::all().unwrap() {
+        server.install_crd(definition).unwrap();
+    }
+    post(
+        &server,
+        "/api/v1/namespaces",
+        &json!({"metadata": {"name": "shop"}}),
+    );
+    let rollout = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "checkout", "namespace": "shop"},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"app": "checkout"}},
+            "template": {
+                "metadata": {"labels": {"app": "checkout"}},
+                "spec": {"containers": [{"name": "web", "image": "web:1"}]},
+            },
+            "strategy": {"canary": {"steps": [{"setWeight": 10}]}},
+        },
+    });
+    post(
+        &server,
+        "/apis/tidegate.dev/v1alpha1/namespaces/shop/rollouts",
+        &rollout,
+    );
+    let (process, _http) = run(&server).await;
+    while server.inspect(|store| store.list("ReplicaSet").is_empty()) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(get(process.metrics, "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(process.metrics, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let metrics = get(process.metrics, "/metrics").await;
+    let created = "tidegate_writes_total{kind=\"ReplicaSet\",verb=\"create\",result=\"ok\"} 1\n";
+    assert!(metrics.contains(created), "{metrics}");
+    signal(&process, "-TERM").await;
+    assert!(end(process).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_never_reached_its_cluster_is_not_ready_and_stops_when_told() {
+    let server = ApiServer::new(1, Clock::System);
+    let (process, http) = run(&server).await;
+    drop(http);
+    assert!(get(process.metrics, "/readyz").await.starts_with("HTTP/1.1 503"));
+    assert!(get(process.metrics, "/healthz").await.starts_with("HTTP/1.1 200"));
+    signal(&process, "-INT").await;
+    assert!(end(process).await.success());
+}

@@ -1,0 +1,18 @@
+//! The kubectl plugin against the sandbox's API server: every verb in the process, and the real binary over HTTP for
+//! exit codes, pipes and signals. Numbers in names are the rows of the table of bad inputs.
+#![cfg(feature = "sandbox")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "in a test a panic is a failure"
+)]
+
+#[path = "plugin/cluster.rs"]
+mod cluster;
+
+#[path = "plugin/binary.rs"]
+mod binary;
+
+#[path = "plugin/verbs.rs"]
+mod verbs;

@@ -1,0 +1,345 @@
+//! Every bad manifest is refused by the CRD's schema and rules and, apart from them, by the controller; every
+//! good one is accepted by both.
+#![cfg(feature = "sandbox")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+use tidegate::api::crd;
+use tidegate::plan::validate::{InvalidReason, validate_rollout, validate_template, warn_rollout};
+use tidegate::sandbox::api_server::{ApiRequest, Store};
+
+const APIS: &str = "/apis/tidegate.dev/v1alpha1/namespaces/default";
+
+fn rollout() -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "checkout", "namespace": "default"},
+        "spec": {
+            "replicas": 5,
+            "selector": {"matchLabels": {"app": "checkout"}},
+            "template": {
+                "metadata": {"labels": {"app": "checkout"}},
+                "spec": {"containers": [{"name": "app", "image": "checkout:1"}]},
+            },
+            "strategy": {"canary": {
+                "stableService": "checkout-stable", "canaryService": "checkout-canary",
+                "trafficRouting": {"nginx": {"stableIngress": "checkout"}},
+                "steps": [{"setWeight": 5}, {"pause": {"duration": "2m"}},
+                    {"analysis": {"templates": [{"templateName": "latency"}]}}, {"setWeight": 50}, {"pause": {}}],
+            }},
+        },
+    })
+}
+
+fn template() -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisTemplate",
+        "metadata": {"name": "error-rate", "namespace": "default"},
+        "spec": {
+            "args": [{"name": "service"}],
+            "metrics": [{
+                "name": "error-rate", "interval": "30s", "count": 10, "failureLimit": 2,
+                "successCondition": "result[0] < 0.01",
+                "provider": {"prometheus": {"address": "http://prometheus:9090", "query": "sum(up)"}},
+            }],
+        },
+    })
+}
+
+/// Sets `value` at a JSON pointer, which may name a new field; null removes it.
+fn set(object: &mut Value, pointer: &str, value: &Value) {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = object
+        .pointer_mut(parent)
+        .unwrap_or_else(|| panic!("no {pointer}"));
+    match parent {
+        Value::Array(items) => items[name.parse::<usize>().unwrap()] = value.clone(),
+        _ if value.is_null() => drop(parent.as_object_mut().unwrap().remove(name)),
+        _ => parent[name] = value.clone(),
+    }
+}
+
+struct Server(Store);
+
+impl Server {
+    fn new() -> Self {
+        let now = DateTime::UNIX_EPOCH;
+        let mut store = Store::new(1, now);
+        for crd in crd::all().unwrap() {
+            store.install_crd(now, crd).unwrap();
+        }
+        Server(store)
+    }
+
+    fn send(&mut self, method: &str, path: &str, object: &Value) -> Result<(), String> {
+        let mut request = ApiRequest::new(method, &format!("{APIS}/{path}?fieldValidation=Strict"));
+        let is_patch = method == "PATCH";
+        request.content_type = format!("application/{}json", if is_patch { "merge-patch+" } else { "" });
+        request.body = serde_json::to_vec(object).unwrap();
+        let response = self.0.handle(DateTime::UNIX_EPOCH, &request);
+        if response.is_success() {
+            Ok(())
+        } else {
+            Err(response.body.to_value()["message"].to_string())
+        }
+    }
+
+    fn create(&mut self, object: &Value) -> Result<(), String> {
+        let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
+        self.send("POST", &plural, object)
+    }
+}
+
+fn violations(object: &Value) -> Vec<(String, String, InvalidReason)> {
+    let found = match object["kind"].as_str().unwrap() {
+        "Rollout" => validate_rollout(object).err(),
+        _ => validate_template(object).err(),
+    };
+    found
+        .unwrap_or_default()
+        .into_iter()
+        .map(|one| (one.path.clone(), one.to_string(), one.reason))
+        .collect()
+}
+
+/// One line of a table of bad inputs.
+struct Bad<'a> {
+    row: &'a str,
+    pointer: String,
+    value: Value,
+    path: String,
+    part: &'a str,
+}
+
+/// `home` is what `~` stands for.
+fn read_table<'a>(table: &'a str, home: &str) -> Vec<Bad<'a>> {
+    let dotted = home
+        .trim_start_matches('/')
+        .replace('/', ".")
+        .replace(".0", "[0]");
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
+            let [row, pointer, value, path, part] = cells.try_into().unwrap();
+            let pointer = pointer.replace('~', home);
+            Bad {
+                row,
+                pointer,
+                value: read_value(value),
+                path: path.replace('~', &dotted),
+                part,
+            }
+        })
+        .collect()
+}
+
+fn read_value(text: &str) -> Value {
+    match text
+        .split_once('*')
+        .map(|(times, item)| (times.parse::<usize>(), item))
+    {
+        Some((Ok(times), item)) => json!(vec![read_value(item); times]),
+        _ => serde_json::from_str(text).unwrap(),
+    }
+}
+
+fn check_bad(base: &Value, rows: Vec<Bad<'_>>) {
+    let mut server = Server::new();
+    for Bad {
+        row,
+        pointer,
+        value,
+        path,
+        part,
+    } in rows
+    {
+        let mut object = base.clone();
+        set(&mut object, &pointer, &value);
+        let found = violations(&object);
+        let named = found
+            .iter()
+            .any(|(at, sentence, _)| *at == path && sentence.contains(part));
+        assert!(named, "row {row}: {path}: {part}: not in {found:#?}");
+        let refusal = server
+            .create(&object)
+            .expect_err(&format!("row {row}: {pointer} = {value} was taken"));
+        let field = path.rsplit('.').next().unwrap().split('[').next().unwrap();
+        assert!(
+            refusal.contains(field),
+            "row {row}: {refusal} does not name {field}"
+        );
+    }
+}
+
+#[test]
+fn bad_rollouts_are_refused_twice() {
+    let mut base = rollout();
+    let steps = base.pointer_mut("/spec/strategy/canary/steps").unwrap();
+    steps
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"setCanaryScale": {"replicas": 1}}));
+    check_bad(
+        &base,
+        read_table(
+            include_str!("validation/bad-rollouts.txt"),
+            "/spec/strategy/canary",
+        ),
+    );
+}
+
+#[test]
+fn bad_templates_are_refused_twice() {
+    check_bad(
+        &template(),
+        read_table(include_str!("validation/bad-templates.txt"), "/spec/metrics/0"),
+    );
+}
+
+#[test]
+fn both_budgets_zero_are_refused() {
+    let mut object = rollout();
+    set(&mut object, "/spec/strategy/canary/maxSurge", &json!("0%"));
+    set(&mut object, "/spec/strategy/canary/maxUnavailable", &json!(0));
+    assert_eq!(violations(&object)[0].0, "spec.strategy.canary.maxUnavailable");
+    assert!(
+        Server::new()
+            .create(&object)
+            .unwrap_err()
+            .contains("must not both be 0")
+    );
+}
+
+#[test]
+fn more_than_256_kib_are_refused_by_the_controller() {
+    let mut object = rollout();
+    set(
+        &mut object,
+        "/spec/template/spec/x",
+        &json!("x".repeat(256 * 1024)),
+    );
+    assert_eq!(violations(&object)[0].2, InvalidReason::SpecTooLarge);
+}
+
+#[test]
+fn everything_wrong_is_said_at_once() {
+    let mut object = rollout();
+    set(&mut object, "/spec/replicas", &json!(-1));
+    set(
+        &mut object,
+        "/spec/strategy/canary/steps/0/setWeight",
+        &json!(101),
+    );
+    set(&mut object, "/spec/restartAt", &json!("2026-01-01T00:00:00Z"));
+    let paths: Vec<String> = violations(&object).into_iter().map(|found| found.0).collect();
+    assert_eq!(
+        paths,
+        [
+            "spec.restartAt",
+            "spec.replicas",
+            "spec.strategy.canary.steps[0].setWeight"
+        ]
+    );
+}
+
+#[test]
+fn selector_cannot_be_changed() {
+    let mut server = Server::new();
+    server.create(&rollout()).unwrap();
+    let labels = json!({"spec": {"template": {"metadata": {"labels": {"tier": "web"}}}}});
+    server.send("PATCH", "rollouts/checkout", &labels).unwrap();
+    let selector = json!({"spec": {"selector": {"matchLabels": {"tier": "web"}}}});
+    let refusal = server.send("PATCH", "rollouts/checkout", &selector).unwrap_err();
+    assert!(refusal.contains("spec.selector cannot be changed"), "{refusal}");
+}
+
+#[test]
+fn commands_cannot_be_changed() {
+    let mut server = Server::new();
+    let command = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutCommand",
+        "metadata": {"name": "c", "namespace": "default"}, "spec": {"rollout": "checkout", "verb": "Abort"},
+    });
+    server.create(&command).unwrap();
+    let other = json!({"spec": {"verb": "Promote"}});
+    let refusal = server.send("PATCH", "rolloutcommands/c", &other).unwrap_err();
+    assert!(refusal.contains("cannot be changed"), "{refusal}");
+}
+
+#[test]
+fn good_templates_are_accepted_twice() {
+    for (pointer, value) in [
+        ("/spec/metrics/0/interval", json!("1m30s")),
+        ("/spec/metrics/0/interval", json!(1)),
+        ("/spec/metrics/0/interval", json!("1000ms")),
+        ("/spec/metrics/0/count", json!("{{args.count}}")),
+        ("/spec/metrics/0/failureLimit", json!(-1)),
+    ] {
+        let mut object = template();
+        set(&mut object, pointer, &value);
+        assert_eq!(violations(&object), [], "{value}");
+        Server::new().create(&object).unwrap();
+    }
+}
+
+/// Manifests in the style of Argo Rollouts' own examples, `apiVersion` changed.
+#[test]
+fn canaries_of_argo_rollouts_are_accepted_twice() {
+    let canaries = [
+        json!({}),
+        json!({"maxSurge": "25%", "maxUnavailable": 0, "steps": [
+            {"setWeight": 20}, {"pause": {"duration": 60}}, {"setWeight": 40}, {"pause": {"duration": "1h"}}, {"pause": {}}]}),
+        json!({"canaryService": "c", "stableService": "s", "dynamicStableScale": true, "minPodsPerReplicaSet": 2,
+            "abortScaleDownDelaySeconds": 0, "maxSurge": 2,
+            "replicaProgressThreshold": {"type": "Percent", "value": 80},
+            "trafficRouting": {"maxTrafficWeight": 1000, "nginx": {"stableIngresses": ["a", "b.c"],
+                "additionalIngressAnnotations": {"canary-by-header": "X-Canary", "canary-by-header-value": "iwantsit"}}},
+            "analysis": {"templates": [{"templateName": "success-rate", "clusterScope": true}], "startingStep": 2, "args": [
+                {"name": "service", "value": "checkout.shop.svc.cluster.local"},
+                {"name": "hash", "valueFrom": {"podTemplateHashValue": "Latest"}},
+                {"name": "region", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['region']"}}}]},
+            "steps": [{"setCanaryScale": {"replicas": 1}}, {"setWeight": 995}, {"setCanaryScale": {"matchTrafficWeight": true}},
+                {"analysis": {"templates": [{"templateName": "a"}], "dryRun": [{"metricName": "m"}]}}]}),
+        json!({"canaryService": "c", "stableService": "s",
+            "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "checkout"}]}}, "steps": [{"setWeight": 1}]}),
+    ];
+    for canary in canaries {
+        let mut object = rollout();
+        set(&mut object, "/spec/strategy/canary", &canary);
+        assert_eq!(violations(&object), [], "{canary}");
+        Server::new().create(&object).unwrap();
+    }
+}
+
+#[test]
+fn defaults_are_those_of_argo_rollouts() {
+    let valid = validate_rollout(&rollout()).unwrap();
+    assert_eq!(valid.revision_history_limit, 10);
+    assert_eq!(valid.progress_deadline.unwrap().to_string(), "10m");
+    let canary = &valid.canary;
+    assert_eq!(canary.scale_down_delay.to_string(), "30s");
+    assert_eq!(canary.abort_scale_down_delay.unwrap().to_string(), "30s");
+    let budgets = canary.resolve_budgets(10);
+    assert_eq!((budgets.surge, budgets.unavailable), (3, 2));
+    let budgets = canary.resolve_budgets(1);
+    assert_eq!((budgets.surge, budgets.unavailable), (1, 0));
+    assert_eq!(canary.routing.as_ref().unwrap().max_surge, None);
+    assert_eq!(canary.steps.len(), canary.raw_steps.len());
+}
+
+#[test]
+fn a_falling_weight_is_a_warning() {
+    let mut object = rollout();
+    set(&mut object, "/spec/strategy/canary/steps/3/setWeight", &json!(3));
+    let warnings = warn_rollout(&validate_rollout(&object).unwrap());
+    assert_eq!(warnings[0].path, "spec.strategy.canary.steps[3].setWeight");
+    assert!(warn_rollout(&validate_rollout(&rollout()).unwrap()).is_empty());
+}
