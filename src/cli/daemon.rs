@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "sandbox")]
+use super::demo;
 use super::{controller, crds};
 use crate::client::failure::with_causes;
 
@@ -20,6 +22,9 @@ struct Arguments {
 enum Command {
     /// Run the controller against a cluster.
     Controller(controller::ControllerArguments),
+    /// Watch four releases of a small shop, on a cluster in this process.
+    #[cfg(feature = "sandbox")]
+    Demo(demo::DemoArguments),
     /// Print the CustomResourceDefinitions, or write one file each.
     Crds {
         /// Directory for the files.
@@ -32,6 +37,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let ended: Result<(), Box<dyn Error>> = match Arguments::parse().command {
         Command::Controller(arguments) => controller::run(arguments).map_err(Into::into),
+        #[cfg(feature = "sandbox")]
+        Command::Demo(arguments) => demo::run(arguments).map_err(Into::into),
         Command::Crds { out } => crds::run(out).map_err(Into::into),
     };
     match ended {

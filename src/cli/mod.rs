@@ -11,7 +11,7 @@ pub mod connect;
 pub mod controller;
 pub mod crds;
 pub mod daemon;
-#[cfg(feature = \"sandbox\")]
+#[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod error;
 pub mod explain;

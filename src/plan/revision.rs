@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::names::{
-    API_VERSION, HASH_LABEL, PodTemplateHash, REVISION_ANNOTATION, ROLLOUT_LABEL, Revision,
+    API_VERSION, HASH_LABEL, POD_TEMPLATE_ANNOTATION, PodTemplateHash, REVISION_ANNOTATION, ROLLOUT_LABEL, Revision,
 };
 use crate::plan::snapshot::Snapshot;
 use crate::plan::validate::valid::ValidRollout;
@@ -15,6 +15,8 @@ use crate::plan::validate::valid::ValidRollout;
 /// Version of [`hash_template`], kept in `status.hashAlgorithm`.
 pub const HASH_ALGORITHM: &str = "v1";
 const HASH_LENGTH: usize = 10;
+/// Annotations may come to 256 KiB in all; a larger template is left out, and undo then makes a new revision.
+const MAX_TEMPLATE_ANNOTATION: usize = 200 * 1024;
 
 /// Hash of what the user wrote, never of a typed struct: a newer controller sees the same bytes and starts no
 /// rollout.
@@ -89,6 +91,11 @@ pub fn render_replica_set(spec: &ValidRollout, hash: &PodTemplateHash, revision:
     insert_at(&mut labels, &[], ROLLOUT_LABEL, json!(spec.name));
     let mut selector = serde_json::to_value(&spec.selector).unwrap_or_else(|_| json!({}));
     insert_at(&mut selector, &["matchLabels"], HASH_LABEL, json!(hash));
+    let mut annotations = json!({ REVISION_ANNOTATION: revision.to_string() });
+    let written = spec.template.to_string();
+    if written.len() <= MAX_TEMPLATE_ANNOTATION {
+        insert_at(&mut annotations, &[], POD_TEMPLATE_ANNOTATION, json!(written));
+    }
     json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -96,7 +103,7 @@ pub fn render_replica_set(spec: &ValidRollout, hash: &PodTemplateHash, revision:
             "name": replica_set_name(&spec.name, hash),
             "namespace": spec.namespace,
             "labels": labels,
-            "annotations": { REVISION_ANNOTATION: revision.to_string() },
+            "annotations": annotations,
             "ownerReferences": [owner_reference(spec)],
         },
         "spec": {
