@@ -9,6 +9,7 @@
 //! request?).
 
 pub mod analysis;
+pub mod check;
 pub mod cleanup;
 pub mod command;
 pub mod condition;
@@ -36,6 +37,7 @@ use serde_json::Value;
 
 use crate::api::rollout_command::Verb;
 use crate::api::rollout_status::{Promotion, RolloutStatus};
+use crate::plan::check::{Breach, check};
 use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
@@ -51,12 +53,26 @@ use crate::plan::validate::{Violation, validate_rollout};
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
-/// One round for one Rollout: validated and planned.
+/// A refused plan may become right by time alone.
+const REFUSED_AGAIN_SECONDS: i64 = 60;
+
+/// One round for one Rollout: validated, planned, and checked by somebody else.
 pub fn plan(snapshot: &Snapshot, now: DateTime<Utc>) -> Plan {
-    match validate_rollout(&snapshot.rollout) {
+    let plan = match validate_rollout(&snapshot.rollout) {
         Ok(spec) => plan_rollout(snapshot, &spec, now),
         Err(violations) => plan_invalid(snapshot, &violations, now),
-    }
+    };
+    let breaches = check(snapshot, &plan);
+    if breaches.is_empty() { plan } else { refuse(snapshot, &breaches, now) }
+}
+
+/// A plan that breaks a rule is a mistake of ours: nothing of it is carried out, and the status says so.
+fn refuse(snapshot: &Snapshot, breaches: &[Breach], now: DateTime<Utc>) -> Plan {
+    let problem = |breach: &Breach| Problem { reason: "PlanRefused", text: breach.to_string() };
+    let problems: Vec<Problem> = breaches.iter().map(problem).collect();
+    let mut plan = hold(snapshot, &problems, "Refused", now);
+    plan.requeue_at = Some(now + Duration::seconds(REFUSED_AGAIN_SECONDS));
+    plan
 }
 
 /// Holds weights and pods where they are and says what to mend.
@@ -66,6 +82,11 @@ pub fn plan_invalid(snapshot: &Snapshot, violations: &[Violation], now: DateTime
         text: violation.to_string(),
     };
     let problems: Vec<Problem> = violations.iter().map(problem).collect();
+    hold(snapshot, &problems, "Invalid", now)
+}
+
+/// The status as it was, and what is wrong.
+fn hold(snapshot: &Snapshot, problems: &[Problem], rule: &str, now: DateTime<Utc>) -> Plan {
     let raw = |path: &str| snapshot.rollout.pointer(path);
     let before: RolloutStatus = raw("/status")
         .and_then(|status| serde_json::from_value(status.clone()).ok())
@@ -73,12 +94,12 @@ pub fn plan_invalid(snapshot: &Snapshot, violations: &[Violation], now: DateTime
     let generation = raw("/metadata/generation")
         .and_then(Value::as_i64)
         .unwrap_or_default();
-    let status = report_invalid(before, generation, &problems, now);
+    let status = report_invalid(before, generation, problems, now);
     let waiting_on = status.waiting_on.clone();
     Plan {
         status,
         report: Report {
-            rule: "Invalid".to_owned(),
+            rule: rule.to_owned(),
             waiting_on,
             ..Report::default()
         },
@@ -152,7 +173,10 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
 fn preferred(decision: Option<Wait>, effect: Option<Wait>) -> Option<Wait> {
     use crate::api::rollout_status::WaitingReason as R;
     match (decision, effect) {
-        (Some(decision), Some(effect)) if matches!(decision.reason, R::RouteAccepted | R::CanaryPods) => {
+        (_, Some(effect)) if effect.reason == R::RouteContended => Some(effect),
+        (Some(decision), Some(effect))
+            if matches!(decision.reason, R::RouteAccepted | R::CanaryPods | R::NewVersion) =>
+        {
             Some(if effect.reason == R::ScaleDownDelay {
                 decision
             } else {
@@ -294,12 +318,10 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .filter(|at| *at > world.now)
         .min();
     // Endpoints are read live, not watched: while they are waited for, look again soon.
-    let polled = waiting.is_some_and(|waiting| {
+    let mut reasons = waits.iter().map(|wait| wait.reason).chain(waiting.map(|waiting| waiting.reason));
+    let polled = reasons.any(|reason| {
         use crate::api::rollout_status::WaitingReason as R;
-        matches!(
-            waiting.reason,
-            R::Endpoints | R::Settle | R::CanaryPods | R::StablePods | R::RouteAccepted
-        )
+        matches!(reason, R::Endpoints | R::Settle | R::CanaryPods | R::StablePods | R::RouteAccepted)
     });
     let soon = polled.then(|| world.now + Duration::seconds(1));
     due.into_iter().chain(soon).min()

@@ -5,12 +5,13 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION};
+use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION, Weight};
 use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout_status::{FastTrack, WaitingReason};
 use crate::api::time::{parse_rfc3339, to_rfc3339};
 use crate::plan::model::{Action, Kind, Precondition, Target, Write};
 use crate::plan::replicas::{Counts, Present, older_may_go, pods_for_share, split_by_weight, step_toward};
+use crate::plan::shift::find_goal;
 use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::traffic::Traffic;
 use crate::plan::wait::Wait;
@@ -45,7 +46,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     let needed = |set: &ReplicaSetSeen| traffic.pods_needed(&set.hash, world.replicas);
     let stable = world.stable_set().filter(|set| set.hash != world.current);
     if let Some(set) = stable {
-        let target = stable_size(world).max(needed(set));
+        let target = stable_size(world, traffic).max(needed(set));
         planned.push(set, target, None, "stable");
     }
     for set in world.older_sets() {
@@ -71,7 +72,10 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
 }
 
 /// All replicas, or with `dynamicStableScale` what the weight leaves to stable.
-fn stable_size(world: &World) -> i64 {
+///
+/// A weight that must go down first (a superseded canary, a dead one) leaves more to stable than the steps say;
+/// by the steps alone the two would wait for one another.
+fn stable_size(world: &World, traffic: &Traffic) -> i64 {
     let dynamic = world
         .spec
         .canary
@@ -85,13 +89,9 @@ fn stable_size(world: &World) -> i64 {
     let left = if promoting {
         0
     } else {
-        world.max_weight().0 - world.intended_weight().0
+        world.max_weight().0 - find_goal(world, traffic).weight.0
     };
-    pods_for_share(
-        world.replicas,
-        crate::api::names::Weight(left),
-        world.max_weight(),
-    )
+    pods_for_share(world.replicas, Weight(left), world.max_weight())
 }
 
 /// Under `dynamicStableScale` an explicit `maxSurge` bounds the sum: the canary waits for stable to shrink.
@@ -153,7 +153,10 @@ fn older<'a>(world: &World<'a>, set: &'a ReplicaSetSeen, needed: i64, planned: &
 fn aborted<'a>(world: &World<'a>, traffic: &Traffic, set: &'a ReplicaSetSeen, planned: &mut Sizes<'a>) {
     let needed = traffic.pods_needed(&set.hash, world.replicas);
     if needed > 0 || !traffic.verified() {
-        return planned.push(set, set.replicas.max(needed), None, "aborted, may get traffic");
+        // What is about to be verified again (the canary Service has moved) does not start the delay anew.
+        let scale_down_at = set.scale_down_at.filter(|_| needed == 0);
+        let replicas = set.replicas.max(needed);
+        return planned.push(set, replicas, scale_down_at, "aborted, may get traffic");
     }
     let Some(delay) = world.spec.canary.abort_scale_down_delay else {
         return planned.keep(set);

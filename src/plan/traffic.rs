@@ -323,6 +323,8 @@ impl Traffic {
                 Verification::NotAccepted { message } => {
                     return Some(Wait::on(WaitingReason::RouteAccepted, message));
                 }
+                // A route that was given back already has nothing of ours to show.
+                Verification::Unwritten if self.retiring && self.seen_weight() == Weight::ZERO => {}
                 Verification::Unwritten => {
                     let message = "the routes do not show the weight in full yet".to_owned();
                     return Some(Wait::on(WaitingReason::RouteAccepted, message));
@@ -369,7 +371,7 @@ fn track(
         _ => (count, now),
     };
     let any_since = before
-        .filter(|seen| seen.ready > 0)
+        .filter(|seen| seen.ready > 0 || count == 0)
         .map_or(now, |seen| seen.any_since);
     EndpointsSeen {
         service_name: backend.service_name.clone(),

@@ -45,6 +45,13 @@ pub struct Cluster {
     pub blame: Blame,
 }
 
+/// What a failing property shows of where it began.
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.rollout().unwrap()["spec"]["strategy"])
+    }
+}
+
 impl Cluster {
     pub fn new(templates: Vec<TemplateSeen>) -> Self {
         let begun = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
@@ -361,7 +368,11 @@ impl Cluster {
     }
 
     /// Until nothing is written and nothing is due. True unless `done` came first.
-    pub fn run_until(&mut self, mut done: impl FnMut(&Cluster) -> bool) -> bool {
+    pub fn run_until(&mut self, done: impl FnMut(&Cluster) -> bool) -> bool {
+        self.run_up_to(None, done)
+    }
+
+    fn run_up_to(&mut self, end: Option<DateTime<Utc>>, mut done: impl FnMut(&Cluster) -> bool) -> bool {
         let mut idle = 0;
         for _ in 0..3000 {
             if self.rollout().is_none() {
@@ -379,7 +390,11 @@ impl Cluster {
             let Some(due) = planned.requeue_at.filter(|_| idle < IDLE_LOOKS) else { return true };
             assert!(due > self.now, "due at once although nothing changed\n{}", self.what_happened());
             // A look every second at first, then ever later.
-            self.now = due.max(self.now + Duration::seconds(i64::from(idle / 8)));
+            let next = due.max(self.now + Duration::seconds(i64::from(idle / 8)));
+            match end {
+                Some(end) if next >= end => return false,
+                _ => self.now = next,
+            }
         }
         panic!("it never comes to rest\n{}", self.log.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n"));
     }
@@ -390,9 +405,9 @@ impl Cluster {
 
     pub fn wait(&mut self, seconds: i64) {
         let end = self.now + Duration::seconds(seconds);
-        self.run_until(|cluster| cluster.now >= end);
-        self.now = self.now.max(end);
-        self.round();
+        self.run_up_to(Some(end), |_| false);
+        self.now = end;
+        while self.rollout().is_some() && self.round().1 {}
     }
 
     pub fn is_in_charge(&self) -> bool {

@@ -9,3 +9,7 @@ mod cluster;
 mod fixture;
 #[cfg(test)]
 mod scenario;
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod refused;

@@ -6,8 +6,6 @@
 mod footprint;
 mod progress;
 mod scene;
-#[cfg(test)]
-mod tests;
 mod traffic;
 
 use std::fmt;
