@@ -35,7 +35,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
 use crate::api::rollout_command::Verb;
-use crate::api::rollout_status::{Promotion, RolloutStatus};
+use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingReason};
 use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
@@ -124,7 +124,11 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
     );
     let traffic = traffic.filter(|_| !taken_back);
     let idle = effects.stages.is_empty();
-    let first_wait = effects.waits.first().cloned();
+    let invalid = effects
+        .waits
+        .iter()
+        .find(|wait| wait.reason == WaitingReason::Invalid);
+    let first_wait = invalid.or(effects.waits.first()).cloned();
     let findings = Findings {
         gates: &gates,
         wait: if rests {
@@ -150,14 +154,14 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
 
 /// What blocks an effect says more than what blocks the step that wants it.
 fn preferred(decision: Option<Wait>, effect: Option<Wait>) -> Option<Wait> {
-    use crate::api::rollout_status::WaitingReason as R;
+    use WaitingReason as R;
     match (decision, effect) {
-        (Some(decision), Some(effect)) if matches!(decision.reason, R::RouteAccepted | R::CanaryPods) => {
-            Some(if effect.reason == R::ScaleDownDelay {
-                decision
-            } else {
-                effect
-            })
+        (_, Some(effect)) if effect.reason == R::Invalid => Some(effect),
+        (Some(decision), Some(effect))
+            if matches!(decision.reason, R::RouteAccepted | R::CanaryPods)
+                && effect.reason != R::ScaleDownDelay =>
+        {
+            Some(effect)
         }
         (decision, effect) => decision.or(effect),
     }
@@ -210,7 +214,7 @@ fn plan_held(world: &World, traffic: Option<Traffic>, problems: &[Problem]) -> P
         .take(5)
         .collect::<Vec<_>>()
         .join(" · ");
-    let wait = Wait::on(crate::api::rollout_status::WaitingReason::Invalid, text);
+    let wait = Wait::on(WaitingReason::Invalid, text);
     let findings = Findings {
         wait: Some(wait),
         problems,
@@ -295,7 +299,7 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .min();
     // Endpoints are read live, not watched: while they are waited for, look again soon.
     let polled = waiting.is_some_and(|waiting| {
-        use crate::api::rollout_status::WaitingReason as R;
+        use WaitingReason as R;
         matches!(
             waiting.reason,
             R::Endpoints | R::Settle | R::CanaryPods | R::StablePods | R::RouteAccepted
