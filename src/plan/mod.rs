@@ -36,7 +36,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
 use crate::api::rollout_command::Verb;
-use crate::api::rollout_status::{Promotion, RolloutStatus};
+use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingReason};
 use crate::plan::check::{Breach, check};
 use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
@@ -63,12 +63,19 @@ pub fn plan(snapshot: &Snapshot, now: DateTime<Utc>) -> Plan {
         Err(violations) => plan_invalid(snapshot, &violations, now),
     };
     let breaches = check(snapshot, &plan);
-    if breaches.is_empty() { plan } else { refuse(snapshot, &breaches, now) }
+    if breaches.is_empty() {
+        plan
+    } else {
+        refuse(snapshot, &breaches, now)
+    }
 }
 
 /// A plan that breaks a rule is a mistake of ours: nothing of it is carried out, and the status says so.
 fn refuse(snapshot: &Snapshot, breaches: &[Breach], now: DateTime<Utc>) -> Plan {
-    let problem = |breach: &Breach| Problem { reason: "PlanRefused", text: breach.to_string() };
+    let problem = |breach: &Breach| Problem {
+        reason: "PlanRefused",
+        text: breach.to_string(),
+    };
     let problems: Vec<Problem> = breaches.iter().map(problem).collect();
     let mut plan = hold(snapshot, &problems, "Refused", now);
     plan.requeue_at = Some(now + Duration::seconds(REFUSED_AGAIN_SECONDS));
@@ -145,7 +152,11 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
     );
     let traffic = traffic.filter(|_| !taken_back);
     let idle = effects.stages.is_empty();
-    let first_wait = effects.waits.first().cloned();
+    let invalid = effects
+        .waits
+        .iter()
+        .find(|wait| wait.reason == WaitingReason::Invalid);
+    let first_wait = invalid.or(effects.waits.first()).cloned();
     let findings = Findings {
         gates: &gates,
         wait: if rests {
@@ -171,17 +182,14 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
 
 /// What blocks an effect says more than what blocks the step that wants it.
 fn preferred(decision: Option<Wait>, effect: Option<Wait>) -> Option<Wait> {
-    use crate::api::rollout_status::WaitingReason as R;
+    use WaitingReason as R;
     match (decision, effect) {
-        (_, Some(effect)) if effect.reason == R::RouteContended => Some(effect),
+        (_, Some(effect)) if matches!(effect.reason, R::Invalid | R::RouteContended) => Some(effect),
         (Some(decision), Some(effect))
-            if matches!(decision.reason, R::RouteAccepted | R::CanaryPods | R::NewVersion) =>
+            if matches!(decision.reason, R::RouteAccepted | R::CanaryPods | R::NewVersion)
+                && effect.reason != R::ScaleDownDelay =>
         {
-            Some(if effect.reason == R::ScaleDownDelay {
-                decision
-            } else {
-                effect
-            })
+            Some(effect)
         }
         (decision, effect) => decision.or(effect),
     }
@@ -234,7 +242,7 @@ fn plan_held(world: &World, traffic: Option<Traffic>, problems: &[Problem]) -> P
         .take(5)
         .collect::<Vec<_>>()
         .join(" · ");
-    let wait = Wait::on(crate::api::rollout_status::WaitingReason::Invalid, text);
+    let wait = Wait::on(WaitingReason::Invalid, text);
     let findings = Findings {
         wait: Some(wait),
         problems,
@@ -293,12 +301,13 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .filter_map(|wait| wait.until)
         .chain(waiting.and_then(|waiting| waiting.until));
     let weights = status.canary.weights.as_ref().filter(|weights| !weights.verified);
-    let settle = world
-        .spec
+    // Of the routing in use, which the spec may no longer name.
+    let routing = status
         .canary
         .routing
         .as_ref()
-        .map(|routing| routing.settle.to_chrono());
+        .map(|routing| &routing.traffic_routing);
+    let settle = routing.map(|routing| Duration::seconds(routing.settle_seconds.unwrap_or(5).into()));
     let settled = weights.and_then(|weights| Some(weights.since? + settle?));
     let deadline = world
         .spec
@@ -318,10 +327,16 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .filter(|at| *at > world.now)
         .min();
     // Endpoints are read live, not watched: while they are waited for, look again soon.
-    let mut reasons = waits.iter().map(|wait| wait.reason).chain(waiting.map(|waiting| waiting.reason));
+    let mut reasons = waits
+        .iter()
+        .map(|wait| wait.reason)
+        .chain(waiting.map(|waiting| waiting.reason));
     let polled = reasons.any(|reason| {
-        use crate::api::rollout_status::WaitingReason as R;
-        matches!(reason, R::Endpoints | R::Settle | R::CanaryPods | R::StablePods | R::RouteAccepted)
+        use WaitingReason as R;
+        matches!(
+            reason,
+            R::Endpoints | R::Settle | R::CanaryPods | R::StablePods | R::RouteAccepted
+        )
     });
     let soon = polled.then(|| world.now + Duration::seconds(1));
     due.into_iter().chain(soon).min()

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::api::names::{HASH_LABEL, PodTemplateHash, Weight};
 use crate::api::rollout_status::{
-    BackendWeight, EndpointsSeen, RoutingInUse, TrafficSplit, TrafficWeights, WaitingReason,
+    BackendWeight, EndpointsSeen, FastTrack, RoutingInUse, TrafficSplit, TrafficWeights, WaitingReason,
 };
 use crate::plan::replicas::pods_for_share;
+use crate::plan::shift::find_goal;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 use crate::routers::{self, ObservedRoutes, RouteTarget, Verification, WeightState};
@@ -249,8 +250,8 @@ impl Traffic {
         let Some(ready) = &world.snapshot.endpoints else {
             return;
         };
-        let before = std::mem::take(&mut self.weights.endpoints);
         let (stable_needed, canary_needed) = self.endpoints_needed(world);
+        let before = std::mem::take(&mut self.weights.endpoints);
         let backends = [
             (&self.weights.stable, stable_needed),
             (&self.weights.canary, canary_needed),
@@ -278,10 +279,10 @@ impl Traffic {
     /// restart the clock.
     fn endpoints_needed(&self, world: &World) -> (i64, i64) {
         let for_weight = |weight| pods_for_share(world.replicas, weight, self.max).max(1);
-        let intended = world.intended_weight();
+        let goal = find_goal(world, self).weight;
         (
-            for_weight(Weight(self.max.0 - intended.0)),
-            for_weight(intended.max(self.seen_weight())),
+            for_weight(Weight(self.max.0 - goal.0)),
+            for_weight(goal.max(self.seen_weight())),
         )
     }
 
@@ -336,6 +337,10 @@ impl Traffic {
             (Backend::Stable, &self.weights.stable),
             (Backend::Canary, &self.weights.canary),
         ] {
+            // Whoever asks for everything at once does not wait for a stable that is gone.
+            if service == Backend::Stable && world.status.fast_track == Some(FastTrack::PromoteFull) {
+                continue;
+            }
             let ready = self.ready_endpoints(service);
             if backend.weight > Weight::ZERO && ready.is_some_and(|ready| ready < 1) && world.replicas > 0 {
                 let message = format!("Service {} has no ready endpoints", backend.service_name);

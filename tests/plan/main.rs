@@ -8,8 +8,8 @@ mod cluster;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod scenario;
-#[cfg(test)]
 mod property;
 #[cfg(test)]
 mod refused;
+#[cfg(test)]
+mod scenario;

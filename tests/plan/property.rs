@@ -54,14 +54,21 @@ fn steps() -> impl Strategy<Value = Value> {
     let analysis = json!({"analysis": {"templates": [{"templateName": "errors"}]}});
     prop_oneof![
         Just(five_steps()),
-        Just(json!([{"setWeight": 10}, analysis, {"setWeight": 60}, {"pause": {"duration": "30s"}}, {"setWeight": 30}])),
+        Just(
+            json!([{"setWeight": 10}, analysis, {"setWeight": 60}, {"pause": {"duration": "30s"}}, {"setWeight": 30}])
+        ),
         Just(json!([{"setWeight": 50}, {"setWeight": 0}, {"pause": {"duration": "5s"}}, {"setWeight": 100}])),
     ]
 }
 
 fn begun() -> impl Strategy<Value = Cluster> {
     let background = json!({"templates": [{"templateName": "endless"}], "startingStep": 1});
-    let extra = (any::<bool>(), prop_oneof![Just(None), Just(Some(1)), Just(Some(0))], any::<bool>(), any::<bool>());
+    let extra = (
+        any::<bool>(),
+        prop_oneof![Just(None), Just(Some(1)), Just(Some(0))],
+        any::<bool>(),
+        any::<bool>(),
+    );
     (0..3, steps(), extra).prop_map(move |(kind, steps, (dynamic, surge, judged, baked))| {
         let mut extra = json!({});
         if dynamic && kind != 2 {
@@ -87,9 +94,12 @@ fn begun() -> impl Strategy<Value = Cluster> {
 
 fn set_weight(cluster: &mut Cluster, weight: i64) {
     let ours = |(kind, name): &&(Kind, String)| *kind == Kind::Ingress && name != "web";
-    let Some((_, name)) = cluster.objects.keys().find(ours).cloned() else { return };
+    let Some((_, name)) = cluster.objects.keys().find(ours).cloned() else {
+        return;
+    };
     cluster.edit(Kind::Ingress, &name, |ingress| {
-        ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] = json!(weight.to_string());
+        ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] =
+            json!(weight.to_string());
     });
 }
 
@@ -104,14 +114,23 @@ fn happen(cluster: &mut Cluster, happening: &Happening) {
         Happening::Pause(paused) => cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(paused)),
         Happening::ForeignWeight(weight) => set_weight(cluster, weight),
         Happening::MostReady(version, most) => {
-            cluster.most_ready.insert(hash(VERSIONS[version]).to_string(), most);
+            cluster
+                .most_ready
+                .insert(hash(VERSIONS[version]).to_string(), most);
         }
         Happening::Heal => cluster.most_ready.clear(),
+        // What is stable cannot be made again from anything that is left.
         Happening::DeleteReplicaSet(version) => {
-            cluster.objects.remove(&(Kind::ReplicaSet, format!("checkout-{}", hash(VERSIONS[version]))));
+            if cluster.status().stable_rs != Some(hash(VERSIONS[version])) {
+                cluster
+                    .objects
+                    .remove(&(Kind::ReplicaSet, format!("checkout-{}", hash(VERSIONS[version]))));
+            }
         }
         Happening::EditStep(step, weight) => cluster.edit_rollout(|rollout| {
-            let steps = rollout["spec"]["strategy"]["canary"]["steps"].as_array_mut().unwrap();
+            let steps = rollout["spec"]["strategy"]["canary"]["steps"]
+                .as_array_mut()
+                .unwrap();
             if let Some(step) = steps.get_mut(step) {
                 *step = json!({"setWeight": weight});
             }
@@ -151,7 +170,7 @@ proptest! {
         for _ in 0..4 {
             cluster.judge("Successful");
             cluster.run();
-            if !cluster.status().pause_conditions.is_empty() {
+            if cluster.phase() != Phase::Healthy && !cluster.status().abort {
                 cluster.command("PromoteFull");
                 cluster.run();
             }

@@ -12,21 +12,30 @@ pub fn judge(scene: &Scene, write: &Write) -> Option<String> {
     let named = || format!("{:?} {}", write.target.kind, write.target.name);
     match &write.action {
         Action::Create { object } => judge_create(scene, write, object),
-        Action::Delete { precondition } => {
-            judge_object(scene, write).or_else(|| judge_precondition(scene, write, precondition)).or_else(|| {
+        Action::Delete { precondition } => judge_object(scene, write)
+            .or_else(|| judge_precondition(scene, write, precondition))
+            .or_else(|| {
                 let deletable = matches!(
                     write.target.kind,
                     Kind::ReplicaSet | Kind::Ingress | Kind::AnalysisRun | Kind::RolloutCommand
                 );
                 (!deletable).then(|| format!("{} is not ours to delete", named()))
-            })
-        }
-        Action::Patch { precondition, subresource, ops } => judge_object(scene, write)
+            }),
+        Action::Patch {
+            precondition,
+            subresource,
+            ops,
+        } => judge_object(scene, write)
             .or_else(|| judge_precondition(scene, write, precondition))
             .or_else(|| {
-                let foreign = ops.iter().filter(|op| !matches!(op, PatchOp::Test { .. })).map(path_of);
+                let foreign = ops
+                    .iter()
+                    .filter(|op| !matches!(op, PatchOp::Test { .. }))
+                    .map(path_of);
                 let mut foreign = foreign.filter(|path| !may_write(write.target.kind, path, *subresource));
-                foreign.next().map(|path| format!("{}: {path} is not our field", named()))
+                foreign
+                    .next()
+                    .map(|path| format!("{}: {path} is not our field", named()))
             }),
     }
 }
@@ -47,7 +56,10 @@ fn path_of(op: &PatchOp) -> &str {
 fn judge_create(scene: &Scene, write: &Write, object: &Value) -> Option<String> {
     let rollout = &scene.snapshot.rollout;
     let named = format!("{:?} {}", write.target.kind, write.target.name);
-    if !matches!(write.target.kind, Kind::ReplicaSet | Kind::AnalysisRun | Kind::Ingress) {
+    if !matches!(
+        write.target.kind,
+        Kind::ReplicaSet | Kind::AnalysisRun | Kind::Ingress
+    ) {
         return Some(format!("{named} is not ours to create"));
     }
     let owner = text(object, "/metadata/ownerReferences/0/uid");
@@ -71,15 +83,24 @@ fn judge_object(scene: &Scene, write: &Write) -> Option<String> {
         Kind::ReplicaSet => snapshot.replica_sets.get(name).is_some_and(|set| set.owned),
         Kind::Service => names_service(&snapshot.rollout, name),
         Kind::HttpRoute => scene.routes.contains_key(&(Kind::HttpRoute, name.to_owned())),
-        Kind::Ingress => scene.routes.get(&(Kind::Ingress, name.to_owned())).is_some_and(|ingress| {
-            let labels = ingress.pointer("/metadata/labels");
-            labels.and_then(|labels| labels.get(ROLLOUT_LABEL)).and_then(Value::as_str) == Some(rollout)
-        }),
+        Kind::Ingress => scene
+            .routes
+            .get(&(Kind::Ingress, name.to_owned()))
+            .is_some_and(|ingress| {
+                let labels = ingress.pointer("/metadata/labels");
+                labels
+                    .and_then(|labels| labels.get(ROLLOUT_LABEL))
+                    .and_then(Value::as_str)
+                    == Some(rollout)
+            }),
         Kind::AnalysisRun => snapshot.runs.get(name).is_some_and(|run| {
             let gate = run.spec.gate.as_ref();
             gate.is_some_and(|gate| gate.rollout_uid == text(&snapshot.rollout, "/metadata/uid"))
         }),
-        Kind::RolloutCommand => snapshot.commands.get(name).is_some_and(|command| command.spec.rollout == rollout),
+        Kind::RolloutCommand => snapshot
+            .commands
+            .get(name)
+            .is_some_and(|command| command.spec.rollout == rollout),
     };
     (!ours).then(|| format!("{:?} {name} belongs to somebody else", write.target.kind))
 }
@@ -88,7 +109,11 @@ fn judge_object(scene: &Scene, write: &Write) -> Option<String> {
 fn names_service(rollout: &Value, name: &str) -> bool {
     let places = ["/spec/strategy/canary", "/status/canary/routing"];
     let fields = ["stableService", "canaryService"];
-    places.iter().any(|place| fields.iter().any(|field| text(rollout, &format!("{place}/{field}")) == name))
+    places.iter().any(|place| {
+        fields
+            .iter()
+            .any(|field| text(rollout, &format!("{place}/{field}")) == name)
+    })
 }
 
 /// The object as it was seen, and no other.
@@ -96,10 +121,16 @@ fn judge_precondition(scene: &Scene, write: &Write, precondition: &Precondition)
     let snapshot = scene.snapshot;
     let name = write.target.name.as_str();
     let of_raw = |object: &Value| {
-        (text(object, "/metadata/uid").to_owned(), text(object, "/metadata/resourceVersion").to_owned())
+        (
+            text(object, "/metadata/uid").to_owned(),
+            text(object, "/metadata/resourceVersion").to_owned(),
+        )
     };
     let of_metadata = |metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-        (metadata.uid.clone().unwrap_or_default(), metadata.resource_version.clone().unwrap_or_default())
+        (
+            metadata.uid.clone().unwrap_or_default(),
+            metadata.resource_version.clone().unwrap_or_default(),
+        )
     };
     let route = |routes: &std::collections::BTreeMap<String, Option<Value>>| {
         routes.get(name).and_then(Option::as_ref).map(of_raw)
@@ -117,10 +148,18 @@ fn judge_precondition(scene: &Scene, write: &Write, precondition: &Precondition)
         Kind::Ingress => route(&snapshot.ingresses),
         Kind::HttpRoute => route(&snapshot.http_routes),
         Kind::AnalysisRun => snapshot.runs.get(name).map(|run| of_metadata(&run.metadata)),
-        Kind::RolloutCommand => snapshot.commands.get(name).map(|command| of_metadata(&command.metadata)),
+        Kind::RolloutCommand => snapshot
+            .commands
+            .get(name)
+            .map(|command| of_metadata(&command.metadata)),
     };
     let asked = (precondition.uid.clone(), precondition.resource_version.clone());
-    (seen.as_ref() != Some(&asked)).then(|| format!("{:?} {name}: the precondition is not what was seen", write.target.kind))
+    (seen.as_ref() != Some(&asked)).then(|| {
+        format!(
+            "{:?} {name}: the precondition is not what was seen",
+            write.target.kind
+        )
+    })
 }
 
 /// The fields that are ours to write, by kind.
@@ -132,16 +171,21 @@ fn may_write(kind: Kind, path: &str, subresource: Option<Subresource>) -> bool {
     }
     match kind {
         Kind::Rollout => path == "/metadata/finalizers" || within("/metadata/finalizers"),
-        Kind::ReplicaSet => path == "/spec/replicas" || path.starts_with("/metadata/annotations/tidegate.dev~1"),
+        Kind::ReplicaSet => {
+            path == "/spec/replicas" || path.starts_with("/metadata/annotations/tidegate.dev~1")
+        }
         Kind::Service => {
             path == format!("/spec/selector/{}", escaped(HASH_LABEL))
                 || path == format!("/metadata/annotations/{}", escaped(MANAGED_BY_ANNOTATION))
                 // A Service without annotations gets the map.
                 || path == "/metadata/annotations"
         }
-        Kind::Ingress => path == "/spec" || within("/spec") || path == "/metadata/labels" || within("/metadata"),
+        Kind::Ingress => {
+            path == "/spec" || within("/spec") || path == "/metadata/labels" || within("/metadata")
+        }
         Kind::HttpRoute => {
-            within("/spec/rules") && path.contains("/backendRefs") || path.starts_with("/metadata/annotations")
+            within("/spec/rules") && path.contains("/backendRefs")
+                || path.starts_with("/metadata/annotations")
         }
         Kind::AnalysisRun => path == "/spec/terminate",
         Kind::RolloutCommand => false,

@@ -40,7 +40,11 @@ pub fn check(snapshot: &Snapshot, plan: &Plan) -> Vec<Breach> {
     let mut changes = traffic::Changes::default();
     let writes = plan.stages.iter().flat_map(|stage| &stage.writes);
     for (index, write) in writes.enumerate() {
-        let object = |rule: &'static str, message: String| Breach { rule, write: Some(index), message };
+        let object = |rule: &'static str, message: String| Breach {
+            rule,
+            write: Some(index),
+            message,
+        };
         breaches.extend(footprint::judge(&scene, write).map(|message| object("S13", message)));
         let before = scene.clone();
         if let Err(message) = scene.carry_out(write) {
@@ -52,6 +56,10 @@ pub fn check(snapshot: &Snapshot, plan: &Plan) -> Vec<Breach> {
         }
     }
     let status = progress::judge(snapshot, plan).into_iter();
-    breaches.extend(status.map(|(rule, message)| Breach { rule, write: None, message }));
+    breaches.extend(status.map(|(rule, message)| Breach {
+        rule,
+        write: None,
+        message,
+    }));
     breaches
 }

@@ -58,21 +58,45 @@ pub struct Scene<'a> {
 impl<'a> Scene<'a> {
     pub fn new(snapshot: &'a Snapshot, plan: &Plan) -> Self {
         let rollout = &snapshot.rollout;
-        let text = |path: &str| rollout.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |path: &str| {
+            rollout
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let in_use = "/status/canary/routing";
         let wanted = "/spec/strategy/canary";
-        let base = if rollout.pointer(in_use).is_some() { in_use } else { wanted };
+        let base = if rollout.pointer(in_use).is_some() {
+            in_use
+        } else {
+            wanted
+        };
         let routing = rollout.pointer(&format!("{base}/trafficRouting"));
-        let max = routing.and_then(|routing| routing.get("maxTrafficWeight")).and_then(Value::as_i64);
-        let owned = snapshot.replica_sets.values().filter(|set| set.owned && !set.deleting);
+        let max = routing
+            .and_then(|routing| routing.get("maxTrafficWeight"))
+            .and_then(Value::as_i64);
+        let owned = snapshot
+            .replica_sets
+            .values()
+            .filter(|set| set.owned && !set.deleting);
         let pods = owned.map(|set| {
             let available = set.available.min(set.replicas);
-            (set.hash.to_string(), Pods { replicas: set.replicas, available })
+            (
+                set.hash.to_string(),
+                Pods {
+                    replicas: set.replicas,
+                    available,
+                },
+            )
         });
         let services = snapshot.services.iter();
-        let selectors = services.filter_map(|(name, service)| Some((name.clone(), service.as_ref()?.selector.clone())));
+        let selectors =
+            services.filter_map(|(name, service)| Some((name.clone(), service.as_ref()?.selector.clone())));
         let routes = |kind: Kind, routes: &BTreeMap<String, Option<Value>>| {
-            let present = routes.iter().filter_map(|(name, route)| Some(((kind, name.clone()), route.clone()?)));
+            let present = routes
+                .iter()
+                .filter_map(|(name, route)| Some(((kind, name.clone()), route.clone()?)));
             present.collect::<Vec<_>>()
         };
         let mut scene = Scene {
@@ -86,10 +110,13 @@ impl<'a> Scene<'a> {
             deleting: rollout.pointer("/metadata/deletionTimestamp").is_some(),
             pods: pods.collect(),
             selectors: selectors.collect(),
-            routes: [routes(Kind::Ingress, &snapshot.ingresses), routes(Kind::HttpRoute, &snapshot.http_routes)]
-                .into_iter()
-                .flatten()
-                .collect(),
+            routes: [
+                routes(Kind::Ingress, &snapshot.ingresses),
+                routes(Kind::HttpRoute, &snapshot.http_routes),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             recorded: Vec::new(),
         };
         scene.recorded = scene.recorded_splits(plan);
@@ -99,7 +126,12 @@ impl<'a> Scene<'a> {
     /// What the new status calls live, and what is seen. That a split was rightly found to be over is the
     /// planner's word: only time tells.
     fn recorded_splits(&self, plan: &Plan) -> Vec<Split> {
-        let live = plan.status.canary.weights.iter().flat_map(|weights| &weights.live);
+        let live = plan
+            .status
+            .canary
+            .weights
+            .iter()
+            .flat_map(|weights| &weights.live);
         let mut splits: Vec<Split> = live
             .map(|split| Split {
                 weight: split.canary_weight.0,
@@ -113,7 +145,10 @@ impl<'a> Scene<'a> {
 
     pub fn selected(&self, service: &str) -> String {
         let selector = self.selectors.get(service);
-        selector.and_then(|selector| selector.get(HASH_LABEL)).cloned().unwrap_or_default()
+        selector
+            .and_then(|selector| selector.get(HASH_LABEL))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// What the routes and Services say now; where routes disagree, the most for the canary.
@@ -129,7 +164,11 @@ impl<'a> Scene<'a> {
     pub fn weights(&self) -> Vec<i64> {
         let of = |(key, route): (&(Kind, String), &Value)| match key.0 {
             Kind::Ingress => ingress_weight(route).into_iter().collect(),
-            _ => self.backend_weights(route).into_iter().filter_map(|(canary, _)| canary).collect::<Vec<_>>(),
+            _ => self
+                .backend_weights(route)
+                .into_iter()
+                .filter_map(|(canary, _)| canary)
+                .collect::<Vec<_>>(),
         };
         self.routes.iter().flat_map(of).collect()
     }
@@ -138,15 +177,22 @@ impl<'a> Scene<'a> {
     pub fn backend_weights(&self, route: &Value) -> Vec<(Option<i64>, Option<i64>)> {
         let rules = route.pointer("/spec/rules").and_then(Value::as_array);
         let weight = |backends: &[Value], name: &str| {
-            let named = backends.iter().find(|backend| backend.get("name").and_then(Value::as_str) == Some(name))?;
+            let named = backends
+                .iter()
+                .find(|backend| backend.get("name").and_then(Value::as_str) == Some(name))?;
             Some(named.get("weight").and_then(Value::as_i64).unwrap_or(1))
         };
         let of = |rule: &Value| {
             let backends = rule.get("backendRefs").and_then(Value::as_array)?;
-            Some((weight(backends, &self.canary_service), weight(backends, &self.stable_service)))
+            Some((
+                weight(backends, &self.canary_service),
+                weight(backends, &self.stable_service),
+            ))
         };
         let found = rules.into_iter().flatten().filter_map(of);
-        found.filter(|(canary, stable)| canary.is_some() || stable.is_some()).collect()
+        found
+            .filter(|(canary, stable)| canary.is_some() || stable.is_some())
+            .collect()
     }
 
     /// The most of `max` that may reach a version.
@@ -190,7 +236,10 @@ impl<'a> Scene<'a> {
                 self.routes.remove(&key);
             }
             (Kind::Ingress | Kind::HttpRoute, Action::Patch { ops, .. }) => {
-                let route = self.routes.get_mut(&key).ok_or("it patches a route that is not there")?;
+                let route = self
+                    .routes
+                    .get_mut(&key)
+                    .ok_or("it patches a route that is not there")?;
                 ops.iter().try_for_each(|op| apply(route, op))?;
             }
             (Kind::Service, Action::Patch { ops, .. }) => self.patch_selector(&key.1, ops),
@@ -211,7 +260,10 @@ impl<'a> Scene<'a> {
         for op in ops {
             match op {
                 PatchOp::Add { path: at, value } | PatchOp::Replace { path: at, value } if *at == path => {
-                    selector.insert(HASH_LABEL.to_owned(), value.as_str().unwrap_or_default().to_owned());
+                    selector.insert(
+                        HASH_LABEL.to_owned(),
+                        value.as_str().unwrap_or_default().to_owned(),
+                    );
                 }
                 PatchOp::Remove { path: at } if *at == path => {
                     selector.remove(HASH_LABEL);
@@ -223,21 +275,33 @@ impl<'a> Scene<'a> {
     }
 
     fn resize(&mut self, name: &str, ops: &[PatchOp]) {
-        let Some(set) = self.snapshot.replica_sets.get(name) else { return };
+        let Some(set) = self.snapshot.replica_sets.get(name) else {
+            return;
+        };
         let wanted = ops.iter().find_map(|op| match op {
-            PatchOp::Add { path, value } | PatchOp::Replace { path, value } if path == "/spec/replicas" => value.as_i64(),
+            PatchOp::Add { path, value } | PatchOp::Replace { path, value } if path == "/spec/replicas" => {
+                value.as_i64()
+            }
             _ => None,
         });
         if let (Some(wanted), Some(pods)) = (wanted, self.pods.get_mut(set.hash.as_str())) {
-            *pods = Pods { replicas: wanted, available: pods.available.min(wanted) };
+            *pods = Pods {
+                replicas: wanted,
+                available: pods.available.min(wanted),
+            };
         }
     }
 }
 
 /// The weight a canary Ingress asks for, whatever the prefix of its annotations.
 pub fn ingress_weight(ingress: &Value) -> Option<i64> {
-    let annotations = ingress.pointer("/metadata/annotations").and_then(Value::as_object)?;
-    let weight = annotations.iter().find(|(key, _)| key.ends_with("/canary-weight"))?.1;
+    let annotations = ingress
+        .pointer("/metadata/annotations")
+        .and_then(Value::as_object)?;
+    let weight = annotations
+        .iter()
+        .find(|(key, _)| key.ends_with("/canary-weight"))?
+        .1;
     weight.as_str().and_then(|text| text.parse().ok())
 }
 
@@ -246,7 +310,11 @@ fn apply(object: &mut Value, op: &PatchOp) -> Result<(), String> {
     let (path, value) = match op {
         PatchOp::Test { path, value } => {
             let same = object.pointer(path) == Some(value);
-            return if same { Ok(()) } else { Err(format!("{path} is not what it insists on")) };
+            return if same {
+                Ok(())
+            } else {
+                Err(format!("{path} is not what it insists on"))
+            };
         }
         PatchOp::Add { path, value } | PatchOp::Replace { path, value } => (path, Some(value)),
         PatchOp::Remove { path } => (path, None),

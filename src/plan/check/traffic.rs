@@ -11,7 +11,7 @@ use crate::plan::model::{Kind, Write};
 #[derive(Default)]
 pub struct Changes {
     /// The routes were given another weight.
-    weight: Option<i64>,
+    weight: bool,
     /// Services whose selector was moved.
     selectors: usize,
     /// A ReplicaSet was made smaller.
@@ -42,7 +42,13 @@ fn judge_size(before: &Scene, after: &Scene, write: &Write, changes: &mut Change
     let hash = set.hash.as_str();
     let (old, new) = (before.pods_of(hash), after.pods_of(hash));
     if new.replicas < 0 {
-        return Some(("S3", format!("ReplicaSet {} cannot have {} pods", write.target.name, new.replicas)));
+        return Some((
+            "S3",
+            format!(
+                "ReplicaSet {} cannot have {} pods",
+                write.target.name, new.replicas
+            ),
+        ));
     }
     if new.replicas >= old.replicas {
         return None;
@@ -55,7 +61,12 @@ fn judge_size(before: &Scene, after: &Scene, write: &Write, changes: &mut Change
     let needed = after.pods_for(after.share(hash));
     let whole = hash == after.stable && !after.deleting && !is_dynamic(after);
     let needed = if whole { needed.max(all) } else { needed };
-    let message = || format!("version {hash} would shrink to {} pods of {needed} that it needs", new.replicas);
+    let message = || {
+        format!(
+            "version {hash} would shrink to {} pods of {needed} that it needs",
+            new.replicas
+        )
+    };
     (new.replicas < needed).then(|| ("S3", message()))
 }
 
@@ -73,20 +84,28 @@ fn judge_selector(before: &Scene, after: &Scene, write: &Write, changes: &mut Ch
     let (old, new) = (before.selected(service), after.selected(service));
     let selector = after.selectors.get(service)?;
     if new.is_empty() && (!after.deleting || selector.is_empty() && !old.is_empty()) {
-        return Some(("S4", format!("the selector of Service {service} would lose {HASH_LABEL}")));
+        return Some((
+            "S4",
+            format!("the selector of Service {service} would lose {HASH_LABEL}"),
+        ));
     }
     if old == new || after.deleting && new.is_empty() {
         return None;
     }
     changes.selectors += usize::from(after.routed);
     let all = after.replicas?;
-    let share = if after.routed { after.share_of_service(service) } else { 0 };
+    let share = if after.routed {
+        after.share_of_service(service)
+    } else {
+        0
+    };
     if share == 0 || all == 0 {
         return None;
     }
     let needed = (after.pods_for(share) - unavailable(after, all)).clamp(1, all.max(1));
     let available = after.pods_of(&new).available;
-    let message = || format!("Service {service} would select {new}, which has {available} available pods of {needed}");
+    let message =
+        || format!("Service {service} would select {new}, which has {available} available pods of {needed}");
     (available < needed).then(|| ("S4", message()))
 }
 
@@ -108,24 +127,37 @@ fn judge_form(after: &Scene, write: &Write) -> Option<Objection> {
         !in_range(canary) || !in_range(stable) || sum != after.max
     });
     if let Some((canary, stable)) = wrong {
-        return broken(format!("would have weights {canary:?} and {stable:?}, which are not {} together", after.max));
+        return broken(format!(
+            "would have weights {canary:?} and {stable:?}, which are not {} together",
+            after.max
+        ));
     }
-    let omitted = route.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten().any(|rule| {
-        let backends = rule.get("backendRefs").and_then(Value::as_array);
-        backends.into_iter().flatten().any(|backend| {
-            let name = backend.get("name").and_then(Value::as_str).unwrap_or_default();
-            (name == after.canary_service || name == after.stable_service) && backend.get("weight").is_none()
-        })
-    });
-    if omitted { broken("would have a backend without a weight".to_owned()) } else { None }
+    let omitted = route
+        .pointer("/spec/rules")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .any(|rule| {
+            let backends = rule.get("backendRefs").and_then(Value::as_array);
+            backends.into_iter().flatten().any(|backend| {
+                let name = backend.get("name").and_then(Value::as_str).unwrap_or_default();
+                (name == after.canary_service || name == after.stable_service)
+                    && backend.get("weight").is_none()
+            })
+        });
+    if omitted {
+        broken("would have a backend without a weight".to_owned())
+    } else {
+        None
+    }
 }
 
 /// S5 and S21: a weight is raised only for pods that are there, and never in a release that is held.
 fn judge_weight(before: &Scene, after: &Scene, changes: &mut Changes) -> Vec<Objection> {
     let (old, new) = (before.split(), after.split());
-    let target = after.weights().into_iter().min().unwrap_or(0);
-    if old.weight != new.weight || before.weights().iter().min() != after.weights().iter().min() {
-        changes.weight = Some(target);
+    let least = |scene: &Scene| scene.weights().into_iter().min().unwrap_or(0);
+    if old.weight != new.weight || least(before) != least(after) {
+        changes.weight = true;
     }
     let mut objections = Vec::new();
     if new.weight <= old.weight {
@@ -134,12 +166,21 @@ fn judge_weight(before: &Scene, after: &Scene, changes: &mut Changes) -> Vec<Obj
     let rollout = &after.snapshot.rollout;
     let is_set = |path: &str| rollout.pointer(path).and_then(Value::as_bool) == Some(true);
     if is_set("/spec/paused") || is_set("/status/abort") {
-        objections.push(("S21", format!("the weight would rise to {} in a release that is held", new.weight)));
+        objections.push((
+            "S21",
+            format!(
+                "the weight would rise to {} in a release that is held",
+                new.weight
+            ),
+        ));
     }
     let needed = enough_of(after, after.pods_for(new.weight)).max(1);
     let available = after.pods_of(&new.canary).available;
     if after.replicas.is_some() && available < needed {
-        let message = format!("weight {} would go to {available} available pods of {needed}", new.weight);
+        let message = format!(
+            "weight {} would go to {available} available pods of {needed}",
+            new.weight
+        );
         objections.push(("S5", message));
     }
     objections
@@ -151,31 +192,55 @@ fn judge_served(before: &Scene, after: &Scene) -> Option<Objection> {
     if !after.routed || after.replicas == Some(0) || (old == new && before.pods == after.pods) {
         return None;
     }
-    let nowhere = [&new.canary, &new.stable].iter().all(|hash| after.pods_of(hash).available == 0);
+    let nowhere = [&new.canary, &new.stable]
+        .iter()
+        .all(|hash| after.pods_of(hash).available == 0);
     [&new.canary, &new.stable].into_iter().find_map(|hash| {
         let known = after.pods.contains_key(hash);
         let share = |split: &Split| split.share(hash, after.max);
-        let worse = share(&new) > share(&old) || after.pods_of(hash).available < before.pods_of(hash).available;
+        let worse =
+            share(&new) > share(&old) || after.pods_of(hash).available < before.pods_of(hash).available;
         let lost = known && worse && share(&new) > 0 && after.pods_of(hash).available == 0 && !nowhere;
-        lost.then(|| ("S1", format!("version {hash} would get {} of {} without a pod", share(&new), after.max)))
+        lost.then(|| {
+            (
+                "S1",
+                format!(
+                    "version {hash} would get {} of {} without a pod",
+                    share(&new),
+                    after.max
+                ),
+            )
+        })
     })
 }
 
 /// S7: one change of the traffic, and no pods go in the same breath.
 fn judge_order(scene: &Scene, changes: &Changes) -> Option<Objection> {
-    let moved = changes.selectors + usize::from(changes.weight.is_some());
+    let moved = changes.selectors + usize::from(changes.weight);
     if !scene.routed || scene.deleting && moved == 0 {
         return None;
     }
     if moved > 1 {
-        return Some(("S7", "two changes of the traffic in one plan; data planes keep no order".to_owned()));
+        return Some((
+            "S7",
+            "two changes of the traffic in one plan; data planes keep no order".to_owned(),
+        ));
     }
     let shrinks = moved == 1 && changes.shrunk;
-    shrinks.then(|| ("S7", "pods would go before the change of the traffic is in effect".to_owned()))
+    shrinks.then(|| {
+        (
+            "S7",
+            "pods would go before the change of the traffic is in effect".to_owned(),
+        )
+    })
 }
 
 fn canary<'a>(scene: &'a Scene, field: &str) -> Option<&'a Value> {
-    scene.snapshot.rollout.pointer("/spec/strategy/canary").and_then(|canary| canary.get(field))
+    scene
+        .snapshot
+        .rollout
+        .pointer("/spec/strategy/canary")
+        .and_then(|canary| canary.get(field))
 }
 
 fn is_dynamic(scene: &Scene) -> bool {
@@ -186,7 +251,11 @@ fn is_dynamic(scene: &Scene) -> bool {
 fn unavailable(scene: &Scene, all: i64) -> i64 {
     let unavailable = amount(canary(scene, "maxUnavailable"), all, 0);
     let surge = amount(canary(scene, "maxSurge"), all, 99);
-    if surge == 0 && unavailable == 0 { 1 } else { unavailable.min(all) }
+    if surge == 0 && unavailable == 0 {
+        1
+    } else {
+        unavailable.min(all)
+    }
 }
 
 /// A number or a percentage, 25% unless given; `up` is 99 to round up.
@@ -196,12 +265,18 @@ fn amount(value: Option<&Value>, all: i64, up: i64) -> i64 {
     }
     let text = value.and_then(Value::as_str).unwrap_or("25%");
     let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-    if text.ends_with('%') { (all * percent + up) / 100 } else { percent }
+    if text.ends_with('%') {
+        (all * percent + up) / 100
+    } else {
+        percent
+    }
 }
 
 /// By `replicaProgressThreshold`.
 fn enough_of(scene: &Scene, pods: i64) -> i64 {
-    let Some(threshold) = canary(scene, "replicaProgressThreshold") else { return pods };
+    let Some(threshold) = canary(scene, "replicaProgressThreshold") else {
+        return pods;
+    };
     let value = threshold.get("value").and_then(Value::as_i64).unwrap_or(100);
     match threshold.get("type").and_then(Value::as_str) {
         Some("Pods") => value.min(pods),

@@ -104,7 +104,12 @@ fn the_canary_scale_is_apart_from_its_weight() {
     cluster.deploy("v2");
     for (pods, weight) in [(3, 0), (3, 20), (1, 20)] {
         cluster.run();
-        assert_eq!((cluster.pods("v2"), cluster.weight()), (pods, weight), "{}", cluster.what_happened());
+        assert_eq!(
+            (cluster.pods("v2"), cluster.weight()),
+            (pods, weight),
+            "{}",
+            cluster.what_happened()
+        );
         cluster.command("Promote");
     }
     cluster.run();
@@ -113,7 +118,10 @@ fn the_canary_scale_is_apart_from_its_weight() {
 
 #[test]
 fn the_old_version_stays_warm_for_the_delay() {
-    let mut cluster = deployed(nginx_with(json!([{"setWeight": 100}]), json!({"scaleDownDelaySeconds": 60})));
+    let mut cluster = deployed(nginx_with(
+        json!([{"setWeight": 100}]),
+        json!({"scaleDownDelaySeconds": 60}),
+    ));
     cluster.deploy("v2");
     cluster.run_until(|cluster| cluster.status().stable_rs == Some(crate::fixture::hash("v2")));
     cluster.wait(50);
@@ -136,7 +144,12 @@ fn versions_beyond_the_limit_go_with_their_runs() {
         assert_released(&cluster, version);
     }
     let count = |kind| cluster.objects.keys().filter(|(found, _)| *found == kind).count();
-    assert_eq!((count(Kind::ReplicaSet), count(Kind::AnalysisRun)), (2, 2), "{}", cluster.what_happened());
+    assert_eq!(
+        (count(Kind::ReplicaSet), count(Kind::AnalysisRun)),
+        (2, 2),
+        "{}",
+        cluster.what_happened()
+    );
 }
 
 #[test]
@@ -187,7 +200,12 @@ fn steps_edited_ahead_go_on_and_steps_edited_behind_begin_again() {
             seen = seen.max(cluster.weight());
             false
         });
-        assert_eq!((cluster.step(), cluster.weight()), (index, weight), "{}", cluster.what_happened());
+        assert_eq!(
+            (cluster.step(), cluster.weight()),
+            (index, weight),
+            "{}",
+            cluster.what_happened()
+        );
         assert!(seen <= highest);
     }
 }
@@ -199,10 +217,18 @@ fn a_pause_in_the_spec_stops_the_steps_only() {
     cluster.run_until(|cluster| cluster.step() == 1);
     cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(true));
     cluster.run();
-    assert_eq!((cluster.step(), cluster.weight(), cluster.phase()), (1, 20, Phase::Paused));
+    assert_eq!(
+        (cluster.step(), cluster.weight(), cluster.phase()),
+        (1, 20, Phase::Paused)
+    );
     cluster.scale(10);
     cluster.run();
-    assert_eq!((cluster.pods("v1"), cluster.pods("v2"), cluster.step()), (10, 2, 1), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.pods("v1"), cluster.pods("v2"), cluster.step()),
+        (10, 2, 1),
+        "{}",
+        cluster.what_happened()
+    );
     cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(false));
     cluster.run();
     assert_eq!((cluster.step(), cluster.weight()), (3, 50));
@@ -228,8 +254,16 @@ fn the_largest_numbers_fit() {
     cluster.run();
     cluster.deploy("v2");
     cluster.run();
-    assert_eq!((cluster.weight(), cluster.pods("v2")), (999_999, 100_000), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.weight(), cluster.pods("v2")),
+        (999_999, 100_000),
+        "{}",
+        cluster.what_happened()
+    );
     cluster.command("Abort");
     cluster.run();
-    assert_eq!((cluster.weight(), cluster.pods("v1"), cluster.pods("v2")), (0, 100_000, 0));
+    assert_eq!(
+        (cluster.weight(), cluster.pods("v1"), cluster.pods("v2")),
+        (0, 100_000, 0)
+    );
 }
