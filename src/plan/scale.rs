@@ -115,7 +115,8 @@ fn bound_by_surge(world: &World, set: &ReplicaSetSeen, target: i64) -> i64 {
         .filter(|other| other.owned && other.hash != set.hash)
         .map(|other| other.replicas)
         .sum();
-    let room = (world.replicas + surge - others).max(1);
+    // Without a pod to spare neither version could ever move: stable keeps what its traffic needs.
+    let room = (world.replicas + surge.max(1) - others).max(1);
     target.min(room.max(set.replicas))
 }
 
