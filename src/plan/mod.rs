@@ -8,6 +8,7 @@
 //! do) → `decide` (does the release move?) → else `effect` (stages) → `report` (status) → `check` (may this lose a
 //! request?).
 
+pub mod advance;
 pub mod analysis;
 pub mod check;
 pub mod cleanup;
@@ -26,6 +27,7 @@ pub mod revision;
 pub mod scale;
 pub mod shift;
 pub mod snapshot;
+pub mod step;
 pub mod template;
 pub mod traffic;
 pub mod validate;
