@@ -137,6 +137,8 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
                 .into_iter()
                 .collect()
         }
+        // Whatever the canary Service selects, or if it is gone: it is to get nothing.
+        Some(Shift::Weight(Weight::ZERO)) => render_routes(world, traffic, &split),
         // Held weights are rendered too, so that everything else about the routes stays right.
         Some(Shift::Weight(_)) | None if traffic.weights.canary.pod_template_hash.is_empty() => Vec::new(),
         // Routes to be given back are not set up again.

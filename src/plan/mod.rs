@@ -268,9 +268,13 @@ fn plan_deletion(world: &World, mut traffic: Option<Traffic>) -> Plan {
         let removed = traffic
             .as_ref()
             .is_none_or(|traffic| retire::remove_routes(world, traffic, &mut effects));
+        // Pods go in a later round than the routes that may have led to them.
         let (growing, shrinking) = sizes.writes(world);
-        effects.stage("shrink what traffic has left", [growing, shrinking].concat());
-        if removed && effects.stages.is_empty() {
+        effects.stage("grow before traffic comes", growing);
+        if removed {
+            effects.stage("shrink what traffic has left", shrinking);
+        }
+        if effects.stages.is_empty() {
             retire::release(world, traffic.as_ref(), &mut effects);
         }
     }

@@ -17,7 +17,9 @@ pub fn is_drained(world: &World, traffic: &Traffic) -> bool {
     if newest.canary_weight.0 > 0 {
         return false;
     }
-    traffic.verified() || world.is_deleting() && is_unserved(world, traffic) || world.replicas == 0
+    // A Service that was given back already selects no version of ours.
+    let given_back = newest.stable_hash.is_empty() || is_unserved(world, traffic);
+    traffic.verified() || world.is_deleting() && given_back || world.replicas == 0
 }
 
 /// Nobody answers behind the stable Service: there is nothing that could be verified or lost.

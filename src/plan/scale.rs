@@ -49,8 +49,10 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
         let target = stable_size(world, traffic).max(needed(set));
         planned.push(set, target, None, "stable");
     }
+    // When the status was lost, so was what else may be in effect: nothing goes before the split has settled.
+    let unsettled = i64::from(!traffic.verified() && world.replicas > 0);
     for set in world.older_sets() {
-        older(world, set, needed(set), &mut planned);
+        older(world, set, needed(set).max(unsettled), &mut planned);
     }
     if let Some(set) = world.set(&world.current) {
         if world.aborted() && !traffic.retiring {
@@ -115,7 +117,8 @@ fn bound_by_surge(world: &World, set: &ReplicaSetSeen, target: i64) -> i64 {
         .filter(|other| other.owned && other.hash != set.hash)
         .map(|other| other.replicas)
         .sum();
-    let room = (world.replicas + surge - others).max(1);
+    // Without a pod to spare neither version could ever move: stable keeps what its traffic needs.
+    let room = (world.replicas + surge.max(1) - others).max(1);
     target.min(room.max(set.replicas))
 }
 

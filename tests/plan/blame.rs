@@ -71,6 +71,13 @@ fn split(objects: &Objects) -> Split {
     }
 }
 
+/// Without routing the pods are the traffic, and no Service stands for a version.
+fn is_routed(objects: &Objects) -> bool {
+    let rollout = objects.get(&(Kind::Rollout, "checkout".to_owned()));
+    let routing = rollout.and_then(|rollout| rollout.pointer("/spec/strategy/canary/trafficRouting"));
+    routing.is_some() || rollout.is_some_and(|rollout| rollout.pointer("/status/canary/routing").is_some())
+}
+
 fn replicas(objects: &Objects) -> Option<i64> {
     objects.get(&(Kind::Rollout, "checkout".to_owned()))?["spec"]["replicas"].as_i64()
 }
@@ -134,6 +141,9 @@ impl Blame {
         log: &[String],
     ) {
         self.note(after, now);
+        if !is_routed(after) {
+            return;
+        }
         let Some(all) = replicas(after).filter(|all| *all > 0) else {
             return;
         };

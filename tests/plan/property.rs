@@ -152,7 +152,7 @@ fn happen(cluster: &mut Cluster, happening: &Happening) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_life_ends_well(mut cluster in begun(), life in prop::collection::vec(happening(), 1..25)) {
