@@ -100,7 +100,6 @@ impl World {
     }
 
     pub async fn perform(&mut self, job: Job) {
-        let controllers = self.weather.controllers;
         let now = self.now();
         match job {
             Job::Deliver(resource) => self.deliver(resource),
@@ -120,7 +119,6 @@ impl World {
                 self.env.put(Job::User, now + TimeDelta::seconds(2));
             }
         }
-        let _ = controllers;
         self.take_in();
     }
 
@@ -197,7 +195,8 @@ impl World {
 
     /// A pod is evicted, or is not ready for a while.
     fn trouble_a_pod(&mut self) {
-        if self.weather.pod_trouble.is_none() {
+        self.troubles += 1;
+        if self.weather.pod_trouble.is_none() || self.troubles > 12 {
             return;
         }
         self.trouble_again();

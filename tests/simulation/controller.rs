@@ -77,6 +77,10 @@ impl World {
         };
         self.take_in();
         self.check_abort();
+        let unheard = self.controller.as_ref().map(|controller| controller.context.observer.stores.take_unheard());
+        for wake in unheard.into_iter().flatten() {
+            self.wake(wake);
+        }
         match end {
             End::Crashed => {
                 self.note("the controller crashes");

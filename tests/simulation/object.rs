@@ -54,10 +54,12 @@ pub fn steps(kinds: &[StepKind]) -> Value {
 pub fn rollout(scenario: &Scenario) -> Value {
     let mut canary = json!({
         "steps": steps(&scenario.steps),
-        "scaleDownDelaySeconds": 10,
         "abortScaleDownDelaySeconds": 10,
     });
     let mut set = |field: &str, value: Value| canary[field] = value;
+    if !scenario.dynamic {
+        set("scaleDownDelaySeconds", json!(10));
+    }
     if scenario.routing == Routing::None {
         set("maxSurge", json!(scenario.surge));
         set("maxUnavailable", json!(1));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use tidegate::api::resource::{ObjectKey, Resource};
+use tidegate::api::resource::Resource;
 use tidegate::clock::Clock;
 use tidegate::observe::stores::Work;
 use tidegate::plan::revision::hash_template;
@@ -22,8 +22,8 @@ use tokio::sync::mpsc;
 use super::brain::{Sabotage, Shared};
 use super::cluster;
 use super::controller::Controller;
-use super::gate::{Gate, Stop, Tap, Wire, is_controller};
-use super::object::{self, NAME, NAMESPACE};
+use super::gate::{Gate, Stop, Wire, is_controller};
+use super::object::{self, NAMESPACE};
 use super::rule::{Moment, Rules, Violation};
 use super::scenario::{Scenario, Weather, between};
 use super::trace::{Trace, describe};
@@ -127,7 +127,6 @@ pub struct World {
     pub plane: DataPlane,
     pub trace: Trace,
     pub script: Script,
-    pub versions: Vec<String>,
     pub commits: usize,
     pub controller_commits: usize,
     pub last_controller_commit: DateTime<Utc>,
@@ -135,6 +134,8 @@ pub struct World {
     pub looked_at: DateTime<Utc>,
     pub ailing: BTreeMap<Key, DateTime<Utc>>,
     pub troubled: bool,
+    /// How many pods were in trouble so far.
+    pub troubles: u32,
     pub served: bool,
     pub abort_since: Option<DateTime<Utc>>,
     pub failed: Option<Violation>,
@@ -164,7 +165,7 @@ impl World {
         let hash = |version| hash_template(&object::template(&scenario, version)).0;
         let versions: Vec<String> = (0..scenario.versions.len()).map(hash).collect();
         let qualities = scenario.versions.iter().map(|(quality, _)| *quality);
-        let quality = versions.iter().cloned().zip(qualities).collect();
+        let quality = versions.into_iter().zip(qualities).collect();
         let delays = Delays {
             ingress: weather.plane[0],
             http_route: weather.plane[1],
@@ -192,13 +193,13 @@ impl World {
             work: Agenda::new(),
             truth: Truth::default(),
             trace: Trace::new(echo),
-            versions,
             commits: 0,
             controller_commits: 0,
             last_controller_commit: start,
             looked_at: start,
             ailing: BTreeMap::new(),
             troubled: false,
+            troubles: 0,
             served: false,
             abort_since: None,
             failed: None,
@@ -299,10 +300,6 @@ impl World {
             rule: violation.rule,
             report,
         })
-    }
-
-    pub fn rollout_key() -> ObjectKey {
-        object::key(NAME)
     }
 
     /// The next thing on either agenda.
