@@ -25,9 +25,13 @@ mod world;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use brain::Sabotage;
 use run::{draw, run_seed, simulate};
 
-const SEEDS: u64 = 2000;
+/// What fits into a test run of unoptimized code; `TIDEGATE_SEEDS` asks for more.
+const SEEDS: u64 = 200;
+/// A deliberate bug is found by then.
+const SABOTAGED_SEEDS: u64 = 60;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -88,4 +92,66 @@ fn a_seed_is_replayed_exactly() {
             (Err(failure), _) | (_, Err(failure)) => panic!("{}", failure.report),
         }
     }
+}
+
+/// The first seed that notices a deliberate bug must blame the rule that it breaks.
+fn is_caught(sabotage: Sabotage, rules: &[&str]) {
+    for seed in 1..=SABOTAGED_SEEDS {
+        if let Err(failure) = simulate(&draw(seed), Some(sabotage), false) {
+            println!("{sabotage:?}: caught by {} at seed {seed}", failure.rule);
+            assert!(rules.contains(&failure.rule), "{}", failure.report);
+            return;
+        }
+    }
+    panic!("{sabotage:?} was not noticed within {SABOTAGED_SEEDS} seeds");
+}
+
+#[test]
+fn weight_before_readiness_is_caught() {
+    is_caught(Sabotage::WeightBeforeReadiness, &["S5"]);
+}
+
+#[test]
+fn scale_down_before_weight_is_caught() {
+    is_caught(Sabotage::ScaleDownBeforeWeight, &["S3"]);
+}
+
+#[test]
+fn selector_before_endpoints_is_caught() {
+    is_caught(Sabotage::SelectorBeforeEndpoints, &["S4"]);
+}
+
+#[test]
+fn advance_without_verdict_is_caught() {
+    is_caught(Sabotage::AdvanceWithoutVerdict, &["S8"]);
+}
+
+#[test]
+fn stale_cache_is_caught() {
+    is_caught(Sabotage::StaleCache, &["S12"]);
+}
+
+#[test]
+fn failed_read_as_absence_is_caught() {
+    is_caught(Sabotage::FailedReadIsAbsence, &["S12"]);
+}
+
+#[test]
+fn abort_that_waits_for_the_canary_is_caught() {
+    is_caught(Sabotage::AbortWaitsForCanary, &["L2", "L1"]);
+}
+
+#[test]
+fn flip_flop_after_abort_is_caught() {
+    is_caught(Sabotage::FlipFlopAfterAbort, &["S16", "S4"]);
+}
+
+#[test]
+fn promotion_of_the_wrong_hash_is_caught() {
+    is_caught(Sabotage::PromoteWrongHash, &["S8"]);
+}
+
+#[test]
+fn abort_that_scales_stable_down_is_caught() {
+    is_caught(Sabotage::AbortScalesStableDown, &["S3", "S2"]);
 }
