@@ -121,21 +121,34 @@ impl Intake {
         for resource in ALWAYS {
             self.begin(&mut watches, &mut watched, resource, &seen);
         }
-        while let Some(Seen { resource, event }) = events.recv().await {
-            for wake in self.context.observer.stores.take(resource, event) {
-                let queue = match wake.work {
-                    Work::Rollout(_) => &self.rollouts,
-                    Work::Run(_) => &self.runs,
-                };
-                // Nobody listens any more when the controller stops.
-                let _stopping = queue.send(wake);
-            }
+        let stores = &self.context.observer.stores;
+        loop {
+            let seen_now = tokio::select! {
+                seen = events.recv() => seen,
+                () = stores.healed() => {
+                    self.pass_on(stores.take_unheard());
+                    continue;
+                }
+            };
+            let Some(Seen { resource, event }) = seen_now else { return };
+            self.pass_on(stores.take(resource, event));
             if resource == Resource::Rollout {
                 for named in self.context.observer.stores.named_kinds() {
                     self.begin(&mut watches, &mut watched, named, &seen);
                 }
             }
             self.note_readiness();
+        }
+    }
+
+    fn pass_on(&self, wakes: BTreeSet<Wake>) {
+        for wake in wakes {
+            let queue = match wake.work {
+                Work::Rollout(_) => &self.rollouts,
+                Work::Run(_) => &self.runs,
+            };
+            // Nobody listens any more when the controller stops.
+            let _stopping = queue.send(wake);
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::cache::{Cache, CacheEvent, Change};
 use super::trim::rollout_of;
@@ -49,10 +50,13 @@ pub enum Cause {
 #[derive(Debug, Default)]
 pub struct Stores {
     inner: Mutex<Inner>,
+    healed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Wakes of live reads, until somebody asks for them.
+    unheard: BTreeSet<Wake>,
     caches: BTreeMap<Resource, Cache>,
     needs: BTreeMap<ObjectKey, Needs>,
     named_by: BTreeMap<(Resource, ObjectKey), BTreeSet<ObjectKey>>,
@@ -69,12 +73,25 @@ impl Stores {
             .collect()
     }
 
-    /// Takes in what a live read found. Whoever reads it knows already, so nobody is woken.
+    /// Takes in what a live read found. Whoever reads it knows already, but others depend on it too, and what the
+    /// watch has to say about it will be no news any more: [`Stores::take_unheard`] tells who must look again.
     pub fn heal(&self, resource: Resource, key: &ObjectKey, live: Option<&Value>) {
         let mut inner = self.lock();
         if let Some(change) = inner.cache(resource).heal(key, live) {
-            inner.note(resource, &change);
+            let wakes = inner.note(resource, &change);
+            inner.unheard.extend(wakes);
+            self.healed.notify_one();
         }
+    }
+
+    /// Waits until a live read has found something that the watches had not told.
+    pub async fn healed(&self) {
+        self.healed.notified().await;
+    }
+
+    /// Who must look again because of what live reads found.
+    pub fn take_unheard(&self) -> BTreeSet<Wake> {
+        std::mem::take(&mut self.lock().unheard)
     }
 
     pub fn get(&self, resource: Resource, key: &ObjectKey) -> Option<Value> {
@@ -301,6 +318,23 @@ mod tests {
                 "{resource}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_live_read_finds_first_still_wakes_those_who_depend_on_it() {
+        let stores = stores();
+        let mut run = named("a-run");
+        run["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
+        let key = ObjectKey::new("shop", "a-run");
+        stores.heal(Resource::AnalysisRun, &key, Some(&run));
+        let late = stores.take(Resource::AnalysisRun, CacheEvent::Applied(run));
+        assert_eq!(woken(late), [], "no news");
+        let expected = [
+            ("a".to_owned(), Cause::Dependency),
+            ("a-run".to_owned(), Cause::Itself),
+        ];
+        assert_eq!(woken(stores.take_unheard()), expected);
+        assert_eq!(woken(stores.take_unheard()), [], "once");
     }
 
     #[test]
