@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::scenario::{SCENARIOS, Scenario};
 use self::screen::Screen;
-use self::stage::{Stage, StageError};
+use self::stage::{HOST, Stage, StageError};
 use super::output::OutputError;
 use crate::api::duration::Duration;
 
@@ -64,12 +64,14 @@ pub enum DemoError {
 pub fn run(arguments: DemoArguments) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Runtime::new().map_err(DemoError::Process)?;
     let ended = runtime.block_on(async {
-        // Told to stop in either way, the demo takes its Prometheus and its files with it.
+        // However it is told to stop, the demo takes its Prometheus and its files with it.
         let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Process)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(DemoError::Process)?;
         tokio::select! {
             ended = play(&arguments) => ended,
             _ = tokio::signal::ctrl_c() => Ok(()),
             _ = terminate.recv() => Ok(()),
+            _ = hangup.recv() => Ok(()),
         }
     });
     runtime.shutdown_background();
@@ -101,7 +103,7 @@ async fn play(arguments: &DemoArguments) -> Result<(), DemoError> {
     }
     screen.table(&results)?;
     if arguments.keep {
-        keep_up(&mut screen, &stage.kubeconfig()).await?;
+        keep_up(&mut screen, &stage).await?;
     }
     let as_expected = results.iter().all(|result| result.is_expected());
     stage.tear_down().await;
@@ -112,10 +114,10 @@ async fn play(arguments: &DemoArguments) -> Result<(), DemoError> {
     }
 }
 
-async fn keep_up(screen: &mut Screen, kubeconfig: &Path) -> Result<(), DemoError> {
+async fn keep_up(screen: &mut Screen, stage: &Stage) -> Result<(), DemoError> {
     screen.say("")?;
     screen.say("Everything stays up until Ctrl-C. In another terminal, try:")?;
-    for line in environment(kubeconfig) {
+    for line in environment(&stage.kubeconfig()) {
         screen.say(format!("  {line}"))?;
     }
     for command in [
@@ -127,6 +129,7 @@ async fn keep_up(screen: &mut Screen, kubeconfig: &Path) -> Result<(), DemoError
     ] {
         screen.say(format!("  {command}"))?;
     }
+    screen.say(format!("  curl -iH 'Host: {HOST}' http://{}", stage.ingress()))?;
     std::future::pending::<()>().await;
     Ok(())
 }

@@ -155,14 +155,13 @@ impl Screen {
             return self.out.line(json!(result).to_string());
         }
         let seconds = result.seconds_to_outcome;
-        let ended = match (&result.outcome, &result.abort) {
-            (Outcome::Promoted, _) => format!("promoted after {seconds:.1} s"),
-            (Outcome::Aborted, Some(abort)) => format!("aborted after {seconds:.1} s ({})", abort.reason),
-            (Outcome::Aborted, None) => format!("aborted after {seconds:.1} s"),
+        let ended = match result.outcome {
+            Outcome::Promoted => "promoted",
+            Outcome::Aborted => "aborted",
         };
         let mark = if result.is_expected() { "✔" } else { "✖" };
         let text = format!(
-            "{mark} {ended}: {} requests, {} of them to the canary, {} lost",
+            "{mark} {ended} after {seconds:.1} s: {} requests, {} of them to the canary, {} lost",
             result.requests, result.canary_requests, result.lost
         );
         self.say_folded(&text, 2)
@@ -238,14 +237,7 @@ fn name_step(step: &CanaryStep) -> String {
 fn describe_state(status: &RolloutStatus) -> Option<String> {
     match (status.phase?, &status.waiting_on) {
         (Phase::Healthy, _) => Some("Healthy: stable carries all traffic".to_owned()),
-        (Phase::Degraded, _) => status
-            .message
-            .as_ref()
-            .map(|message| format!("Degraded: {message}")),
-        (Phase::Paused, _) => status
-            .message
-            .as_ref()
-            .map(|message| format!("Paused: {message}")),
+        (Phase::Degraded | Phase::Paused, _) => status.message.clone(),
         (Phase::Progressing, Some(waiting)) => match waiting.reason {
             // Its measurements say more; a written weight is seen at the next look; old pods are in nobody's way.
             WaitingReason::Analysis | WaitingReason::RouteAccepted | WaitingReason::ScaleDownDelay => None,
@@ -258,6 +250,7 @@ fn describe_state(status: &RolloutStatus) -> Option<String> {
 fn describe_measurement(metric: &str, condition: &str, measurement: &Measurement) -> String {
     let mark = match measurement.phase {
         Verdict::Successful => "✔".to_owned(),
+        Verdict::Failed => "✖".to_owned(),
         other => format!("{other:?}"),
     };
     match (measurement.value, &measurement.message) {

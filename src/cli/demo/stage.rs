@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ const MANIFESTS: [&str; 4] = [
 ];
 const NAMESPACE: &str = "default";
 const ROLLOUT: &str = "checkout";
-const HOST: &str = "checkout.example";
+pub const HOST: &str = "checkout.example";
 const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the customers go on after a scenario has ended, so that a late loss is counted too.
@@ -137,6 +138,11 @@ impl Stage {
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig.clone()
+    }
+
+    /// Where the data plane takes requests.
+    pub fn ingress(&self) -> SocketAddr {
+        self.cluster.ingress
     }
 
     /// Applies the examples as they stand, with a settle time for this data plane, and lets the customers in.
