@@ -17,4 +17,5 @@ pub mod prometheus;
 mod queue;
 pub mod resource;
 pub mod rng;
+pub mod shop;
 pub mod watch;

@@ -91,7 +91,7 @@ async fn play(arguments: &DemoArguments) -> Result<(), DemoError> {
         screen.say(format!("  {line}"))?;
     }
     screen.say("Deploying checkout v1 …")?;
-    stage.deploy_first_version(&mut screen).await?;
+    stage.await_first_version(&mut screen).await?;
     let chosen = |scenario: &&Scenario| {
         arguments.scenario.is_empty() || arguments.scenario.iter().any(|name| name == scenario.name)
     };

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::api::rollout_status::{AbortReason, AbortSource};
+use crate::sandbox::shop::Version;
 
 /// One release, and how it must end.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     pub name: &'static str,
-    pub version: &'static str,
-    pub latency_ms: &'static str,
-    pub error_rate: &'static str,
+    pub version: Version<'static>,
     pub story: &'static str,
     /// `None`: it must be promoted.
     pub aborted_by: Option<AbortSource>,
@@ -23,36 +22,44 @@ pub struct Scenario {
 pub const SCENARIOS: [Scenario; 4] = [
     Scenario {
         name: "promote",
-        version: "v2",
-        latency_ms: "20",
-        error_rate: "0",
+        version: Version {
+            name: "v2",
+            latency_ms: "20",
+            error_rate: "0",
+        },
         story: "v2 is fine",
         aborted_by: None,
         rule: None,
     },
     Scenario {
         name: "abort-errors",
-        version: "v3",
-        latency_ms: "20",
-        error_rate: "0.05",
+        version: Version {
+            name: "v3",
+            latency_ms: "20",
+            error_rate: "0.05",
+        },
         story: "v3 answers 5 % of its requests with 500",
         aborted_by: Some(AbortSource::Analysis),
         rule: Some("error-rate"),
     },
     Scenario {
         name: "abort-latency",
-        version: "v4",
-        latency_ms: "900",
-        error_rate: "0",
+        version: Version {
+            name: "v4",
+            latency_ms: "900",
+            error_rate: "0",
+        },
         story: "v4 is slow",
         aborted_by: Some(AbortSource::Analysis),
         rule: Some("latency-p95"),
     },
     Scenario {
         name: "abort-command",
-        version: "v5",
-        latency_ms: "20",
-        error_rate: "0",
+        version: Version {
+            name: "v5",
+            latency_ms: "20",
+            error_rate: "0",
+        },
         story: "v5 is fine, but somebody has second thoughts",
         aborted_by: Some(AbortSource::Command),
         rule: None,
@@ -81,7 +88,7 @@ pub struct ScenarioResult {
     pub errors: u64,
     /// Requests that no pod answered.
     pub lost: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` when it was promoted: a script finds the same fields in every line.
     pub abort: Option<AbortGrounds>,
     pub seconds_to_outcome: f64,
     /// The controller's writes, by kind.
@@ -121,5 +128,63 @@ impl Scenario {
 impl ScenarioResult {
     pub fn is_expected(&self) -> bool {
         self.expected && self.lost == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn abort(by: AbortSource, rule: &str) -> AbortReason {
+        AbortReason {
+            at: chrono::DateTime::UNIX_EPOCH,
+            by,
+            who: None,
+            reason: "too many errors".to_owned(),
+            rule: Some(rule.to_owned()),
+            measured: None,
+            threshold: None,
+        }
+    }
+
+    #[test]
+    fn each_scenario_has_one_way_to_end() {
+        let ends = [
+            None,
+            Some(abort(AbortSource::Analysis, "error-rate")),
+            Some(abort(AbortSource::Analysis, "latency-p95")),
+            Some(abort(AbortSource::Command, "RolloutCommand x")),
+        ];
+        for (scenario, wanted) in SCENARIOS.iter().zip(0..) {
+            for (end, at) in ends.iter().zip(0..) {
+                let expects = scenario.expects(end.as_ref());
+                assert_eq!(expects, at == wanted, "{} {end:?}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_request_or_another_end_is_not_expected() {
+        let result = |expected, lost| ScenarioResult {
+            scenario: "promote",
+            outcome: Outcome::Promoted,
+            revision: 2,
+            weights: vec![10, 0],
+            max_canary_weight: 10,
+            requests: 2,
+            canary_requests: 1,
+            errors: 0,
+            lost,
+            abort: None,
+            seconds_to_outcome: 1.5,
+            writes: BTreeMap::new(),
+            expected,
+        };
+        assert!(result(true, 0).is_expected());
+        assert!(!result(true, 1).is_expected());
+        assert!(!result(false, 0).is_expected());
+        let printed = serde_json::json!(result(true, 0));
+        assert_eq!(printed.get("abort"), Some(&serde_json::Value::Null));
+        assert_eq!(printed.get("expected"), None);
     }
 }

@@ -10,6 +10,7 @@ use crate::api::rollout::{CanaryStep, Rollout};
 use crate::api::rollout_status::{Phase, RolloutStatus, WaitingReason};
 use crate::cli::output::{Output, OutputError};
 use crate::sandbox::load::Tally;
+use crate::sandbox::shop::canary_weight;
 
 /// Narrower than this nothing can be laid out; wider lines are folded.
 const WIDTH_MIN: usize = 40;
@@ -197,14 +198,6 @@ impl Screen {
         }
         Ok(())
     }
-}
-
-pub fn canary_weight(status: &RolloutStatus) -> i64 {
-    status
-        .canary
-        .weights
-        .as_ref()
-        .map_or(0, |weights| weights.canary.weight.0)
 }
 
 fn describe_step(rollout: &Rollout, status: &RolloutStatus) -> String {

@@ -9,17 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::scenario::{Outcome, Scenario, ScenarioResult};
-use super::screen::{Screen, canary_weight};
+use super::screen::Screen;
 use super::witness::Witness;
 use crate::api::address::AddressPolicy;
-use crate::api::analysis_run::AnalysisRun;
-use crate::api::rollout::Rollout;
 use crate::api::rollout_status::{Phase, RolloutStatus};
 use crate::cli::output::{Output, OutputError, Screen as Terminal};
 use crate::cli::plugin;
@@ -29,17 +24,11 @@ use crate::controllers::run::{Handle, start};
 use crate::providers::Prometheus;
 use crate::sandbox::cluster::{Cluster, ClusterError, Setup};
 use crate::sandbox::dataplane::Delays;
-use crate::sandbox::load::{Load, LoadGenerator, Tally};
+use crate::sandbox::load::{LoadGenerator, Tally};
 use crate::sandbox::pods::Addresses;
+use crate::sandbox::shop::{self, Shop, ShopError, canary_weight, is_back, is_promoted};
 
-const MANIFESTS: [&str; 4] = [
-    include_str!("../../../analysis-templates/error-rate.yaml"),
-    include_str!("../../../analysis-templates/latency-p95.yaml"),
-    include_str!("../../../examples/checkout/services.yaml"),
-    include_str!("../../../examples/checkout/rollout.yaml"),
-];
 const NAMESPACE: &str = "default";
-const ROLLOUT: &str = "checkout";
 pub const HOST: &str = "checkout.example";
 const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -50,13 +39,8 @@ const AFTERMATH: Duration = Duration::from_secs(2);
 pub enum StageError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    #[error("cannot {verb} the objects of the demo")]
-    Api {
-        verb: &'static str,
-        source: Box<kube::Error>,
-    },
-    #[error("an example of the demo is not valid: {0}")]
-    Example(String),
+    #[error(transparent)]
+    Shop(#[from] ShopError),
     #[error("cannot build the Prometheus client")]
     Provider(#[from] crate::providers::prometheus::BuildError),
     #[error("cannot write the kubeconfig")]
@@ -79,13 +63,12 @@ impl Drop for Scratch {
 
 pub struct Stage {
     cluster: Cluster,
-    client: kube::Client,
+    shop: Shop,
     controller: Handle,
     load: Option<LoadGenerator>,
     witness: Witness,
     kubeconfig: PathBuf,
     _directory: Scratch,
-    settle: Duration,
     requests_per_second: u32,
 }
 
@@ -119,19 +102,18 @@ impl Stage {
             Arc::new(provider),
         );
         let controller = start(context, BTreeSet::new());
-        let client = cluster.server.client("demo");
-        // The settle time must be longer than the data plane takes.
-        let settle = Duration::from_millis(u64::try_from(delay.num_milliseconds()).unwrap_or(0));
-        let settle = Duration::from_secs((settle.as_secs_f64() + 1.0).ceil() as u64);
+        // Longer than the data plane takes.
+        let delay_ms = u64::try_from(delay.num_milliseconds()).unwrap_or(0);
+        let settle_seconds = delay_ms.div_ceil(1000) + 1;
+        let shop = Shop::open(cluster.server.client("demo"), NAMESPACE, HOST, settle_seconds).await?;
         Ok(Stage {
             cluster,
-            client,
+            shop,
             controller,
             load: None,
             witness,
             kubeconfig,
             _directory: Scratch(directory),
-            settle,
             requests_per_second,
         })
     }
@@ -145,34 +127,16 @@ impl Stage {
         self.cluster.ingress
     }
 
-    /// Applies the examples as they stand, with a settle time for this data plane, and lets the customers in.
-    pub async fn deploy_first_version(&mut self, screen: &mut Screen) -> Result<(), StageError> {
-        for text in MANIFESTS {
-            let documents: Vec<Value> =
-                serde_saphyr::from_multiple(text).map_err(|error| StageError::Example(error.to_string()))?;
-            for mut document in documents {
-                if document.get("kind").and_then(Value::as_str) == Some("Rollout") {
-                    set(
-                        &mut document,
-                        "/spec/strategy/canary/trafficRouting/settleSeconds",
-                        json!(self.settle.as_secs()),
-                    );
-                }
-                self.create(document).await?;
-            }
-        }
+    /// Waits for the first version and lets the customers in.
+    pub async fn await_first_version(&mut self, screen: &mut Screen) -> Result<(), StageError> {
         let stopwatch = Stopwatch::start();
         let is_up = |status: &RolloutStatus| status.phase == Some(Phase::Healthy);
         self.follow(&stopwatch, 1, &Tally::default(), screen, is_up)
             .await?;
-        self.load = Some(LoadGenerator::start(Load {
-            target: self.cluster.ingress,
-            host: HOST.to_owned(),
-            path: "/".to_owned(),
-            requests_per_second: self.requests_per_second,
-            connections: 1_000,
-            timeout: Duration::from_secs(10),
-        }));
+        self.load = Some(
+            self.shop
+                .admit_customers(self.cluster.ingress, self.requests_per_second),
+        );
         screen.say(format!(
             "v1 is up; customers send {} requests per second",
             self.requests_per_second
@@ -190,7 +154,7 @@ impl Stage {
         self.witness.take();
         let before = self.tally();
         let stopwatch = Stopwatch::start();
-        let version = self.apply_version(scenario).await?;
+        let version = self.shop.release(scenario.version).await?;
         if scenario.name == "abort-command" {
             let in_mid_step = |status: &RolloutStatus| canary_weight(status) > 0;
             self.follow(&stopwatch, version, &before, screen, in_mid_step)
@@ -236,7 +200,7 @@ impl Stage {
         let canary = |tally: &Tally| {
             tally
                 .versions
-                .get(scenario.version)
+                .get(scenario.version.name)
                 .map_or(0, |version| version.requests)
         };
         ScenarioResult {
@@ -256,42 +220,18 @@ impl Stage {
         }
     }
 
-    /// Changes the image and the environment in one patch; returns the new generation.
-    async fn apply_version(&self, scenario: &Scenario) -> Result<i64, StageError> {
-        let container = "/spec/template/spec/containers/0";
-        let env = json!([
-            {"name": "LATENCY_MS", "value": scenario.latency_ms},
-            {"name": "ERROR_RATE", "value": scenario.error_rate},
-        ]);
-        let patch = json!([
-            {"op": "replace", "path": format!("{container}/image"), "value": format!("registry.example/checkout:{}", scenario.version)},
-            {"op": "replace", "path": format!("{container}/env"), "value": env},
-        ]);
-        let patch: json_patch::Patch =
-            serde_json::from_value(patch).map_err(|error| StageError::Example(error.to_string()))?;
-        let params = PatchParams::default();
-        let rollout = self
-            .rollouts()
-            .patch(ROLLOUT, &params, &Patch::<()>::Json(patch))
-            .await;
-        let rollout = rollout.map_err(|source| StageError::Api {
-            verb: "patch",
-            source: Box::new(source),
-        })?;
-        Ok(rollout.metadata.generation.unwrap_or_default())
-    }
-
     /// Types `kubectl tidegate abort`.
     async fn abort(&self, screen: &mut Screen) -> Result<(), StageError> {
         let reason = "second thoughts";
         screen.say(format!(
-            "$ kubectl tidegate abort {ROLLOUT} --reason \"{reason}\""
+            "$ kubectl tidegate abort {} --reason \"{reason}\"",
+            shop::NAME
         ))?;
         let kubeconfig = self.kubeconfig.as_os_str().to_owned();
         let words = [
             "kubectl-tidegate",
             "abort",
-            ROLLOUT,
+            shop::NAME,
             "--reason",
             reason,
             "--kubeconfig",
@@ -308,7 +248,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Shows the Rollout until its status speaks of this generation and is as wanted.
+    /// Shows the Rollout until it is as wanted.
     async fn follow(
         &self,
         stopwatch: &Stopwatch,
@@ -320,22 +260,22 @@ impl Stage {
         let patience = Stopwatch::start();
         let mut analysis = None;
         loop {
-            let rollout = get(&self.rollouts(), ROLLOUT).await?;
+            let rollout = self.shop.rollout().await?;
             let status = rollout.status.clone().unwrap_or_default();
             let seconds = stopwatch.elapsed().as_secs_f64();
             if status.observed_generation == Some(generation) {
                 // The run of a step that is over is looked at once more, for its last measurement.
-                let running = status.canary.current_step_analysis_run_status.clone();
-                for run in [analysis, running.as_ref().map(|run| run.name.clone())]
-                    .iter()
-                    .flatten()
-                {
-                    // It may not exist yet.
-                    if let Some(run) = self.runs().get_opt(run).await.ok().flatten() {
+                let running = status
+                    .canary
+                    .current_step_analysis_run_status
+                    .clone()
+                    .map(|run| run.name);
+                for name in [analysis, running.clone()].iter().flatten() {
+                    if let Some(run) = self.shop.run(name).await? {
                         screen.measurements(seconds, &rollout, &run)?;
                     }
                 }
-                analysis = running.map(|run| run.name);
+                analysis = running;
                 screen.follow(seconds, &rollout)?;
                 screen.live(&status, before, &self.tally())?;
                 if wanted(&status) {
@@ -350,54 +290,4 @@ impl Stage {
             tokio::time::sleep(POLL).await;
         }
     }
-
-    fn runs(&self) -> Api<AnalysisRun> {
-        Api::namespaced(self.client.clone(), NAMESPACE)
-    }
-
-    fn rollouts(&self) -> Api<Rollout> {
-        Api::namespaced(self.client.clone(), NAMESPACE)
-    }
-
-    async fn create(&self, document: Value) -> Result<(), StageError> {
-        let object: DynamicObject =
-            serde_json::from_value(document).map_err(|error| StageError::Example(error.to_string()))?;
-        let types = object.types.clone().unwrap_or_default();
-        let kind = kube::core::GroupVersionKind::try_from(&types)
-            .map_err(|error| StageError::Example(error.to_string()))?;
-        let resource = kube::core::ApiResource::from_gvk(&kind);
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), NAMESPACE, &resource);
-        let created = api.create(&PostParams::default(), &object).await;
-        created.map(|_| ()).map_err(|source| StageError::Api {
-            verb: "create",
-            source: Box::new(source),
-        })
-    }
-}
-
-fn set(document: &mut Value, path: &str, value: Value) {
-    if let Some(place) = document.pointer_mut(path) {
-        *place = value;
-    }
-}
-
-async fn get(rollouts: &Api<Rollout>, name: &str) -> Result<Rollout, StageError> {
-    rollouts.get(name).await.map_err(|source| StageError::Api {
-        verb: "get",
-        source: Box::new(source),
-    })
-}
-
-fn is_promoted(status: &RolloutStatus) -> bool {
-    status.phase == Some(Phase::Healthy) && status.stable_rs == status.current_pod_hash
-}
-
-/// Aborted, and no data plane sends the canary anything any more.
-fn is_back(status: &RolloutStatus) -> bool {
-    let verified = status
-        .canary
-        .weights
-        .as_ref()
-        .is_some_and(|weights| weights.verified);
-    status.abort && verified && canary_weight(status) == 0
 }
