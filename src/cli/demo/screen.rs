@@ -73,8 +73,8 @@ impl Screen {
         let Some(status) = &rollout.status else {
             return Ok(());
         };
-        let step = describe_step(rollout, status);
-        if status.phase == Some(Phase::Progressing) && step != self.last_step {
+        let step = describe_step(rollout, status).filter(|_| status.phase == Some(Phase::Progressing));
+        if let Some(step) = step.filter(|step| *step != self.last_step) {
             self.tell(seconds, status, &step)?;
             self.last_step = step;
         }
@@ -200,14 +200,21 @@ impl Screen {
     }
 }
 
-fn describe_step(rollout: &Rollout, status: &RolloutStatus) -> String {
+/// Where the release stands; nothing once it is over.
+fn describe_step(rollout: &Rollout, status: &RolloutStatus) -> Option<String> {
     let canary = rollout.spec.strategy.canary.as_ref();
     let steps = canary.map(|canary| canary.steps.as_slice()).unwrap_or_default();
     let index = status.current_step_index.unwrap_or_default().as_usize();
     match steps.get(index) {
-        Some(step) => format!("step {} of {}: {}", index + 1, steps.len(), name_step(step)),
-        None if status.stable_rs.is_none() => "the first version goes out without steps".to_owned(),
-        None => "all steps are done: the canary becomes stable".to_owned(),
+        _ if status.stable_rs == status.current_pod_hash => None,
+        Some(step) => Some(format!(
+            "step {} of {}: {}",
+            index + 1,
+            steps.len(),
+            name_step(step)
+        )),
+        None if status.fast_track.is_some() => Some("this version goes out without steps".to_owned()),
+        None => Some("all steps are done: the canary becomes stable".to_owned()),
     }
 }
 
