@@ -80,14 +80,20 @@ pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) 
 
 /// Removes our selector key and annotation, where they are ours.
 fn strip_service(world: &World, service: &ServiceSeen) -> Option<Write> {
-    let ours = service.annotations.get(MANAGED_BY_ANNOTATION) == Some(&world.spec.name);
-    if !ours || !service.selector.contains_key(HASH_LABEL) {
+    if service.annotations.get(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
         return None;
     }
-    let ops = vec![
-        PatchOp::remove(pointer(["spec", "selector", HASH_LABEL])),
-        PatchOp::remove(pointer(["metadata", "annotations", MANAGED_BY_ANNOTATION])),
-    ];
+    // Without traffic routing a release has taken the key out already.
+    let key = service.selector.contains_key(HASH_LABEL);
+    let mut ops: Vec<PatchOp> = key
+        .then(|| PatchOp::remove(pointer(["spec", "selector", HASH_LABEL])))
+        .into_iter()
+        .collect();
+    ops.push(PatchOp::remove(pointer([
+        "metadata",
+        "annotations",
+        MANAGED_BY_ANNOTATION,
+    ])));
     Some(patch_service(
         service,
         ops,
