@@ -277,8 +277,8 @@ fn plan_deletion(world: &World, mut traffic: Option<Traffic>) -> Plan {
         effects = plan_effects(world, traffic.as_mut(), &sizes, &[]);
     } else {
         let removed = traffic
-            .as_ref()
-            .is_none_or(|traffic| retire::remove_routes(world, traffic, &mut effects));
+            .as_mut()
+            .is_none_or(|traffic| retire::remove_last_routes(world, traffic, &mut effects));
         // Pods go in a later round than the routes that may have led to them.
         let (growing, shrinking) = sizes.writes(world);
         effects.stage("grow before traffic comes", growing);

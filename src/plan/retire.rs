@@ -9,7 +9,7 @@ use crate::plan::shift::is_spared;
 use crate::plan::snapshot::ServiceSeen;
 use crate::plan::traffic::{Backend, Traffic};
 use crate::plan::world::World;
-use crate::routers;
+use crate::routers::{self, WeightState};
 
 /// Nothing can lose a request any more: all weight is on stable and verified, or there is no stable to verify.
 pub fn is_drained(world: &World, traffic: &Traffic) -> bool {
@@ -41,6 +41,16 @@ pub fn remove_routes(world: &World, traffic: &Traffic, effects: &mut Effects) ->
         .collect();
     let done = writes.is_empty();
     effects.stage("take the routes back", writes);
+    done
+}
+
+/// The same for a Rollout that goes. Where the stable route is gone, nothing has verified what our own one still
+/// shows: the clock begins anew when it is removed, and pods wait for it.
+pub fn remove_last_routes(world: &World, traffic: &mut Traffic, effects: &mut Effects) -> bool {
+    let done = remove_routes(world, traffic, effects);
+    if !done && traffic.state == WeightState::Absent {
+        traffic.record_change(traffic.newest());
+    }
     done
 }
 
