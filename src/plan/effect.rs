@@ -247,27 +247,37 @@ pub fn route_write(write: RouteWrite, reason: &str) -> Write {
     }
 }
 
-/// Without traffic routing named Services still follow their versions, as soon as there are pods to select.
+/// Without traffic routing the pods are the traffic. During a release the stable Service selects every version,
+/// so that whoever comes through it finds all pods while stable shrinks; it goes back to one version when that
+/// can carry everything. The canary Service shows the new version as soon as there is a pod.
 fn move_plain_services(world: &World, effects: &mut Effects) -> bool {
+    let named = |name: &Option<String>| name.as_deref().and_then(|name| world.service(name));
     let current = &world.current;
     let stable = world.stable().unwrap_or(current);
-    let canary = if world.in_release() && !world.aborted() && world.is_current_known() {
-        current
-    } else {
-        stable
-    };
-    let canary_service = world.spec.canary.canary_service.as_deref();
-    let stable_service = world.spec.canary.stable_service.as_deref();
+    let releasing = world.in_release() && !world.aborted() && world.is_current_known();
+    let everything = (world.replicas - world.budgets().unavailable).max(1);
     let mut writes = Vec::new();
-    for (name, hash) in [(stable_service, stable), (canary_service, canary)] {
-        let service = name.and_then(|name| world.service(name));
-        if world.steady(hash) > 0 {
-            writes.extend(service.and_then(|service| select_version(world, service, hash)));
+    if let Some(service) = named(&world.spec.canary.stable_service) {
+        if releasing {
+            writes.extend(select_every_version(service));
+        } else if world.steady(stable) >= everything {
+            writes.extend(select_version(world, service, stable));
         }
+    }
+    let shown = if releasing { current } else { stable };
+    if let Some(service) = named(&world.spec.canary.canary_service).filter(|_| world.steady(shown) > 0) {
+        writes.extend(select_version(world, service, shown));
     }
     let moved = !writes.is_empty();
     effects.stage("Services follow their versions", writes);
     moved
+}
+
+/// Takes our key out of a Service's selector; nothing when it is not there.
+fn select_every_version(service: &ServiceSeen) -> Option<Write> {
+    service.selector.get(HASH_LABEL)?;
+    let ops = vec![PatchOp::remove(pointer(["spec", "selector", HASH_LABEL]))];
+    Some(patch_service(service, ops, "selects every version".to_owned()))
 }
 
 /// Sets our key in a Service's selector; nothing when it is set.

@@ -159,13 +159,14 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
         .iter()
         .find(|wait| wait.reason == WaitingReason::Invalid);
     let first_wait = invalid.or(effects.waits.first()).cloned();
+    let wait = if rests {
+        first_wait.or(wait)
+    } else {
+        preferred(wait, first_wait)
+    };
     let findings = Findings {
         gates: &gates,
-        wait: if rests {
-            first_wait.or(wait)
-        } else {
-            preferred(wait, first_wait)
-        },
+        wait: wait.map(|wait| about_lost_stable(&world, wait)),
         problems: &problems,
         reverted: effects.reverted,
         at_rest: rests && !world.in_release() && world.status.promotion.is_none(),
@@ -194,6 +195,16 @@ fn preferred(decision: Option<Wait>, effect: Option<Wait>) -> Option<Wait> {
             Some(effect)
         }
         (decision, effect) => decision.or(effect),
+    }
+}
+
+/// What waits for a stable whose ReplicaSet was deleted waits for ever; only a person can help.
+fn about_lost_stable(world: &World, wait: Wait) -> Wait {
+    use WaitingReason as R;
+    let hopeless = matches!(wait.reason, R::StablePods | R::Endpoints | R::NewVersion);
+    match world.lost_stable().filter(|_| hopeless) {
+        Some(text) => Wait::on(R::StablePods, text),
+        None => wait,
     }
 }
 
@@ -266,8 +277,8 @@ fn plan_deletion(world: &World, mut traffic: Option<Traffic>) -> Plan {
         effects = plan_effects(world, traffic.as_mut(), &sizes, &[]);
     } else {
         let removed = traffic
-            .as_ref()
-            .is_none_or(|traffic| retire::remove_routes(world, traffic, &mut effects));
+            .as_mut()
+            .is_none_or(|traffic| retire::remove_last_routes(world, traffic, &mut effects));
         // Pods go in a later round than the routes that may have led to them.
         let (growing, shrinking) = sizes.writes(world);
         effects.stage("grow before traffic comes", growing);

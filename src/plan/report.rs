@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::api::analysis_run::Verdict;
 use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::rollout_status::{Phase, RolloutStatus, WaitingReason};
-use crate::plan::decide::overdue;
+use crate::plan::decide::{counts_as_stuck, overdue};
 use crate::plan::gate::{GateKind, OpenGate};
 use crate::plan::reference::Problem;
 use crate::plan::snapshot::ReplicaSetSeen;
@@ -141,7 +141,12 @@ fn message(status: &RolloutStatus, problems: &[Problem], stuck: bool) -> String 
         return problem.text.clone();
     }
     if let Some(abort) = status.abort_reason.as_ref().filter(|_| status.abort) {
-        return format!("aborted: {}", abort.reason);
+        let blocked = status
+            .waiting_on
+            .as_ref()
+            .filter(|waiting| counts_as_stuck(waiting.reason));
+        let waiting = blocked.map(|waiting| format!("; waiting for: {}", waiting.message));
+        return format!("aborted: {}{}", abort.reason, waiting.unwrap_or_default());
     }
     match (&status.waiting_on, stuck) {
         (Some(waiting), true) => format!("no progress for progressDeadlineSeconds: {}", waiting.message),

@@ -9,7 +9,7 @@ use crate::plan::shift::is_spared;
 use crate::plan::snapshot::ServiceSeen;
 use crate::plan::traffic::{Backend, Traffic};
 use crate::plan::world::World;
-use crate::routers;
+use crate::routers::{self, WeightState};
 
 /// Nothing can lose a request any more: all weight is on stable and verified, or there is no stable to verify.
 pub fn is_drained(world: &World, traffic: &Traffic) -> bool {
@@ -41,6 +41,16 @@ pub fn remove_routes(world: &World, traffic: &Traffic, effects: &mut Effects) ->
         .collect();
     let done = writes.is_empty();
     effects.stage("take the routes back", writes);
+    done
+}
+
+/// The same for a Rollout that goes. Where the stable route is gone, nothing has verified what our own one still
+/// shows: the clock begins anew when it is removed, and pods wait for it.
+pub fn remove_last_routes(world: &World, traffic: &mut Traffic, effects: &mut Effects) -> bool {
+    let done = remove_routes(world, traffic, effects);
+    if !done && traffic.state == WeightState::Absent {
+        traffic.record_change(traffic.newest());
+    }
     done
 }
 
@@ -80,14 +90,20 @@ pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) 
 
 /// Removes our selector key and annotation, where they are ours.
 fn strip_service(world: &World, service: &ServiceSeen) -> Option<Write> {
-    let ours = service.annotations.get(MANAGED_BY_ANNOTATION) == Some(&world.spec.name);
-    if !ours || !service.selector.contains_key(HASH_LABEL) {
+    if service.annotations.get(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
         return None;
     }
-    let ops = vec![
-        PatchOp::remove(pointer(["spec", "selector", HASH_LABEL])),
-        PatchOp::remove(pointer(["metadata", "annotations", MANAGED_BY_ANNOTATION])),
-    ];
+    // Without traffic routing a release has taken the key out already.
+    let key = service.selector.contains_key(HASH_LABEL);
+    let mut ops: Vec<PatchOp> = key
+        .then(|| PatchOp::remove(pointer(["spec", "selector", HASH_LABEL])))
+        .into_iter()
+        .collect();
+    ops.push(PatchOp::remove(pointer([
+        "metadata",
+        "annotations",
+        MANAGED_BY_ANNOTATION,
+    ])));
     Some(patch_service(
         service,
         ops,

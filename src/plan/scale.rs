@@ -58,7 +58,8 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
         if world.aborted() && !traffic.retiring {
             aborted(world, traffic, set, &mut planned);
         } else if traffic.retiring && world.is_deleting() && world.in_release() {
-            planned.push(set, needed(set), None, "the Rollout is deleted");
+            let kept = if traffic.verified() { 0 } else { set.replicas };
+            planned.push(set, needed(set).max(kept), None, "the Rollout is deleted");
         } else {
             let goal = if world.in_release() {
                 world.intended_canary_size()

@@ -8,24 +8,23 @@ use crate::plan::validate::valid::Step;
 use crate::plan::world::World;
 
 /// The status was lost (a restore, a foreign hand) while versions run: the one that the stable Service selects
-/// is stable, else the one with most available pods.
+/// is stable, else one that the canary Service does not, else the one with most available pods.
 pub fn adopt_stable(world: &World) -> Option<Moved> {
     if world.stable().is_some() || world.status.current_pod_hash.is_some() {
         return None;
     }
-    let selected = world.spec.canary.stable_service.as_ref().and_then(|name| {
-        let selector = &world.service(name)?.selector;
+    let selected = |name: &Option<String>| {
+        let selector = &world.service(name.as_deref()?)?.selector;
         selector.get(HASH_LABEL).cloned()
-    });
-    let running = || {
-        world
-            .snapshot
-            .replica_sets
-            .values()
-            .filter(|set| set.owned && set.available > 0)
     };
-    let chosen = running().find(|set| Some(set.hash.as_str()) == selected.as_deref());
-    let chosen = chosen.or_else(|| running().max_by_key(|set| (set.available, set.revision)))?;
+    let stable = selected(&world.spec.canary.stable_service);
+    let canary = selected(&world.spec.canary.canary_service);
+    let running = world.snapshot.replica_sets.values();
+    let running = running.filter(|set| set.owned && set.available > 0);
+    let chosen = running.max_by_key(|set| {
+        let is = |selected: &Option<String>| selected.as_deref() == Some(set.hash.as_str());
+        (is(&stable), !is(&canary), set.available, set.revision)
+    })?;
     let mut status = world.status.clone();
     status.stable_rs = Some(chosen.hash.clone());
     note(

@@ -7,7 +7,7 @@ use crate::api::names::{PodTemplateHash, StepIndex, Weight};
 use crate::api::rollout::TrafficRouting;
 use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus, RoutingInUse};
 use crate::plan::replicas::pods_for_share;
-use crate::plan::revision::hash_template;
+use crate::plan::revision::{hash_template, replica_set_name};
 use crate::plan::snapshot::{ReplicaSetSeen, ServiceSeen, Snapshot};
 use crate::plan::validate::valid::{Budgets, CanaryScale, Step, Threshold, ValidRollout};
 
@@ -64,6 +64,18 @@ impl<'a> World<'a> {
 
     pub fn stable_set(&self) -> Option<&'a ReplicaSetSeen> {
         self.stable().and_then(|hash| self.set(hash))
+    }
+
+    /// What to do when somebody has deleted stable's ReplicaSet: its template is nowhere but with the user.
+    pub fn lost_stable(&self) -> Option<String> {
+        let lost = self
+            .stable()
+            .filter(|_| self.in_release() && self.stable_set().is_none())?;
+        Some(format!(
+            "ReplicaSet {} of the stable version, which is gone; apply the stable version's template again to bring it \
+             back, or use retry and promote --full to release the current version",
+            replica_set_name(&self.spec.name, lost)
+        ))
     }
 
     /// ReplicaSets of versions that are neither current nor stable.

@@ -56,7 +56,7 @@ fn judge_size(before: &Scene, after: &Scene, write: &Write, changes: &mut Change
     changes.shrunk = true;
     let all = after.replicas?;
     if !after.routed {
-        return judge_total(before, after, all);
+        return judge_total(before, after, all).or_else(|| judge_selected(after, hash, new.replicas, all));
     }
     let needed = after.pods_for(after.share(hash));
     let whole = hash == after.stable && !after.deleting && !is_dynamic(after);
@@ -78,18 +78,32 @@ fn judge_total(before: &Scene, after: &Scene, all: i64) -> Option<Objection> {
     (new < old && new < least).then(|| ("S3", format!("{new} pods would remain available of {least}")))
 }
 
-/// S4: a version is selected when it can carry what the Service may get; a selector is never emptied.
+/// A version that the stable Service alone selects keeps what that Service may be given.
+fn judge_selected(after: &Scene, hash: &str, pods: i64, all: i64) -> Option<Objection> {
+    let least = all - unavailable(after, all);
+    let alone = after.selected(&after.stable_service) == hash && !after.deleting;
+    (alone && pods < least).then(|| {
+        let message =
+            format!("version {hash}, all that the stable Service selects, would shrink to {pods} of {least}");
+        ("S3", message)
+    })
+}
+
+/// S4: a version is selected when it can carry what the Service may get; a selector is never emptied. Only where
+/// the pods are the traffic the stable Service may select every version.
 fn judge_selector(before: &Scene, after: &Scene, write: &Write, changes: &mut Changes) -> Option<Objection> {
     let service = &write.target.name;
     let (old, new) = (before.selected(service), after.selected(service));
     let selector = after.selectors.get(service)?;
-    if new.is_empty() && (!after.deleting || selector.is_empty() && !old.is_empty()) {
+    let every_version = !after.routed && *service == after.stable_service;
+    let may_be_empty = (after.deleting || every_version) && (!selector.is_empty() || old.is_empty());
+    if new.is_empty() && !may_be_empty {
         return Some((
             "S4",
             format!("the selector of Service {service} would lose {HASH_LABEL}"),
         ));
     }
-    if old == new || after.deleting && new.is_empty() {
+    if old == new || new.is_empty() {
         return None;
     }
     changes.selectors += usize::from(after.routed);

@@ -9,10 +9,16 @@ mod measured;
 mod release;
 mod scale;
 mod trouble;
+mod unrouted;
 
 use tidegate::api::rollout_status::Phase;
 
 use crate::cluster::Cluster;
+
+/// Whether this one of many alike is looked at: every `stride`-th, or all with `TIDEGATE_FULL=1`.
+pub fn is_sampled(index: usize, stride: usize) -> bool {
+    index.is_multiple_of(stride) || std::env::var_os("TIDEGATE_FULL").is_some()
+}
 
 /// Healthy at `version`, with everything in place for five pods.
 pub fn assert_released(cluster: &Cluster, version: &str) {

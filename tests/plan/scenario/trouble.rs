@@ -197,45 +197,66 @@ fn a_rollout_goes_although_its_services_are_gone() {
     }
 }
 
+/// Requests are under way to the canary although no route shows it any more.
 #[test]
-fn routing_that_is_no_longer_asked_for_is_taken_back() {
-    for at_rest in [true, false] {
-        let mut cluster = if at_rest {
-            deployed(nginx(five_steps()))
-        } else {
-            paused()
-        };
-        cluster.log.clear();
-        cluster.edit_rollout(|rollout| {
-            rollout["spec"]["strategy"]["canary"]
-                .as_object_mut()
-                .unwrap()
-                .remove("trafficRouting");
-        });
-        cluster.run();
-        assert!(
-            cluster
-                .objects
-                .keys()
-                .filter(|(kind, _)| *kind == Kind::Ingress)
-                .count()
-                == 1,
-            "{}",
-            cluster.what_happened()
-        );
-        assert_eq!(cluster.status().canary.weights, None);
-        if !at_rest {
-            assert_eq!(
-                (cluster.phase(), cluster.step()),
-                (Phase::Paused, 3),
-                "{}",
-                cluster.what_happened()
-            );
-            cluster.command("Promote");
-            cluster.run();
+fn a_rollout_that_goes_keeps_its_canary_until_the_data_plane_has_followed() {
+    let mut cluster = paused();
+    cluster.remove(Kind::Ingress, "web");
+    let begun = cluster.now;
+    cluster.edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
+    let mut gone_at = None;
+    cluster.run_until(|cluster| {
+        if cluster.weight() == 0 && cluster.pods("v2") == 0 {
+            gone_at = gone_at.or(Some(cluster.now));
         }
-        let stable = if at_rest { "v1" } else { "v2" };
-        assert_released(&cluster, stable);
+        false
+    });
+    assert!(cluster.rollout().is_none(), "{}", cluster.explain());
+    let waited = gone_at.unwrap() - begun;
+    assert!(waited.num_seconds() >= 5, "{waited}\n{}", cluster.what_happened());
+}
+
+#[test]
+fn a_stable_that_is_lost_after_an_abort_is_named_with_what_helps() {
+    for with_weight in [true, false] {
+        let mut lost = paused();
+        if !with_weight {
+            lost.command("Abort");
+            lost.run();
+        }
+        lost.remove(Kind::ReplicaSet, &format!("checkout-{}", hash("v1")));
+        if with_weight {
+            lost.command("Abort");
+        }
+        lost.run();
+        let waiting = lost.status().waiting_on.unwrap();
+        assert_eq!(waiting.reason, WaitingReason::StablePods, "{}", lost.explain());
+        assert!(
+            waiting.message.contains(&format!("checkout-{}", hash("v1"))),
+            "{}",
+            waiting.message
+        );
+        assert!(
+            lost.status()
+                .message
+                .unwrap()
+                .contains("apply the stable version's template again")
+        );
+        lost.now += chrono::Duration::seconds(1000);
+        assert!(
+            !lost.round().1,
+            "written although nothing has changed\n{}",
+            lost.what_happened()
+        );
+        let mut back = lost.clone();
+        back.deploy("v1");
+        back.run();
+        assert_released(&back, "v1");
+        lost.command("Retry");
+        lost.run();
+        lost.command("PromoteFull");
+        lost.run();
+        assert_released(&lost, "v2");
     }
 }
 

@@ -1,0 +1,137 @@
+//! What the controller sees of the cluster, as the observer of the real one would report it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use tidegate::api::names::{HASH_LABEL, REVISION_ANNOTATION, Revision};
+use tidegate::api::rollout::TrafficRouting;
+use tidegate::plan::model::Kind;
+use tidegate::plan::scale::read_scale_down_at;
+use tidegate::plan::snapshot::{EndpointsReady, ReplicaSetSeen, ServiceSeen, Snapshot};
+use tidegate::routers::names_to_observe;
+
+use super::Cluster;
+
+impl Cluster {
+    pub fn snapshot(&self) -> Snapshot {
+        let rollout = self.rollout().unwrap().clone();
+        let of = |wanted: Kind| self.objects.iter().filter(move |((kind, _), _)| *kind == wanted);
+        let canary = &rollout["spec"]["strategy"]["canary"];
+        let in_use = &rollout["status"]["canary"]["routing"];
+        let mut services = BTreeMap::new();
+        let mut ingresses: BTreeSet<String> = BTreeSet::new();
+        let mut http_routes: BTreeSet<String> = BTreeSet::new();
+        for place in [canary, in_use] {
+            for field in ["stableService", "canaryService"] {
+                if let Some(name) = place[field].as_str() {
+                    services.insert(name.to_owned(), self.object(Kind::Service, name).map(see_service));
+                }
+            }
+            if let Ok(routing) = serde_json::from_value::<TrafficRouting>(place["trafficRouting"].clone()) {
+                let names = names_to_observe(&routing, "checkout");
+                ingresses.extend(names.ingresses);
+                http_routes.extend(names.http_routes);
+            }
+        }
+        let seen = |kind: Kind, names: BTreeSet<String>| {
+            names
+                .into_iter()
+                .map(|name| (name.clone(), self.object(kind, &name).cloned()))
+                .collect()
+        };
+        let replica_sets: BTreeMap<_, _> = of(Kind::ReplicaSet)
+            .map(|((_, name), set)| (name.clone(), see_replica_set(set)))
+            .collect();
+        let typed = |kind| of(kind).map(|((_, name), object)| (name.clone(), object.clone()));
+        Snapshot {
+            endpoints: Some(see_endpoints(&services, &replica_sets)),
+            replica_sets,
+            services,
+            ingresses: seen(Kind::Ingress, ingresses),
+            http_routes: seen(Kind::HttpRoute, http_routes),
+            runs: typed(Kind::AnalysisRun)
+                .map(|(name, run)| (name, from_raw(run, "AnalysisRun")))
+                .collect(),
+            templates: self.templates.clone(),
+            commands: typed(Kind::RolloutCommand)
+                .map(|(name, it)| (name, from_raw(it, "RolloutCommand")))
+                .collect(),
+            claims: Vec::new(),
+            rollout,
+        }
+    }
+}
+
+fn from_raw<T: serde::de::DeserializeOwned>(mut object: Value, kind: &str) -> T {
+    object["apiVersion"] = json!("tidegate.dev/v1alpha1");
+    object["kind"] = json!(kind);
+    serde_json::from_value(object).unwrap()
+}
+
+fn text(object: &Value, path: &str) -> String {
+    object
+        .pointer(path)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn strings(object: &Value, path: &str) -> BTreeMap<String, String> {
+    object
+        .pointer(path)
+        .map(|map| serde_json::from_value(map.clone()).unwrap())
+        .unwrap_or_default()
+}
+
+fn see_service(service: &Value) -> ServiceSeen {
+    ServiceSeen {
+        name: text(service, "/metadata/name"),
+        uid: text(service, "/metadata/uid"),
+        resource_version: text(service, "/metadata/resourceVersion"),
+        selector: strings(service, "/spec/selector"),
+        annotations: strings(service, "/metadata/annotations"),
+        external_name: false,
+    }
+}
+
+fn see_replica_set(set: &Value) -> ReplicaSetSeen {
+    let number = |path: &str| set.pointer(path).and_then(Value::as_i64).unwrap_or_default();
+    let revision = strings(set, "/metadata/annotations")
+        .get(REVISION_ANNOTATION)
+        .cloned();
+    ReplicaSetSeen {
+        name: text(set, "/metadata/name"),
+        uid: text(set, "/metadata/uid"),
+        resource_version: text(set, "/metadata/resourceVersion"),
+        hash: tidegate::api::names::PodTemplateHash(strings(set, "/metadata/labels")[HASH_LABEL].clone()),
+        revision: revision.map(|revision| Revision(revision.parse().unwrap())),
+        scale_down_at: read_scale_down_at(set),
+        created_at: None,
+        replicas: number("/spec/replicas"),
+        running: number("/status/replicas"),
+        ready: number("/status/readyReplicas"),
+        available: number("/status/availableReplicas"),
+        owned: text(set, "/metadata/ownerReferences/0/uid") == "rollout-uid",
+        deleting: false,
+    }
+}
+
+fn see_endpoints(
+    services: &BTreeMap<String, Option<ServiceSeen>>,
+    sets: &BTreeMap<String, ReplicaSetSeen>,
+) -> BTreeMap<String, EndpointsReady> {
+    let behind = |service: &ServiceSeen| {
+        let selected = service.selector.get(HASH_LABEL);
+        let chosen = sets
+            .values()
+            .filter(|set| selected.is_none_or(|hash| set.hash.as_str() == hash));
+        EndpointsReady {
+            by_hash: chosen.map(|set| (set.hash.clone(), set.steady())).collect(),
+            others: 0,
+        }
+    };
+    services
+        .iter()
+        .filter_map(|(name, service)| Some((name.clone(), behind(service.as_ref()?))))
+        .collect()
+}
