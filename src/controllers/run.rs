@@ -130,7 +130,9 @@ impl Intake {
                     continue;
                 }
             };
-            let Some(Seen { resource, event }) = seen_now else { return };
+            let Some(Seen { resource, event }) = seen_now else {
+                return;
+            };
             self.pass_on(stores.take(resource, event));
             if resource == Resource::Rollout {
                 for named in self.context.observer.stores.named_kinds() {

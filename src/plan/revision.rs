@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::names::{
-    API_VERSION, HASH_LABEL, POD_TEMPLATE_ANNOTATION, PodTemplateHash, REVISION_ANNOTATION, ROLLOUT_LABEL, Revision,
+    API_VERSION, HASH_LABEL, POD_TEMPLATE_ANNOTATION, PodTemplateHash, REVISION_ANNOTATION, ROLLOUT_LABEL,
+    Revision,
 };
 use crate::plan::snapshot::Snapshot;
 use crate::plan::validate::valid::ValidRollout;

@@ -40,11 +40,16 @@ pub fn weight_of(route: &Value) -> Option<i64> {
         return weight.parse().ok();
     }
     let backends = route["spec"]["rules"][0]["backendRefs"].as_array()?;
-    backends.iter().find(|backend| backend["name"] == "checkout-canary").and_then(|backend| backend["weight"].as_i64())
+    backends
+        .iter()
+        .find(|backend| backend["name"] == "checkout-canary")
+        .and_then(|backend| backend["weight"].as_i64())
 }
 
 pub fn weights(objects: &Objects) -> Vec<i64> {
-    let routes = objects.iter().filter(|((kind, _), _)| matches!(kind, Kind::Ingress | Kind::HttpRoute));
+    let routes = objects
+        .iter()
+        .filter(|((kind, _), _)| matches!(kind, Kind::Ingress | Kind::HttpRoute));
     routes.filter_map(|(_, route)| weight_of(route)).collect()
 }
 
@@ -67,7 +72,11 @@ fn replicas(objects: &Objects) -> Option<i64> {
 
 fn pods(objects: &Objects, hash: &str) -> (i64, i64) {
     let set = objects.get(&(Kind::ReplicaSet, format!("checkout-{hash}")));
-    let number = |path: &str| set.and_then(|set| set.pointer(path)).and_then(Value::as_i64).unwrap_or(0);
+    let number = |path: &str| {
+        set.and_then(|set| set.pointer(path))
+            .and_then(Value::as_i64)
+            .unwrap_or(0)
+    };
     let wanted = number("/spec/replicas");
     (wanted, number("/status/availableReplicas").min(wanted))
 }
@@ -80,7 +89,10 @@ impl Split {
     }
 
     fn hashes(&self) -> Vec<&str> {
-        [self.canary.as_str(), self.stable.as_str()].into_iter().filter(|hash| !hash.is_empty()).collect()
+        [self.canary.as_str(), self.stable.as_str()]
+            .into_iter()
+            .filter(|hash| !hash.is_empty())
+            .collect()
     }
 }
 
@@ -98,28 +110,52 @@ impl Blame {
         let ends = self.splits.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
         let live = self.splits.iter().zip(ends);
         let late = Duration::seconds(LAG_SECONDS);
-        live.filter(|(_, end)| end.is_none_or(|end| now < end + late)).map(|((_, split), _)| split).collect()
+        live.filter(|(_, end)| end.is_none_or(|end| now < end + late))
+            .map(|((_, split), _)| split)
+            .collect()
     }
 
     /// Panics when a write of the controller loses requests.
-    pub fn judge(&mut self, before: &Objects, after: &Objects, now: DateTime<Utc>, write: &Write, log: &[String]) {
+    pub fn judge(
+        &mut self,
+        before: &Objects,
+        after: &Objects,
+        now: DateTime<Utc>,
+        write: &Write,
+        log: &[String],
+    ) {
         self.note(after, now);
-        let Some(all) = replicas(after).filter(|all| *all > 0) else { return };
+        let Some(all) = replicas(after).filter(|all| *all > 0) else {
+            return;
+        };
         let log = || crate::fixture::readable(&log.join("\n"));
         for hash in self.live(now).iter().flat_map(|split| split.hashes()) {
-            let share = self.live(now).iter().map(|split| split.share(hash)).max().unwrap_or(0);
+            let share = self
+                .live(now)
+                .iter()
+                .map(|split| split.share(hash))
+                .max()
+                .unwrap_or(0);
             let (wanted_before, available_before) = pods(before, hash);
             let (wanted, available) = pods(after, hash);
             let needed = (all * share + 99) / 100;
             if wanted < wanted_before {
-                assert!(wanted >= needed, "{write:?}: {hash} shrinks to {wanted} of {needed}\n{}", log());
+                assert!(
+                    wanted >= needed,
+                    "{write:?}: {hash} shrinks to {wanted} of {needed}\n{}",
+                    log()
+                );
             }
             let sent = |objects: &Objects| split(objects).share(hash);
             let worse = sent(after) > sent(before) || available < available_before;
             // Nothing is left to send it to: an abort of a first deploy, all pods gone.
             let hopeless = split(after).hashes().iter().all(|hash| pods(after, hash).1 == 0);
             if share > 0 && worse && !hopeless {
-                assert!(available > 0, "{write:?}: {hash} gets {share} without pods\n{}", log());
+                assert!(
+                    available > 0,
+                    "{write:?}: {hash} gets {share} without pods\n{}",
+                    log()
+                );
             }
         }
     }

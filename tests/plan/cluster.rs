@@ -66,10 +66,14 @@ impl Cluster {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         self.versions += 1;
         let metadata = object["metadata"].as_object_mut().unwrap();
-        metadata.entry("uid").or_insert(json!(format!("{kind:?}-{name}-{}", self.versions)));
+        metadata
+            .entry("uid")
+            .or_insert(json!(format!("{kind:?}-{name}-{}", self.versions)));
         metadata.insert("resourceVersion".to_owned(), json!(self.versions.to_string()));
         metadata.entry("generation").or_insert(json!(1));
-        metadata.entry("creationTimestamp").or_insert(json!(self.now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)));
+        metadata
+            .entry("creationTimestamp")
+            .or_insert(json!(self.now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)));
         self.objects.insert((kind, name), object);
     }
 
@@ -94,12 +98,14 @@ impl Cluster {
     }
 
     pub fn deploy(&mut self, version: &str) {
-        self.log.push(format!("{:>5} user deploys {version}", self.clock()));
+        self.log
+            .push(format!("{:>5} user deploys {version}", self.clock()));
         self.edit_rollout(|rollout| rollout["spec"]["template"] = template(version));
     }
 
     pub fn scale(&mut self, replicas: i64) {
-        self.log.push(format!("{:>5} user scales to {replicas}", self.clock()));
+        self.log
+            .push(format!("{:>5} user scales to {replicas}", self.clock()));
         self.edit_rollout(|rollout| rollout["spec"]["replicas"] = json!(replicas));
     }
 
@@ -110,16 +116,27 @@ impl Cluster {
     pub fn command_with(&mut self, verb: &str, extra: Value) -> String {
         self.log.push(format!("{:>5} user asks for {verb}", self.clock()));
         let name = format!("{}-{}", verb.to_lowercase(), self.versions + 1);
-        let mut spec = json!({"rollout": "checkout", "verb": verb, "requestedBy": "alice", "reason": "because"});
-        spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        self.put(Kind::RolloutCommand, json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec}));
+        let mut spec =
+            json!({"rollout": "checkout", "verb": verb, "requestedBy": "alice", "reason": "because"});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        self.put(
+            Kind::RolloutCommand,
+            json!({"metadata": {"name": name, "namespace": "shop"}, "spec": spec}),
+        );
         name
     }
 
     /// Every AnalysisRun without a verdict gets this one.
     pub fn judge(&mut self, verdict: &str) {
-        self.log.push(format!("{:>5} analyses are {verdict}", self.clock()));
-        for (_, run) in self.objects.iter_mut().filter(|((kind, _), _)| *kind == Kind::AnalysisRun) {
+        self.log
+            .push(format!("{:>5} analyses are {verdict}", self.clock()));
+        for (_, run) in self
+            .objects
+            .iter_mut()
+            .filter(|((kind, _), _)| *kind == Kind::AnalysisRun)
+        {
             if matches!(run["status"]["phase"].as_str(), None | Some("Running")) {
                 self.versions += 1;
                 let successful = i64::from(matches!(verdict, "Running" | "Successful"));
@@ -142,7 +159,9 @@ impl Cluster {
 
     pub fn status(&self) -> RolloutStatus {
         let status = self.rollout().and_then(|rollout| rollout.get("status")).cloned();
-        status.map(|status| serde_json::from_value(status).unwrap()).unwrap_or_default()
+        status
+            .map(|status| serde_json::from_value(status).unwrap())
+            .unwrap_or_default()
     }
 
     pub fn phase(&self) -> Phase {
@@ -151,8 +170,17 @@ impl Cluster {
 
     pub fn condition(&self, type_: &str) -> (String, String) {
         let conditions = self.rollout().unwrap()["status"]["conditions"].clone();
-        let found = conditions.as_array().into_iter().flatten().find(|found| found["type"] == type_).unwrap().clone();
-        (found["status"].as_str().unwrap().to_owned(), found["reason"].as_str().unwrap().to_owned())
+        let found = conditions
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|found| found["type"] == type_)
+            .unwrap()
+            .clone();
+        (
+            found["status"].as_str().unwrap().to_owned(),
+            found["reason"].as_str().unwrap().to_owned(),
+        )
     }
 
     pub fn pods(&self, version: &str) -> i64 {
@@ -161,12 +189,19 @@ impl Cluster {
     }
 
     pub fn weight(&self) -> i64 {
-        crate::blame::weights(&self.objects).into_iter().max().unwrap_or(0)
+        crate::blame::weights(&self.objects)
+            .into_iter()
+            .max()
+            .unwrap_or(0)
     }
 
     pub fn selected(&self, service: &str) -> String {
         let service = self.object(Kind::Service, service).unwrap();
-        readable(service["spec"]["selector"][HASH_LABEL].as_str().unwrap_or("everything"))
+        readable(
+            service["spec"]["selector"][HASH_LABEL]
+                .as_str()
+                .unwrap_or("everything"),
+        )
     }
 
     pub fn answer(&self, command: &str) -> String {
@@ -209,10 +244,14 @@ impl Cluster {
             }
         }
         let seen = |kind: Kind, names: BTreeSet<String>| {
-            names.into_iter().map(|name| (name.clone(), self.object(kind, &name).cloned())).collect()
+            names
+                .into_iter()
+                .map(|name| (name.clone(), self.object(kind, &name).cloned()))
+                .collect()
         };
-        let replica_sets: BTreeMap<_, _> =
-            of(Kind::ReplicaSet).map(|((_, name), set)| (name.clone(), see_replica_set(set))).collect();
+        let replica_sets: BTreeMap<_, _> = of(Kind::ReplicaSet)
+            .map(|((_, name), set)| (name.clone(), see_replica_set(set)))
+            .collect();
         let typed = |kind| of(kind).map(|((_, name), object)| (name.clone(), object.clone()));
         Snapshot {
             endpoints: Some(see_endpoints(&services, &replica_sets)),
@@ -220,9 +259,13 @@ impl Cluster {
             services,
             ingresses: seen(Kind::Ingress, ingresses),
             http_routes: seen(Kind::HttpRoute, http_routes),
-            runs: typed(Kind::AnalysisRun).map(|(name, run)| (name, from_raw(run, "AnalysisRun"))).collect(),
+            runs: typed(Kind::AnalysisRun)
+                .map(|(name, run)| (name, from_raw(run, "AnalysisRun")))
+                .collect(),
             templates: self.templates.clone(),
-            commands: typed(Kind::RolloutCommand).map(|(name, it)| (name, from_raw(it, "RolloutCommand"))).collect(),
+            commands: typed(Kind::RolloutCommand)
+                .map(|(name, it)| (name, from_raw(it, "RolloutCommand")))
+                .collect(),
             claims: Vec::new(),
             rollout,
         }
@@ -236,7 +279,8 @@ impl Cluster {
                     let wanted = object["spec"]["replicas"].as_i64().unwrap();
                     let hash = object["metadata"]["labels"][HASH_LABEL].as_str().unwrap();
                     let ready = self.most_ready.get(hash).map_or(wanted, |most| wanted.min(*most));
-                    object["status"] = json!({"replicas": wanted, "readyReplicas": ready, "availableReplicas": ready});
+                    object["status"] =
+                        json!({"replicas": wanted, "readyReplicas": ready, "availableReplicas": ready});
                 }
                 Kind::HttpRoute => {
                     let generation = object["metadata"]["generation"].clone();
@@ -264,13 +308,22 @@ impl Cluster {
         plain.rollout = serde_json::from_str(&plain.rollout.to_string()).unwrap();
         assert_eq!(planned, plan(&plain, self.now), "planned from what was saved");
         if planned.report.rule == "Refused" {
-            panic!("{}\n{}", readable(&planned.status.message.clone().unwrap_or_default()), self.what_happened());
+            panic!(
+                "{}\n{}",
+                readable(&planned.status.message.clone().unwrap_or_default()),
+                self.what_happened()
+            );
         }
         let before = self.weight();
         let changed = self.carry_out(&planned, fault);
         let held = snapshot.rollout["status"]["abort"] == true || snapshot.rollout["spec"]["paused"] == true;
-        let known = snapshot.rollout["status"]["currentPodHash"] == json!(crate::blame::current_hash(&snapshot.rollout));
-        assert!(!(held && known) || self.weight() <= before, "raised while held\n{}", self.what_happened());
+        let known = snapshot.rollout["status"]["currentPodHash"]
+            == json!(crate::blame::current_hash(&snapshot.rollout));
+        assert!(
+            !(held && known) || self.weight() <= before,
+            "raised while held\n{}",
+            self.what_happened()
+        );
         (planned, changed)
     }
 
@@ -279,13 +332,15 @@ impl Cluster {
         let writes = planned.stages.iter().flat_map(|stage| &stage.writes);
         for (index, write) in writes.enumerate() {
             if fault == Fault::Write(index) {
-                self.log.push(format!("{:>5} lost: {}", self.clock(), readable(&write.reason)));
+                self.log
+                    .push(format!("{:>5} lost: {}", self.clock(), readable(&write.reason)));
                 return true;
             }
             changed = true;
             let before = self.objects.clone();
             self.write(write);
-            self.blame.judge(&before, &self.objects, self.now, write, &self.log);
+            self.blame
+                .judge(&before, &self.objects, self.now, write, &self.log);
         }
         if self.rollout().is_none() {
             return changed;
@@ -295,14 +350,18 @@ impl Cluster {
             return changed;
         }
         if !matches!(planned.report.rule.as_str(), "Waiting" | "Acting" | "Deleting") {
-            self.log.push(format!("{:>5} {}", self.clock(), self.decided(planned)));
+            self.log
+                .push(format!("{:>5} {}", self.clock(), self.decided(planned)));
         }
         if fault == Fault::Status {
             self.log.push(format!("{:>5} lost: status", self.clock()));
             return true;
         }
         self.versions += 1;
-        let rollout = self.objects.get_mut(&(Kind::Rollout, "checkout".to_owned())).unwrap();
+        let rollout = self
+            .objects
+            .get_mut(&(Kind::Rollout, "checkout".to_owned()))
+            .unwrap();
         rollout["status"] = status;
         rollout["metadata"]["resourceVersion"] = json!(self.versions.to_string());
         true
@@ -310,7 +369,11 @@ impl Cluster {
 
     fn decided(&self, planned: &Plan) -> String {
         let step = planned.status.step.clone().unwrap_or_default();
-        let promotion = planned.status.promotion.map(|promotion| format!(", {promotion:?}")).unwrap_or_default();
+        let promotion = planned
+            .status
+            .promotion
+            .map(|promotion| format!(", {promotion:?}"))
+            .unwrap_or_default();
         format!("{} (step {step}{promotion})", planned.report.rule)
     }
 
@@ -320,18 +383,36 @@ impl Cluster {
         let before = self.objects.get(&key).cloned();
         match &write.action {
             Action::Create { object } => {
-                assert!(before.is_none(), "{kind:?} {name} is there already\n{}", self.what_happened());
+                assert!(
+                    before.is_none(),
+                    "{kind:?} {name} is there already\n{}",
+                    self.what_happened()
+                );
                 assert_eq!(object["metadata"]["name"], json!(name));
                 self.put(*kind, object.clone());
             }
-            Action::Patch { precondition, subresource, ops } => {
-                let mut object = before.clone().unwrap_or_else(|| panic!("{kind:?} {name} is not there"));
+            Action::Patch {
+                precondition,
+                subresource,
+                ops,
+            } => {
+                let mut object = before
+                    .clone()
+                    .unwrap_or_else(|| panic!("{kind:?} {name} is not there"));
                 insist(&object, precondition, &key);
                 let patch: json_patch::Patch = serde_json::from_value(json!(ops)).unwrap();
-                json_patch::patch(&mut object, &patch).unwrap_or_else(|error| panic!("{kind:?} {name}: {error}: {ops:?}"));
-                assert_ne!(before.as_ref(), Some(&object), "{kind:?} {name}: a patch that changes nothing");
+                json_patch::patch(&mut object, &patch)
+                    .unwrap_or_else(|error| panic!("{kind:?} {name}: {error}: {ops:?}"));
+                assert_ne!(
+                    before.as_ref(),
+                    Some(&object),
+                    "{kind:?} {name}: a patch that changes nothing"
+                );
                 let spec_before = before.as_ref().map(|before| before["spec"].clone());
-                assert!(*subresource != Some(Subresource::Status) || spec_before.as_ref() == Some(&object["spec"]));
+                assert!(
+                    *subresource != Some(Subresource::Status)
+                        || spec_before.as_ref() == Some(&object["spec"])
+                );
                 self.edit(*kind, name, |here| {
                     let generation = here["metadata"]["generation"].clone();
                     *here = object;
@@ -339,7 +420,9 @@ impl Cluster {
                 });
             }
             Action::Delete { precondition } => {
-                let object = before.clone().unwrap_or_else(|| panic!("{kind:?} {name} is not there"));
+                let object = before
+                    .clone()
+                    .unwrap_or_else(|| panic!("{kind:?} {name} is not there"));
                 insist(&object, precondition, &key);
                 self.objects.remove(&key);
             }
@@ -376,12 +459,28 @@ impl Cluster {
                 continue;
             }
             idle += 1;
-            let Some(due) = planned.requeue_at.filter(|_| idle < IDLE_LOOKS) else { return true };
-            assert!(due > self.now, "due at once although nothing changed\n{}", self.what_happened());
+            let Some(due) = planned.requeue_at.filter(|_| idle < IDLE_LOOKS) else {
+                return true;
+            };
+            assert!(
+                due > self.now,
+                "due at once although nothing changed\n{}",
+                self.what_happened()
+            );
             // A look every second at first, then ever later.
             self.now = due.max(self.now + Duration::seconds(i64::from(idle / 8)));
         }
-        panic!("it never comes to rest\n{}", self.log.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n"));
+        panic!(
+            "it never comes to rest\n{}",
+            self.log
+                .iter()
+                .rev()
+                .take(40)
+                .rev()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n")
+        );
     }
 
     pub fn run(&mut self) {
@@ -396,14 +495,27 @@ impl Cluster {
     }
 
     pub fn is_in_charge(&self) -> bool {
-        let finalizers = self.rollout().map(|rollout| rollout["metadata"]["finalizers"].clone());
-        finalizers.is_some_and(|list| list.as_array().is_some_and(|list| list.contains(&json!(FINALIZER))))
+        let finalizers = self
+            .rollout()
+            .map(|rollout| rollout["metadata"]["finalizers"].clone());
+        finalizers.is_some_and(|list| {
+            list.as_array()
+                .is_some_and(|list| list.contains(&json!(FINALIZER)))
+        })
     }
 }
 
 fn insist(object: &Value, precondition: &Precondition, key: &(Kind, String)) {
-    assert_eq!(object["metadata"]["uid"], json!(precondition.uid), "uid of {key:?}");
-    assert_eq!(object["metadata"]["resourceVersion"], json!(precondition.resource_version), "version of {key:?}");
+    assert_eq!(
+        object["metadata"]["uid"],
+        json!(precondition.uid),
+        "uid of {key:?}"
+    );
+    assert_eq!(
+        object["metadata"]["resourceVersion"],
+        json!(precondition.resource_version),
+        "version of {key:?}"
+    );
 }
 
 fn from_raw<T: serde::de::DeserializeOwned>(mut object: Value, kind: &str) -> T {
@@ -413,11 +525,18 @@ fn from_raw<T: serde::de::DeserializeOwned>(mut object: Value, kind: &str) -> T 
 }
 
 fn text(object: &Value, path: &str) -> String {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+    object
+        .pointer(path)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn strings(object: &Value, path: &str) -> BTreeMap<String, String> {
-    object.pointer(path).map(|map| serde_json::from_value(map.clone()).unwrap()).unwrap_or_default()
+    object
+        .pointer(path)
+        .map(|map| serde_json::from_value(map.clone()).unwrap())
+        .unwrap_or_default()
 }
 
 fn see_service(service: &Value) -> ServiceSeen {
@@ -433,7 +552,9 @@ fn see_service(service: &Value) -> ServiceSeen {
 
 fn see_replica_set(set: &Value) -> ReplicaSetSeen {
     let number = |path: &str| set.pointer(path).and_then(Value::as_i64).unwrap_or_default();
-    let revision = strings(set, "/metadata/annotations").get(REVISION_ANNOTATION).cloned();
+    let revision = strings(set, "/metadata/annotations")
+        .get(REVISION_ANNOTATION)
+        .cloned();
     ReplicaSetSeen {
         name: text(set, "/metadata/name"),
         uid: text(set, "/metadata/uid"),
@@ -457,20 +578,33 @@ fn see_endpoints(
 ) -> BTreeMap<String, EndpointsReady> {
     let behind = |service: &ServiceSeen| {
         let selected = service.selector.get(HASH_LABEL);
-        let chosen = sets.values().filter(|set| selected.is_none_or(|hash| set.hash.as_str() == hash));
-        EndpointsReady { by_hash: chosen.map(|set| (set.hash.clone(), set.steady())).collect(), others: 0 }
+        let chosen = sets
+            .values()
+            .filter(|set| selected.is_none_or(|hash| set.hash.as_str() == hash));
+        EndpointsReady {
+            by_hash: chosen.map(|set| (set.hash.clone(), set.steady())).collect(),
+            others: 0,
+        }
     };
-    services.iter().filter_map(|(name, service)| Some((name.clone(), behind(service.as_ref()?)))).collect()
+    services
+        .iter()
+        .filter_map(|(name, service)| Some((name.clone(), behind(service.as_ref()?))))
+        .collect()
 }
 
 /// A change in the words of somebody who watches.
 fn describe((kind, name): &(Kind, String), before: Option<&Value>, after: Option<&Value>) -> String {
-    let Some(after) = after else { return format!("{kind:?} {name} deleted") };
+    let Some(after) = after else {
+        return format!("{kind:?} {name} deleted");
+    };
     let verb = if before.is_none() { " created," } else { "" };
-    let number = |object: Option<&Value>| object.map_or(0, |object| object["spec"]["replicas"].as_i64().unwrap());
+    let number =
+        |object: Option<&Value>| object.map_or(0, |object| object["spec"]["replicas"].as_i64().unwrap());
     match kind {
         Kind::ReplicaSet if before.is_some() && number(before) == number(Some(after)) => {
-            let note = read_scale_down_at(after).map_or("not to be scaled down".to_owned(), |at| format!("to go at {}", at.timestamp() - 1_700_000_000));
+            let note = read_scale_down_at(after).map_or("not to be scaled down".to_owned(), |at| {
+                format!("to go at {}", at.timestamp() - 1_700_000_000)
+            });
             format!("{name} {note}")
         }
         Kind::ReplicaSet => format!("{name}{verb} {} -> {}", number(before), number(Some(after))),
@@ -479,7 +613,8 @@ fn describe((kind, name): &(Kind, String), before: Option<&Value>, after: Option
             format!("{name} selects {}", selector.as_str().unwrap_or("everything"))
         }
         Kind::Ingress | Kind::HttpRoute => {
-            let weight = crate::blame::weight_of(after).map_or("none".to_owned(), |weight| weight.to_string());
+            let weight =
+                crate::blame::weight_of(after).map_or("none".to_owned(), |weight| weight.to_string());
             format!("{name}{verb} weight {weight}")
         }
         Kind::RolloutCommand => format!("{name} is {}", after["status"]["phase"].as_str().unwrap_or("?")),

@@ -23,7 +23,9 @@ pub fn hash(version: &str) -> PodTemplateHash {
 
 /// Hashes become the names of the versions.
 pub fn readable(text: &str) -> String {
-    VERSIONS.iter().fold(text.to_owned(), |text, version| text.replace(hash(version).as_str(), version))
+    VERSIONS.iter().fold(text.to_owned(), |text, version| {
+        text.replace(hash(version).as_str(), version)
+    })
 }
 
 fn rollout(canary: Value) -> Value {
@@ -82,7 +84,10 @@ fn templates() -> Vec<TemplateSeen> {
             "successCondition": "result[0] < 0.01",
             "provider": {"prometheus": {"query": "sum(rate(errors_total[1m]))"}},
         });
-        metric.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        metric
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         metric
     };
     vec![
@@ -102,7 +107,10 @@ fn cluster(canary: Value, more: Vec<(Kind, Value)>) -> Cluster {
 
 /// What `extra` says is added to `strategy.canary`, over what is there.
 fn with(mut canary: Value, extra: Value) -> Value {
-    canary.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    canary
+        .as_object_mut()
+        .unwrap()
+        .extend(extra.as_object().unwrap().clone());
     canary
 }
 
@@ -132,7 +140,10 @@ pub fn nginx(steps: Value) -> Cluster {
 pub fn gateway_with(steps: Value, extra: Value) -> Cluster {
     let routing = json!({"gatewayAPI": {"httpRoutes": [{"name": "web"}]}});
     let services = ["checkout-stable", "checkout-canary"].map(|name| (Kind::Service, service(name)));
-    let objects = services.into_iter().chain([(Kind::HttpRoute, http_route())]).collect();
+    let objects = services
+        .into_iter()
+        .chain([(Kind::HttpRoute, http_route())])
+        .collect();
     cluster(routed(routing, steps, extra), objects)
 }
 

@@ -81,21 +81,35 @@ impl Shared {
             versions.push((("Service", name.clone()), version));
         }
         for (kind, objects) in [("Ingress", &seen.ingresses), ("HTTPRoute", &seen.http_routes)] {
-            let routes = objects.iter().map(|(name, object)| ((kind, name.clone()), object.as_ref().and_then(raw)));
+            let routes = objects
+                .iter()
+                .map(|(name, object)| ((kind, name.clone()), object.as_ref().and_then(raw)));
             versions.extend(routes);
         }
-        let sets = seen.replica_sets.iter().map(|(name, set)| (name.clone(), Some(set.resource_version.clone())));
+        let sets = seen
+            .replica_sets
+            .iter()
+            .map(|(name, set)| (name.clone(), Some(set.resource_version.clone())));
         let sets: BTreeMap<_, _> = sets.collect();
-        let runs = seen.runs.iter().map(|(name, run)| (name.clone(), run.metadata.resource_version.clone()));
+        let runs = seen
+            .runs
+            .iter()
+            .map(|(name, run)| (name.clone(), run.metadata.resource_version.clone()));
         let runs: BTreeMap<_, _> = runs.collect();
         for ((kind, name), _) in &self.own {
             match *kind {
-                "ReplicaSet" => versions.push((("ReplicaSet", name.clone()), sets.get(name).cloned().flatten())),
-                "AnalysisRun" => versions.push((("AnalysisRun", name.clone()), runs.get(name).cloned().flatten())),
+                "ReplicaSet" => {
+                    versions.push((("ReplicaSet", name.clone()), sets.get(name).cloned().flatten()))
+                }
+                "AnalysisRun" => {
+                    versions.push((("AnalysisRun", name.clone()), runs.get(name).cloned().flatten()))
+                }
                 _ => {}
             }
         }
-        versions.into_iter().find_map(|(id, version)| self.judge(id, version.as_deref()))
+        versions
+            .into_iter()
+            .find_map(|(id, version)| self.judge(id, version.as_deref()))
     }
 
     fn judge(&self, id: (&'static str, String), version: Option<&str>) -> Option<Violation> {
@@ -118,8 +132,9 @@ impl Shared {
 
 fn bend_snapshot(sabotage: Sabotage, seen: &mut Snapshot, shared: &mut Shared) {
     match sabotage {
-        Sabotage::WeightBeforeReadiness => {
-            let hashes: Vec<PodTemplateHash> = seen.replica_sets.values().map(|set| set.hash.clone()).collect();
+        Sabotage::WeightBeforeReadiness if is_released(seen) => {
+            let hashes: Vec<PodTemplateHash> =
+                seen.replica_sets.values().map(|set| set.hash.clone()).collect();
             for set in seen.replica_sets.values_mut() {
                 (set.ready, set.available) = (set.replicas, set.replicas);
             }
@@ -144,6 +159,12 @@ fn bend_snapshot(sabotage: Sabotage, seen: &mut Snapshot, shared: &mut Shared) {
     }
 }
 
+/// A version other than stable is on its way.
+fn is_released(seen: &Snapshot) -> bool {
+    let status = |field: &str| seen.rollout.pointer(&format!("/status/{field}")).cloned();
+    status("stableRS").is_some() && status("stableRS") != status("currentPodHash")
+}
+
 fn bend_plan(sabotage: Sabotage, seen: &Snapshot, plan: &mut Plan, turn: u64) {
     let status = |pointer: &str| {
         let value = seen.rollout.pointer(&format!("/status/{pointer}"));
@@ -154,7 +175,9 @@ fn bend_plan(sabotage: Sabotage, seen: &Snapshot, plan: &mut Plan, turn: u64) {
     let current = status("currentPodHash");
     match sabotage {
         Sabotage::ScaleDownBeforeWeight if aborted => {
-            let early = set(&current).filter(|set| set.replicas > 0).map(|set| scale(set, 0));
+            let early = set(&current)
+                .filter(|set| set.replicas > 0)
+                .map(|set| scale(set, 0));
             plan.stages.splice(0..0, early);
         }
         Sabotage::SelectorBeforeEndpoints => {
@@ -163,24 +186,39 @@ fn bend_plan(sabotage: Sabotage, seen: &Snapshot, plan: &mut Plan, turn: u64) {
             plan.stages.extend(early);
         }
         Sabotage::AbortWaitsForCanary if aborted => {
-            plan.stages.retain(|stage| stage.purpose != "one change of the traffic");
+            plan.stages
+                .retain(|stage| stage.purpose != "one change of the traffic");
         }
         Sabotage::FlipFlopAfterAbort if aborted => {
-            let hash = if turn.is_multiple_of(2) { current } else { status("stableRS") };
+            let hash = if turn.is_multiple_of(2) {
+                current
+            } else {
+                status("stableRS")
+            };
             let waits = plan.stages.is_empty() && set(&hash).is_some();
-            plan.stages.extend(waits.then(|| select(seen, CANARY, &hash)).flatten());
+            plan.stages
+                .extend(waits.then(|| select(seen, CANARY, &hash)).flatten());
         }
-        Sabotage::PromoteWrongHash if plan.status.promotion.is_some() => {
-            let other = seen.replica_sets.values().find(|set| set.hash.as_str() != current);
-            plan.status.stable_rs = other.map(|set| set.hash.clone()).or(plan.status.stable_rs.take());
-            if plan.status.stable_rs.as_ref().map(PodTemplateHash::as_str) == Some(&status("stableRS")) {
-                plan.status.stable_rs = Some(PodTemplateHash(current));
+        Sabotage::PromoteWrongHash => {
+            let stable = status("stableRS");
+            let promoted = plan
+                .status
+                .stable_rs
+                .as_ref()
+                .is_some_and(|hash| hash.as_str() != stable);
+            if promoted && !stable.is_empty() {
+                let mut others = seen.replica_sets.values().map(|set| set.hash.clone());
+                let wrong = others.find(|hash| hash.as_str() != current && hash.as_str() != stable);
+                plan.status.stable_rs = wrong.or(Some(PodTemplateHash("0000000000".to_owned())));
             }
         }
         Sabotage::AbortScalesStableDown if current == status("stableRS") => {
             let asked = seen.commands.values().any(|command| {
                 command.spec.verb == tidegate::api::rollout_command::Verb::Abort
-                    && command.status.as_ref().is_none_or(|status| status.phase.is_none())
+                    && command
+                        .status
+                        .as_ref()
+                        .is_none_or(|status| status.phase.is_none())
             });
             let stable = set(&current).filter(|set| asked && set.replicas > 0);
             plan.stages.extend(stable.map(|set| scale(set, 0)));
@@ -215,12 +253,20 @@ fn scale(set: &ReplicaSetSeen, replicas: i64) -> Stage {
         uid: set.uid.clone(),
         resource_version: set.resource_version.clone(),
     };
-    stage(target, precondition, vec![PatchOp::replace("/spec/replicas", replicas)])
+    stage(
+        target,
+        precondition,
+        vec![PatchOp::replace("/spec/replicas", replicas)],
+    )
 }
 
 fn select(seen: &Snapshot, service: &str, hash: &str) -> Option<Stage> {
     let service = seen.services.get(service)?.as_ref()?;
-    if service.selector.get(HASH_LABEL).is_some_and(|selected| selected == hash) {
+    if service
+        .selector
+        .get(HASH_LABEL)
+        .is_some_and(|selected| selected == hash)
+    {
         return None;
     }
     let target = Target {

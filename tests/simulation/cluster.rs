@@ -56,7 +56,10 @@ impl World {
         let lag = self.weather.cache_lag;
         let controllers = self.weather.controllers;
         let key = Key::new(&commit.namespace, &commit.name);
-        if let Some(resource) = WATCHED.into_iter().find(|resource| resource.kind() == commit.kind) {
+        if let Some(resource) = WATCHED
+            .into_iter()
+            .find(|resource| resource.kind() == commit.kind)
+        {
             self.put_soon(Job::Deliver(resource), lag);
         }
         let plane = match commit.kind.as_str() {
@@ -84,7 +87,9 @@ impl World {
     fn spread_pod(&mut self, commit: &Commit, key: Key) {
         let controllers = self.weather.controllers;
         let pod = commit.after.as_deref().or(commit.before.as_deref());
-        let owner = pod.and_then(|pod| pod.pointer("/metadata/ownerReferences/0/name")).and_then(Value::as_str);
+        let owner = pod
+            .and_then(|pod| pod.pointer("/metadata/ownerReferences/0/name"))
+            .and_then(Value::as_str);
         if let Some(owner) = owner {
             self.put_soon(Job::SyncSet(key_of(owner)), controllers);
         }
@@ -104,7 +109,9 @@ impl World {
         match job {
             Job::Deliver(resource) => self.deliver(resource),
             Job::SyncSet(key) => {
-                let again = sync_replica_set(&self.client, &key, now, &mut self.rng).await.unwrap();
+                let again = sync_replica_set(&self.client, &key, now, &mut self.rng)
+                    .await
+                    .unwrap();
                 if let Some(again) = again {
                     self.env.put(Job::SyncSet(key), now + again);
                 }
@@ -125,7 +132,9 @@ impl World {
     async fn sync_pod(&mut self, key: Key) {
         let now = self.now();
         self.ailing.remove(&key);
-        let pod = self.server.inspect(|store| store.get("Pod", &key.namespace, &key.name));
+        let pod = self
+            .server
+            .inspect(|store| store.get("Pod", &key.namespace, &key.name));
         let pod: Option<DynamicObject> = pod.map(|pod| serde_json::from_value(pod.as_ref().clone()).unwrap());
         let again = self.nodes.sync_pod(&key, pod.as_ref(), now).await.unwrap();
         if let Some(again) = again {
@@ -135,21 +144,42 @@ impl World {
 
     /// One event to one cache; sometimes only the newest of several, sometimes none.
     fn deliver(&mut self, resource: Resource) {
-        let Some(controller) = &self.controller else { return };
+        let Some(controller) = &self.controller else {
+            return;
+        };
         let cursor = controller.cursors.get(&resource).copied().unwrap_or(0);
-        let events = self.server.inspect(|store| store.events_after(resource.kind(), cursor)).unwrap();
-        let skip = if events.len() > 1 && self.rng.chance(0.2) { events.len() - 1 } else { 0 };
+        let events = self
+            .server
+            .inspect(|store| store.events_after(resource.kind(), cursor))
+            .unwrap();
+        let skip = if events.len() > 1 && self.rng.chance(0.2) {
+            events.len() - 1
+        } else {
+            0
+        };
         let Some(event) = events.get(skip) else { return };
         let lost = self.rng.chance(self.weather.lost_event);
-        let Some(controller) = &mut self.controller else { return };
+        let Some(controller) = &mut self.controller else {
+            return;
+        };
         controller.cursors.insert(resource, event.version);
-        let object = event.after.as_ref().or(event.before.as_ref()).unwrap().as_ref().clone();
+        let object = event
+            .after
+            .as_ref()
+            .or(event.before.as_ref())
+            .unwrap()
+            .as_ref()
+            .clone();
         let cached = match event.after {
             Some(_) => CacheEvent::Applied(object),
             None => CacheEvent::Deleted(object),
         };
         // A deletion is told by its own version only; one that is skipped here is found by the next list.
-        let wakes = if lost { Default::default() } else { controller.context.observer.stores.take(resource, cached) };
+        let wakes = if lost {
+            Default::default()
+        } else {
+            controller.context.observer.stores.take(resource, cached)
+        };
         for wake in wakes {
             self.wake(wake);
         }
@@ -166,7 +196,10 @@ impl World {
 
     /// A gateway controller says at once that it has seen a generation, whatever the data plane does.
     fn write_route_status(&mut self, key: &Key) {
-        let Some(route) = self.server.inspect(|store| store.get("HTTPRoute", &key.namespace, &key.name)) else {
+        let Some(route) = self
+            .server
+            .inspect(|store| store.get("HTTPRoute", &key.namespace, &key.name))
+        else {
             return;
         };
         let condition = |kind: &str| {
@@ -201,11 +234,15 @@ impl World {
         }
         self.trouble_again();
         let pods = self.server.inspect(|store| store.list("Pod"));
-        let Some(pod) = self.rng.pick(&pods).cloned() else { return };
+        let Some(pod) = self.rng.pick(&pods).cloned() else {
+            return;
+        };
         self.troubled = true;
         let name = text(&pod, "/metadata/name").to_owned();
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}");
-        let ready = list(&pod, "/status/conditions").iter().any(|condition| text(condition, "/type") == "Ready");
+        let ready = list(&pod, "/status/conditions")
+            .iter()
+            .any(|condition| text(condition, "/type") == "Ready");
         if self.rng.chance(0.5) || !ready {
             object::ask(&self.server, "trouble", "DELETE", &path, &json!({}));
             return;
@@ -218,7 +255,13 @@ impl World {
         }
         let until = self.now() + TimeDelta::seconds(between(&mut self.rng, 1, 40));
         self.ailing.insert(key_of(&name), until);
-        object::ask(&self.server, "trouble", "PATCH", &format!("{path}/status"), &json!({ "status": status }));
+        object::ask(
+            &self.server,
+            "trouble",
+            "PATCH",
+            &format!("{path}/status"),
+            &json!({ "status": status }),
+        );
     }
 
     /// S1 as the requests feel it: where no pod was in trouble, nothing is ever lost.
@@ -239,7 +282,10 @@ impl World {
             if shares.lost_total().is_zero() {
                 self.served |= !self.truth.status("stableRS").is_empty();
             } else if self.served && !self.troubled {
-                self.fail("S1", format!("requests for {host}{path} are lost: {:?}", shares.lost));
+                self.fail(
+                    "S1",
+                    format!("requests for {host}{path} are lost: {:?}", shares.lost),
+                );
             }
         }
     }
@@ -247,7 +293,11 @@ impl World {
     fn follow_abort(&mut self) {
         let aborted = self.truth.rollout.pointer("/status/abort").is_some();
         let now = self.now();
-        self.abort_since = if aborted { self.abort_since.or(Some(now)) } else { None };
+        self.abort_since = if aborted {
+            self.abort_since.or(Some(now))
+        } else {
+            None
+        };
     }
 
     /// L2: an abort takes the traffic back, whatever the canary does.
@@ -259,7 +309,10 @@ impl World {
         let stable = self.truth.selected.get(STABLE).cloned().unwrap_or_default();
         let able = self.truth.available(&stable, since).0 >= self.truth.wanted(since).1;
         if late && weighted && able {
-            self.fail("L2", format!("aborted since {since} and the canary still has traffic"));
+            self.fail(
+                "L2",
+                format!("aborted since {since} and the canary still has traffic"),
+            );
         }
     }
 }
@@ -267,7 +320,11 @@ impl World {
 impl Weather {
     /// What befalls a request.
     pub fn draw_fault(&self, rng: &mut tidegate::sandbox::rng::Rng, is_write: bool) -> Fault {
-        let chance = if is_write { self.write_fault } else { self.read_fault };
+        let chance = if is_write {
+            self.write_fault
+        } else {
+            self.read_fault
+        };
         if !rng.chance(chance) {
             return Fault::None;
         }

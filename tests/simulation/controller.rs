@@ -52,7 +52,9 @@ impl World {
         };
         self.work.clear();
         for resource in WATCHED {
-            let (objects, version) = self.server.inspect(|store| (store.list(resource.kind()), store.version()));
+            let (objects, version) = self
+                .server
+                .inspect(|store| (store.list(resource.kind()), store.version()));
             let event = CacheEvent::Restarted {
                 namespace: String::new(),
                 objects: objects.iter().map(|object| object.as_ref().clone()).collect(),
@@ -67,17 +69,28 @@ impl World {
     }
 
     pub async fn reconcile(&mut self, work: Work) {
-        let Some(controller) = &self.controller else { return };
+        let Some(controller) = &self.controller else {
+            return;
+        };
         let context = Arc::clone(&controller.context);
         self.looked_at = self.now();
         let key = work.key().clone();
         let end = match &work {
-            Work::Rollout(_) => self.drive(async move { reconcile_rollout(&context, &key).await }).await,
-            Work::Run(_) => self.drive(async move { reconcile_run(&context, &key).await }).await,
+            Work::Rollout(_) => {
+                self.drive(async move { reconcile_rollout(&context, &key).await })
+                    .await
+            }
+            Work::Run(_) => {
+                self.drive(async move { reconcile_run(&context, &key).await })
+                    .await
+            }
         };
         self.take_in();
         self.check_abort();
-        let unheard = self.controller.as_ref().map(|controller| controller.context.observer.stores.take_unheard());
+        let unheard = self
+            .controller
+            .as_ref()
+            .map(|controller| controller.context.observer.stores.take_unheard());
         for wake in unheard.into_iter().flatten() {
             self.wake(wake);
         }
@@ -136,7 +149,9 @@ impl World {
 
     fn come_back(&mut self, work: Work, result: Result<Next, ReconcileError>) {
         let now = self.now();
-        let Some(controller) = &mut self.controller else { return };
+        let Some(controller) = &mut self.controller else {
+            return;
+        };
         let at = match result {
             Ok(Next::OnChange) => None,
             Ok(Next::At(at)) => Some(at.max(now + TimeDelta::milliseconds(100))),
@@ -147,7 +162,10 @@ impl World {
                 Some(now + TimeDelta::milliseconds(100 << exponent))
             }
         };
-        if !matches!(at, Some(at) if at > now + TimeDelta::seconds(60)) && controller.failures > 0 && self.rng.chance(0.5) {
+        if !matches!(at, Some(at) if at > now + TimeDelta::seconds(60))
+            && controller.failures > 0
+            && self.rng.chance(0.5)
+        {
             controller.failures = 0;
         }
         if let Some(at) = at {

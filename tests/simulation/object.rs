@@ -125,7 +125,12 @@ pub fn surroundings(scenario: &Scenario) -> Vec<(Resource, Value)> {
     match scenario.routing {
         Routing::None => return objects,
         Routing::Nginx { ingresses } => {
-            objects.extend(HOSTS.iter().take(ingresses).map(|host| (Resource::Ingress, ingress(host))));
+            objects.extend(
+                HOSTS
+                    .iter()
+                    .take(ingresses)
+                    .map(|host| (Resource::Ingress, ingress(host))),
+            );
         }
         Routing::Gateway { rules, canary_named } => {
             objects.push((Resource::HttpRoute, http_route(rules, canary_named)));
@@ -149,9 +154,7 @@ fn http_route(rules: usize, canary_named: bool) -> Value {
     if canary_named {
         backends.push(json!({"name": CANARY, "port": 80, "weight": 0}));
     }
-    let rule = |path: &str| {
-        json!({"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": backends.clone()})
-    };
+    let rule = |path: &str| json!({"matches": [{"path": {"type": "PathPrefix", "value": path}}], "backendRefs": backends.clone()});
     let rules: Vec<Value> = ["/", "/api"].into_iter().take(rules).map(rule).collect();
     json!({
         "metadata": {"name": HOSTS[0]},
@@ -162,7 +165,12 @@ fn http_route(rules: usize, canary_named: bool) -> Value {
 /// Asks the API server in somebody's name; it must agree.
 pub fn ask(server: &ApiServer, actor: &str, method: &str, path: &str, body: &Value) {
     let mut request = ApiRequest::new(method, path);
-    request.content_type = if method == "PATCH" { MERGE } else { "application/json" }.to_owned();
+    request.content_type = if method == "PATCH" {
+        MERGE
+    } else {
+        "application/json"
+    }
+    .to_owned();
     request.actor = actor.to_owned();
     request.body = body.to_string().into_bytes();
     match server.handle(&request) {
@@ -174,7 +182,13 @@ pub fn ask(server: &ApiServer, actor: &str, method: &str, path: &str, body: &Val
 
 pub fn create(server: &ApiServer, resource: Resource, mut object: Value) {
     resource.stamp(&mut object);
-    ask(server, "user", "POST", &resource.collection_path(NAMESPACE), &object);
+    ask(
+        server,
+        "user",
+        "POST",
+        &resource.collection_path(NAMESPACE),
+        &object,
+    );
 }
 
 pub fn edit_rollout(server: &ApiServer, spec: &Value) {
@@ -189,9 +203,15 @@ pub fn command(server: &ApiServer, number: usize, verb: &str) {
 }
 
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 pub fn int(object: &Value, pointer: &str) -> i64 {
-    object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_i64)
+        .unwrap_or_default()
 }

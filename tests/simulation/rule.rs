@@ -26,7 +26,11 @@ pub struct Violation {
 type Verdict = Result<(), Violation>;
 
 fn ensure(holds: bool, rule: &'static str, text: impl FnOnce() -> String) -> Verdict {
-    if holds { Ok(()) } else { Err(Violation { rule, text: text() }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation { rule, text: text() })
+    }
 }
 
 /// The moment of a write.
@@ -86,7 +90,9 @@ impl Rules {
 
     /// S3, and S2 and S22 where the pods are the traffic.
     fn check_scale(&self, commit: &Commit, truth: &Truth, moment: Moment) -> Verdict {
-        let Some(after) = commit.after.as_deref() else { return Ok(()) };
+        let Some(after) = commit.after.as_deref() else {
+            return Ok(());
+        };
         let hash = hash_of(after);
         let replicas = int(after, "/spec/replicas");
         let before = truth.replicas.get(&hash).copied().unwrap_or(0);
@@ -98,10 +104,13 @@ impl Rules {
             return Ok(());
         }
         let share = truth.share(&hash, moment.now);
-        let main = matches!(self.routing, Routing::Nginx { .. }) && truth.may_serve(STABLE, &hash, moment.now);
+        let main =
+            matches!(self.routing, Routing::Nginx { .. }) && truth.may_serve(STABLE, &hash, moment.now);
         let needed = ceil(wanted, share).max(i64::from(main && wanted > 0));
         ensure(replicas >= needed, "S3", || {
-            format!("version {hash} shrinks from {before} to {replicas} and may get {share:.2} of the traffic: {needed} pods")
+            format!(
+                "version {hash} shrinks from {before} to {replicas} and may get {share:.2} of the traffic: {needed} pods"
+            )
         })?;
         let is_stable = truth.status("stableRS") == hash && !self.dynamic;
         ensure(!is_stable || replicas >= wanted, "S3", || {
@@ -118,7 +127,9 @@ impl Rules {
     ) -> Verdict {
         let total = |changed: i64, of: fn(&Truth, &str, i64, Moment) -> i64| -> i64 {
             let others = truth.replicas.iter().filter(|(other, _)| *other != hash);
-            others.map(|(other, replicas)| of(truth, other, *replicas, moment)).sum::<i64>()
+            others
+                .map(|(other, replicas)| of(truth, other, *replicas, moment))
+                .sum::<i64>()
                 + of(truth, hash, changed, moment)
         };
         let steady = |truth: &Truth, hash: &str, replicas: i64, moment: Moment| {
@@ -138,9 +149,15 @@ impl Rules {
     /// S4.
     fn check_selector(&self, commit: &Commit, truth: &Truth, moment: Moment) -> Verdict {
         let pointer = format!("/spec/selector/{}", HASH_LABEL.replace('/', "~1"));
-        let hash = commit.after.as_deref().map(|after| text(after, &pointer)).unwrap_or_default();
+        let hash = commit
+            .after
+            .as_deref()
+            .map(|after| text(after, &pointer))
+            .unwrap_or_default();
         let name = commit.name.as_str();
-        ensure(!hash.is_empty(), "S4", || format!("Service {name} selects no version"))?;
+        ensure(!hash.is_empty(), "S4", || {
+            format!("Service {name} selects no version")
+        })?;
         if truth.selected.get(name).is_some_and(|before| before == hash) || self.routing == Routing::None {
             return Ok(());
         }
@@ -154,7 +171,9 @@ impl Rules {
         };
         let available = truth.available(hash, moment.since).1;
         ensure(available >= needed, "S4", || {
-            format!("Service {name} with {share:.2} of the traffic selects {hash}, which has {available} available pods of {needed}")
+            format!(
+                "Service {name} with {share:.2} of the traffic selects {hash}, which has {available} available pods of {needed}"
+            )
         })
     }
 
@@ -177,7 +196,9 @@ impl Rules {
     fn check_raise(&self, share: f64, what: &str, truth: &Truth, moment: Moment) -> Verdict {
         let aborted = truth.rollout.pointer("/status/abort") == Some(&Value::Bool(true));
         ensure(!aborted, "S9", || format!("{what} after an abort"))?;
-        ensure(!truth.paused_since(moment.since), "S21", || format!("{what} while paused"))?;
+        ensure(!truth.paused_since(moment.since), "S21", || {
+            format!("{what} while paused")
+        })?;
         let hash = truth.selected.get(CANARY).cloned().unwrap_or_default();
         let needed = ceil(truth.wanted(moment.since).0, share).max(1);
         let available = truth.available(&hash, moment.since).1;
@@ -185,9 +206,11 @@ impl Rules {
             format!("{what} with {available} available pods of {needed} of version {hash}")
         })?;
         let troubled = truth.available(&hash, moment.since).0 == 0;
-        ensure(troubled || truth.is_served(CANARY, &hash, moment.now), "S1", || {
-            format!("{what} and the data plane knows no endpoint of version {hash}")
-        })
+        ensure(
+            troubled || truth.is_served(CANARY, &hash, moment.now),
+            "S1",
+            || format!("{what} and the data plane knows no endpoint of version {hash}"),
+        )
     }
 
     /// S8, S9, S10, S21 about a new status.
@@ -205,9 +228,11 @@ impl Rules {
         }
         self.take_commands(before, after, truth, &hash);
         let aborted = |object: &Value| object.pointer("/status/abort") == Some(&Value::Bool(true));
-        ensure(!aborted(before) || aborted(after) || is_new || is_retry, "S9", || {
-            "an abort is taken back".to_owned()
-        })?;
+        ensure(
+            !aborted(before) || aborted(after) || is_new || is_retry,
+            "S9",
+            || "an abort is taken back".to_owned(),
+        )?;
         let restarted = is_new || is_retry || aborted(after) || !same("/status/currentStepHash");
         if !restarted {
             self.check_advance(before, after, &hash, truth, moment)?;
@@ -237,7 +262,14 @@ impl Rules {
         }
     }
 
-    fn check_advance(&self, before: &Value, after: &Value, hash: &str, truth: &Truth, moment: Moment) -> Verdict {
+    fn check_advance(
+        &self,
+        before: &Value,
+        after: &Value,
+        hash: &str,
+        truth: &Truth,
+        moment: Moment,
+    ) -> Verdict {
         let index = |object: &Value| int(object, "/status/currentStepIndex");
         let (from, to) = (index(before), index(after));
         ensure(to >= from, "S10", || format!("step {from} to {to}"))?;
@@ -245,16 +277,20 @@ impl Rules {
             return Ok(());
         }
         ensure(to == from + 1, "S10", || format!("step {from} to {to}"))?;
-        ensure(!truth.paused_since(moment.since), "S21", || format!("step {from} ends while paused"))?;
+        ensure(!truth.paused_since(moment.since), "S21", || {
+            format!("step {from} ends while paused")
+        })?;
         self.check_gate(hash, gate_at(before, from))
     }
 
     fn check_gate(&self, hash: &str, gate: Option<String>) -> Verdict {
         let Some(gate) = gate else { return Ok(()) };
         let id = (hash.to_owned(), gate);
-        ensure(self.judged.contains(&id) || self.overridden.contains(&id), "S8", || {
-            format!("gate {} of version {hash} is passed without a good answer", id.1)
-        })
+        ensure(
+            self.judged.contains(&id) || self.overridden.contains(&id),
+            "S8",
+            || format!("gate {} of version {hash} is passed without a good answer", id.1),
+        )
     }
 
     fn check_promotion(&self, before: &Value, after: &Value, hash: &str) -> Verdict {
@@ -262,21 +298,30 @@ impl Rules {
         if stable == text(before, "/status/stableRS") {
             return Ok(());
         }
-        ensure(stable == hash && stable == text(before, "/status/currentPodHash"), "S8", || {
-            format!("version {stable} becomes stable while {hash} is released")
-        })?;
+        ensure(
+            stable == hash && stable == text(before, "/status/currentPodHash"),
+            "S8",
+            || format!("version {stable} becomes stable while {hash} is released"),
+        )?;
         if text(before, "/status/stableRS").is_empty() || self.promoted_full.contains(hash) {
             return Ok(());
         }
         let (done, count) = text(before, "/status/step").split_once('/').unwrap_or_default();
-        ensure(done == count && before.pointer("/status/promotion").is_some(), "S10", || {
-            format!("version {hash} becomes stable at step {done} of {count}")
-        })?;
+        ensure(
+            done == count && before.pointer("/status/promotion").is_some(),
+            "S10",
+            || format!("version {hash} becomes stable at step {done} of {count}"),
+        )?;
         self.check_gate(hash, self.background.then(|| "background".to_owned()))?;
         self.check_gate(hash, self.bake.then(|| "bake".to_owned()))?;
         let trusted = self.overridden.iter().any(|(of, _)| of == hash);
-        let bad = self.quality.get(hash).is_none_or(|quality| *quality == Quality::Bad);
-        ensure(trusted || !bad, "S8", || format!("version {hash} is bad and becomes stable"))
+        let bad = self
+            .quality
+            .get(hash)
+            .is_none_or(|quality| *quality == Quality::Bad);
+        ensure(trusted || !bad, "S8", || {
+            format!("version {hash} is bad and becomes stable")
+        })
     }
 }
 
@@ -303,13 +348,22 @@ fn check_lower(share: f64, what: &str, truth: &Truth, moment: Moment) -> Verdict
 
 /// S6: weights are spelled out, in range, and the same in every rule.
 fn check_form(commit: &Commit) -> Verdict {
-    let Some(after) = commit.after.as_deref() else { return Ok(()) };
+    let Some(after) = commit.after.as_deref() else {
+        return Ok(());
+    };
     let weights = weights(&commit.kind, &commit.name, Some(after));
-    let in_range = weights.iter().all(|(_, weight)| weight.1 > 0 && (0..=weight.1).contains(&weight.0));
+    let in_range = weights
+        .iter()
+        .all(|(_, weight)| weight.1 > 0 && (0..=weight.1).contains(&weight.0));
     ensure(in_range, "S6", || format!("weights {weights:?}"))?;
     let all_same = weights.windows(2).all(|pair| pair[0].1 == pair[1].1);
-    ensure(all_same, "S6", || format!("rules of one route differ: {weights:?}"))?;
-    for backend in list(after, "/spec/rules").iter().flat_map(|rule| list(rule, "/backendRefs")) {
+    ensure(all_same, "S6", || {
+        format!("rules of one route differ: {weights:?}")
+    })?;
+    for backend in list(after, "/spec/rules")
+        .iter()
+        .flat_map(|rule| list(rule, "/backendRefs"))
+    {
         let explicit = backend.get("weight").is_some_and(Value::is_i64);
         ensure(explicit, "S6", || format!("{backend} has no weight"))?;
     }
@@ -319,7 +373,10 @@ fn check_form(commit: &Commit) -> Verdict {
 fn check_precondition(commit: &Commit) -> Verdict {
     let named = commit.had_resource_version && commit.had_uid;
     ensure(commit.verb == Verb::Create || named, "S12", || {
-        format!("{:?} of {} {} without version and uid", commit.verb, commit.kind, commit.name)
+        format!(
+            "{:?} of {} {} without version and uid",
+            commit.verb, commit.kind, commit.name
+        )
     })
 }
 
@@ -339,9 +396,11 @@ fn check_footprint(commit: &Commit) -> Verdict {
     let (Some(before), Some(after)) = (commit.before.as_deref(), commit.after.as_deref()) else {
         return Ok(());
     };
-    ensure(foreign_part(&commit.kind, before) == foreign_part(&commit.kind, after), "S13", || {
-        format!("{} changes what is not ours", subject())
-    })
+    ensure(
+        foreign_part(&commit.kind, before) == foreign_part(&commit.kind, after),
+        "S13",
+        || format!("{} changes what is not ours", subject()),
+    )
 }
 
 /// An object without everything that we may change.
@@ -372,7 +431,9 @@ fn foreign_part(kind: &str, object: &Value) -> Value {
         "RolloutCommand" => remove("", "status"),
         _ => return Value::Null,
     }
-    if rest.pointer("/metadata/annotations").is_some_and(|map| map.as_object().is_some_and(serde_json::Map::is_empty))
+    if rest
+        .pointer("/metadata/annotations")
+        .is_some_and(|map| map.as_object().is_some_and(serde_json::Map::is_empty))
         && let Some(metadata) = rest.get_mut("metadata").and_then(Value::as_object_mut)
     {
         metadata.remove("annotations");

@@ -70,14 +70,20 @@ async fn play(world: &mut World) {
         if world.now() > cleared + TimeDelta::seconds(3000) || world.now() > start + LONGEST {
             let busy = world.now() < world.last_controller_commit + TimeDelta::seconds(120);
             let message = world.truth.status("message").to_owned();
-            world.fail(if busy { "S16" } else { "L1" }, format!("never comes to rest: {message}"));
+            world.fail(
+                if busy { "S16" } else { "L1" },
+                format!("never comes to rest: {message}"),
+            );
         }
     }
     world.run_until(world.now() + REST).await;
     let writes = world.controller_commits;
     world.run_until(world.now() + REST).await;
     if world.controller_commits > writes {
-        world.fail("S16", format!("{} writes at rest", world.controller_commits - writes));
+        world.fail(
+            "S16",
+            format!("{} writes at rest", world.controller_commits - writes),
+        );
     }
 }
 
@@ -95,11 +101,23 @@ impl World {
     fn end_state(&self) -> Value {
         let rollout = &self.truth.rollout;
         let fields = ["phase", "stableRS", "currentPodHash", "promotion", "fastTrack"];
-        let status: BTreeMap<&str, &str> =
-            fields.iter().map(|field| (*field, text(rollout, &format!("/status/{field}")))).collect();
+        let status: BTreeMap<&str, &str> = fields
+            .iter()
+            .map(|field| (*field, text(rollout, &format!("/status/{field}"))))
+            .collect();
         let selected = |service: &str| self.truth.selected.get(service).cloned();
-        let weights: Vec<i64> = self.truth.canary_weights_now().iter().map(|weight| weight.0).collect();
-        let sizes: BTreeMap<&String, &i64> = self.truth.replicas.iter().filter(|(_, replicas)| **replicas > 0).collect();
+        let weights: Vec<i64> = self
+            .truth
+            .canary_weights_now()
+            .iter()
+            .map(|weight| weight.0)
+            .collect();
+        let sizes: BTreeMap<&String, &i64> = self
+            .truth
+            .replicas
+            .iter()
+            .filter(|(_, replicas)| **replicas > 0)
+            .collect();
         json!({
             "status": status,
             "abort": rollout.pointer("/status/abort"),
@@ -126,7 +144,10 @@ pub fn run_seed(seed: u64, echo: bool) -> Result<(usize, bool), Box<Failure>> {
     if comparable && stormy.end != quiet.end {
         return Err(Box::new(Failure {
             rule: "L6",
-            report: format!("seed {seed}: L6 broken: it ends as\n{}\nundisturbed it ends as\n{}", stormy.end, quiet.end),
+            report: format!(
+                "seed {seed}: L6 broken: it ends as\n{}\nundisturbed it ends as\n{}",
+                stormy.end, quiet.end
+            ),
         }));
     }
     Ok((stormy.commits + quiet.commits, comparable))

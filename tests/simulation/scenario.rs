@@ -124,9 +124,7 @@ impl Weather {
             write_fault: sometimes(rng, 0.7, 0.3),
             read_fault: sometimes(rng, 0.5, 0.05),
             crash: sometimes(rng, 0.5, 0.05),
-            pod_trouble: rng
-                .chance(0.3)
-                .then(|| TimeDelta::seconds(between(rng, 10, 90))),
+            pod_trouble: rng.chance(0.3).then(|| TimeDelta::seconds(between(rng, 10, 90))),
             call_latency: TimeDelta::milliseconds(*rng.pick(&[2, 20, 200, 1500]).unwrap()),
             plane,
             controllers: TimeDelta::milliseconds(*rng.pick(&[50, 300, 2000]).unwrap()),
@@ -195,7 +193,11 @@ impl Scenario {
         let count = between(rng, 1, 4);
         for _ in 0..count {
             let at_step = Trigger::AtStep(rng.below(self.steps.len() as u64 + 1));
-            let anywhere = if rng.chance(0.7) { at_step } else { Trigger::Settled };
+            let anywhere = if rng.chance(0.7) {
+                at_step
+            } else {
+                Trigger::Settled
+            };
             match rng.below(20) {
                 0..5 => {
                     newest += 1;

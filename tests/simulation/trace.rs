@@ -49,16 +49,24 @@ impl fmt::Display for Trace {
 
 /// The plan to blame, in a few lines.
 pub fn describe(plan: Option<&Plan>) -> String {
-    let Some(plan) = plan else { return "none".to_owned() };
+    let Some(plan) = plan else {
+        return "none".to_owned();
+    };
     let mut text = plan.report.rule.clone();
     for stage in &plan.stages {
         text.push_str(&format!("\n  stage: {}", stage.purpose));
         for write in &stage.writes {
-            text.push_str(&format!("\n    {:?} {}: {}", write.target.kind, write.target.name, write.reason));
+            text.push_str(&format!(
+                "\n    {:?} {}: {}",
+                write.target.kind, write.target.name, write.reason
+            ));
         }
     }
     if let Some(waiting) = &plan.status.waiting_on {
-        text.push_str(&format!("\n  waits for {:?}: {}", waiting.reason, waiting.message));
+        text.push_str(&format!(
+            "\n  waits for {:?}: {}",
+            waiting.reason, waiting.message
+        ));
     }
     text
 }

@@ -29,7 +29,10 @@ impl<T> Default for Flight<T> {
 impl<T> Flight<T> {
     fn push(&mut self, at: Time, delay: TimeDelta, value: T) {
         self.land(at);
-        let due = self.states.last().map_or(at + delay, |(last, _)| (at + delay).max(*last));
+        let due = self
+            .states
+            .last()
+            .map_or(at + delay, |(last, _)| (at + delay).max(*last));
         self.states.push((due, value));
     }
 
@@ -41,7 +44,10 @@ impl<T> Flight<T> {
     /// What may be in effect now or later.
     fn live(&self, now: Time) -> impl Iterator<Item = &T> {
         let landed = self.states.iter().filter(|(due, _)| *due <= now).count();
-        self.states.iter().skip(landed.saturating_sub(1)).map(|(_, value)| value)
+        self.states
+            .iter()
+            .skip(landed.saturating_sub(1))
+            .map(|(_, value)| value)
     }
 
     fn newest(&self) -> Option<&T> {
@@ -58,7 +64,11 @@ pub struct Weight(pub i64, pub i64);
 
 impl Weight {
     pub fn share(self) -> f64 {
-        if self.1 == 0 { 0.0 } else { self.0 as f64 / self.1 as f64 }
+        if self.1 == 0 {
+            0.0
+        } else {
+            self.0 as f64 / self.1 as f64
+        }
     }
 }
 
@@ -87,7 +97,9 @@ fn range(history: &[(Time, i64)], since: Time) -> Option<(i64, i64)> {
     let later = history.iter().filter(|(at, _)| *at > since);
     let values = before.into_iter().chain(later).map(|(_, value)| *value);
     values.fold(None, |range, value| {
-        Some(range.map_or((value, value), |(low, high): (i64, i64)| (low.min(value), high.max(value))))
+        Some(range.map_or((value, value), |(low, high): (i64, i64)| {
+            (low.min(value), high.max(value))
+        }))
     })
 }
 
@@ -106,7 +118,10 @@ impl Truth {
                 let service = after.map(|after| text(after, "/metadata/labels/kubernetes.io~1service-name"));
                 let service = service.unwrap_or_default().to_owned();
                 let endpoints = after.map(|after| self.ready_endpoints(after)).unwrap_or_default();
-                self.endpoints.entry(service).or_default().push(now, weather.plane[3], endpoints);
+                self.endpoints
+                    .entry(service)
+                    .or_default()
+                    .push(now, weather.plane[3], endpoints);
             }
             "Ingress" | "HTTPRoute" => {
                 let delay = weather.plane[usize::from(commit.kind == "HTTPRoute")];
@@ -140,7 +155,10 @@ impl Truth {
     fn apply_pod(&mut self, commit: &Commit, now: Time) {
         let pointer = format!("/metadata/labels/{}", HASH_LABEL.replace('/', "~1"));
         let either = commit.after.as_deref().or(commit.before.as_deref());
-        let hash = either.map(|pod| text(pod, &pointer)).unwrap_or_default().to_owned();
+        let hash = either
+            .map(|pod| text(pod, &pointer))
+            .unwrap_or_default()
+            .to_owned();
         match commit.after.as_deref() {
             Some(pod) => {
                 let ready = list(pod, "/status/conditions").iter().any(|condition| {
@@ -153,7 +171,11 @@ impl Truth {
                 self.pods.remove(&commit.name);
             }
         }
-        let count = self.pods.values().filter(|(of, usable)| *of == hash && *usable).count();
+        let count = self
+            .pods
+            .values()
+            .filter(|(of, usable)| *of == hash && *usable)
+            .count();
         let history = self.available.entry(hash).or_default();
         history.push((now, i64::try_from(count).unwrap()));
         if history.len() > 200 {
@@ -162,7 +184,9 @@ impl Truth {
     }
 
     fn apply_set(&mut self, commit: &Commit, by_controller: bool) {
-        let Some(after) = commit.after.as_deref() else { return };
+        let Some(after) = commit.after.as_deref() else {
+            return;
+        };
         let hash = hash_of(after);
         let replicas = int(after, "/spec/replicas");
         self.replicas.insert(hash.clone(), replicas);
@@ -217,13 +241,23 @@ impl Truth {
     }
 
     pub fn canary_weights_now(&self) -> Vec<Weight> {
-        self.weights.values().filter_map(Flight::newest).copied().collect()
+        self.weights
+            .values()
+            .filter_map(Flight::newest)
+            .copied()
+            .collect()
     }
 
     /// Lowest and highest share of the canary Service that may be in effect.
     pub fn canary_share(&self, now: Time) -> (f64, f64) {
-        let shares = self.weights.values().flat_map(|flight| flight.live(now)).map(|weight| weight.share());
-        shares.fold((1.0, 0.0), |(low, high): (f64, f64), share| (low.min(share), high.max(share)))
+        let shares = self
+            .weights
+            .values()
+            .flat_map(|flight| flight.live(now))
+            .map(|weight| weight.share());
+        shares.fold((1.0, 0.0), |(low, high): (f64, f64), share| {
+            (low.min(share), high.max(share))
+        })
     }
 
     /// Endpoints by version that a Service may have in the data plane, now or later.
@@ -239,7 +273,9 @@ impl Truth {
     }
 
     pub fn may_serve(&self, service: &str, hash: &str, now: Time) -> bool {
-        self.compositions(service, now).iter().any(|endpoints| endpoints.contains_key(hash))
+        self.compositions(service, now)
+            .iter()
+            .any(|endpoints| endpoints.contains_key(hash))
     }
 
     /// Whether the data plane knows an endpoint of the version behind a Service now.
@@ -255,7 +291,11 @@ impl Truth {
             let of = |endpoints: &Endpoints| {
                 let total: i64 = endpoints.values().sum();
                 let own = endpoints.get(hash).copied().unwrap_or(0);
-                if total == 0 { 0.0 } else { own as f64 / total as f64 }
+                if total == 0 {
+                    0.0
+                } else {
+                    own as f64 / total as f64
+                }
             };
             self.compositions(service, now).iter().map(of).fold(0.0, f64::max)
         };
@@ -278,22 +318,38 @@ pub fn hash_of(object: &Value) -> String {
 /// The canary's weights that a route object says, by route.
 pub fn weights(kind: &str, name: &str, object: Option<&Value>) -> Vec<(String, Weight)> {
     if kind == "Ingress" {
-        let annotation =
-            |key: &str| object.map(|object| text(object, &format!("/metadata/annotations/nginx.ingress.kubernetes.io~1{key}")));
+        let annotation = |key: &str| {
+            object.map(|object| {
+                text(
+                    object,
+                    &format!("/metadata/annotations/nginx.ingress.kubernetes.io~1{key}"),
+                )
+            })
+        };
         let number = |key: &str| annotation(key).and_then(|text| text.parse().ok());
         let is_canary = annotation("canary") == Some("true") || name.ends_with("-canary");
-        let weight = Weight(number("canary-weight").unwrap_or(0), number("canary-weight-total").unwrap_or(100));
+        let weight = Weight(
+            number("canary-weight").unwrap_or(0),
+            number("canary-weight-total").unwrap_or(100),
+        );
         return is_canary.then(|| (name.to_owned(), weight)).into_iter().collect();
     }
-    let rules = object.map(|object| list(object, "/spec/rules")).unwrap_or_default();
+    let rules = object
+        .map(|object| list(object, "/spec/rules"))
+        .unwrap_or_default();
     let weigh = |rule: &Value| {
         let of = |service: &str| -> i64 {
             let backends = list(rule, "/backendRefs").iter();
             let ours = backends.filter(|backend| text(backend, "/name") == service);
-            ours.map(|backend| backend.pointer("/weight").and_then(Value::as_i64).unwrap_or(1)).sum()
+            ours.map(|backend| backend.pointer("/weight").and_then(Value::as_i64).unwrap_or(1))
+                .sum()
         };
         let (canary, stable) = (of(CANARY), of(STABLE));
         Weight(canary, canary + stable)
     };
-    rules.iter().enumerate().map(|(index, rule)| (format!("{name}#{index}"), weigh(rule))).collect()
+    rules
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| (format!("{name}#{index}"), weigh(rule)))
+        .collect()
 }

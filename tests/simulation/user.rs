@@ -15,6 +15,8 @@ pub struct Script {
     actions: Vec<(Trigger, Action)>,
     done: usize,
     pub last_at: DateTime<Utc>,
+    /// How many writes the controller had made by then.
+    pub commits_before: usize,
     pub signature: Vec<String>,
 }
 
@@ -24,6 +26,7 @@ impl Script {
             actions,
             done: 0,
             last_at: start,
+            commits_before: 0,
             signature: Vec::new(),
         }
     }
@@ -38,9 +41,13 @@ impl World {
     pub fn is_settled(&self) -> bool {
         let rollout = &self.truth.rollout;
         let current = int(rollout, "/status/observedGeneration") == int(rollout, "/metadata/generation");
-        let quiet = self.now() > self.last_controller_commit.max(self.script.last_at) + TimeDelta::seconds(20);
+        let quiet =
+            self.now() > self.last_controller_commit.max(self.script.last_at) + TimeDelta::seconds(20);
         let waits = text(rollout, "/status/waitingOn/reason");
-        let for_somebody = matches!(waits, "Promotion" | "NewVersion" | "InconclusiveAnalysis" | "SpecPaused");
+        let for_somebody = matches!(
+            waits,
+            "Promotion" | "NewVersion" | "InconclusiveAnalysis" | "SpecPaused"
+        );
         let healthy = text(rollout, "/status/phase") == "Healthy";
         let idle = self.truth.unanswered.is_empty() && self.truth.running.is_empty();
         current && quiet && idle && (healthy || for_somebody)
@@ -51,9 +58,13 @@ impl World {
         match trigger {
             Trigger::Settled => self.is_settled(),
             Trigger::AtStep(step) => {
-                let newest = int(rollout, "/status/observedGeneration") == int(rollout, "/metadata/generation");
+                let newest =
+                    int(rollout, "/status/observedGeneration") == int(rollout, "/metadata/generation");
                 let released = text(rollout, "/status/stableRS") != text(rollout, "/status/currentPodHash");
-                let here = rollout.pointer("/status/currentStepIndex").and_then(Value::as_u64) == Some(step);
+                let here = rollout
+                    .pointer("/status/currentStepIndex")
+                    .and_then(Value::as_u64)
+                    == Some(step);
                 newest && released && here || self.is_settled()
             }
         }
@@ -65,7 +76,11 @@ impl World {
         };
         let now = self.now();
         if now > self.script.last_at + PATIENCE {
-            let rule = if now < self.last_controller_commit + TimeDelta::seconds(120) { "S16" } else { "L1" };
+            let rule = if now < self.last_controller_commit + TimeDelta::seconds(120) {
+                "S16"
+            } else {
+                "L1"
+            };
             return self.fail(rule, format!("{trigger:?} never comes"));
         }
         if !self.is_due(trigger) {
@@ -73,9 +88,14 @@ impl World {
         }
         self.script.done += 1;
         self.script.last_at = now;
+        self.script.commits_before = self.controller_commits;
         let status = |field: &str| self.truth.status(field).to_owned();
         let aborted = self.truth.rollout.pointer("/status/abort").is_some();
-        let moment = format!("{} {} {aborted} {action:?}", status("stableRS"), status("currentPodHash"));
+        let moment = format!(
+            "{} {} {aborted} {action:?}",
+            status("stableRS"),
+            status("currentPodHash")
+        );
         self.note(&format!("user: {action:?}"));
         self.script.signature.push(moment);
         self.carry_out(&action);

@@ -30,6 +30,9 @@ use super::trace::{Trace, describe};
 use super::truth::Truth;
 use super::user::Script;
 
+/// More than this nobody writes for one thing that a user did.
+const BUSY_COMMITS: usize = 1000;
+
 /// Something that somebody other than the controller does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Job {
@@ -146,7 +149,13 @@ pub fn key_of(name: &str) -> Key {
 }
 
 impl World {
-    pub fn new(seed: u64, scenario: Scenario, weather: Weather, sabotage: Option<Sabotage>, echo: bool) -> Self {
+    pub fn new(
+        seed: u64,
+        scenario: Scenario,
+        weather: Weather,
+        sabotage: Option<Sabotage>,
+        echo: bool,
+    ) -> Self {
         let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
         let clock = Clock::virtual_at(start);
         let server = ApiServer::new(seed, clock.clone());
@@ -257,8 +266,12 @@ impl World {
     fn judge(&mut self, commit: &Commit) {
         self.controller_commits += 1;
         self.last_controller_commit = self.now();
+        if self.controller_commits > self.script.commits_before + BUSY_COMMITS {
+            self.fail("S16", format!("{BUSY_COMMITS} writes since a user acted"));
+        }
         let lost = if self.weather.lost_event > 0.0 { 310 } else { 3 };
-        let since = self.looked_at - self.weather.cache_lag - TimeDelta::seconds(lost) - self.weather.controllers;
+        let since =
+            self.looked_at - self.weather.cache_lag - TimeDelta::seconds(lost) - self.weather.controllers;
         let moment = Moment {
             now: self.now(),
             since,
@@ -270,7 +283,14 @@ impl World {
 
     /// For the rules about what the planner may decide on.
     fn remember(&mut self, commit: &Commit, by_controller: bool) {
-        let kinds = ["Rollout", "ReplicaSet", "AnalysisRun", "Service", "Ingress", "HTTPRoute"];
+        let kinds = [
+            "Rollout",
+            "ReplicaSet",
+            "AnalysisRun",
+            "Service",
+            "Ingress",
+            "HTTPRoute",
+        ];
         let Some(kind) = kinds.into_iter().find(|kind| *kind == commit.kind) else {
             return;
         };
@@ -329,7 +349,12 @@ impl World {
     /// Lets time pass while a request of the controller is on its way.
     pub async fn pass(&mut self, time: TimeDelta) {
         let end = self.now() + time;
-        while let Some((at, job)) = self.env.next_at().filter(|at| *at <= end).and_then(|_| self.env.pop()) {
+        while let Some((at, job)) = self
+            .env
+            .next_at()
+            .filter(|at| *at <= end)
+            .and_then(|_| self.env.pop())
+        {
             self.clock.set(at.max(self.now()));
             self.perform(job).await;
         }
@@ -338,7 +363,11 @@ impl World {
 }
 
 fn line(commit: &Commit, by_controller: bool) -> String {
-    let who = if by_controller { "tidegate" } else { commit.actor.as_str() };
+    let who = if by_controller {
+        "tidegate"
+    } else {
+        commit.actor.as_str()
+    };
     let subresource = commit.subresource.iter().map(|sub| format!("/{sub}"));
     let subresource: String = subresource.collect();
     let detail = match (commit.kind.as_str(), commit.after.as_deref()) {
@@ -351,7 +380,11 @@ fn line(commit: &Commit, by_controller: bool) -> String {
                 text("promotion"),
                 text("stableRS"),
                 text("currentPodHash"),
-                if after.pointer("/status/abort").is_some() { "aborted" } else { "" },
+                if after.pointer("/status/abort").is_some() {
+                    "aborted"
+                } else {
+                    ""
+                },
                 text("message"),
             )
         }
@@ -360,9 +393,17 @@ fn line(commit: &Commit, by_controller: bool) -> String {
             object::int(after, "/spec/replicas"),
             object::int(after, "/status/availableReplicas")
         ),
-        ("Service", Some(after)) => after.pointer("/spec/selector").map(Value::to_string).unwrap_or_default(),
-        ("Ingress" | "HTTPRoute", after) => format!("{:?}", super::truth::weights(&commit.kind, &commit.name, after)),
+        ("Service", Some(after)) => after
+            .pointer("/spec/selector")
+            .map(Value::to_string)
+            .unwrap_or_default(),
+        ("Ingress" | "HTTPRoute", after) => {
+            format!("{:?}", super::truth::weights(&commit.kind, &commit.name, after))
+        }
         _ => String::new(),
     };
-    format!("{who} {:?} {} {}{subresource} {detail}", commit.verb, commit.kind, commit.name)
+    format!(
+        "{who} {:?} {} {}{subresource} {detail}",
+        commit.verb, commit.kind, commit.name
+    )
 }

@@ -80,7 +80,10 @@ async fn play(arguments: &DemoArguments) -> Result<(), DemoError> {
     screen.say("Starting a cluster in this process: API server, nodes, ingress, Prometheus …")?;
     let delay = TimeDelta::milliseconds(arguments.propagation_delay.as_millis());
     let mut stage = Stage::set_up(delay, arguments.requests_per_second).await?;
-    screen.say(format!("In another terminal: export KUBECONFIG={}", stage.kubeconfig().display()))?;
+    screen.say(format!(
+        "In another terminal: export KUBECONFIG={}",
+        stage.kubeconfig().display()
+    ))?;
     screen.say("Deploying checkout v1 …")?;
     stage.deploy_first_version(&mut screen).await?;
     let chosen = |scenario: &&Scenario| {
@@ -98,7 +101,11 @@ async fn play(arguments: &DemoArguments) -> Result<(), DemoError> {
     }
     let as_expected = results.iter().all(|result| result.is_expected());
     stage.tear_down().await;
-    if as_expected { Ok(()) } else { Err(DemoError::Unexpected) }
+    if as_expected {
+        Ok(())
+    } else {
+        Err(DemoError::Unexpected)
+    }
 }
 
 async fn keep_up(screen: &mut Screen, kubeconfig: PathBuf) -> Result<(), DemoError> {

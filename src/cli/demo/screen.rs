@@ -17,7 +17,12 @@ pub struct Screen {
 
 impl Screen {
     pub fn new(json: bool) -> Self {
-        Screen { out: Output::stdio(), json, live: false, last_message: String::new() }
+        Screen {
+            out: Output::stdio(),
+            json,
+            live: false,
+            last_message: String::new(),
+        }
     }
 
     /// A line that stays; with `--json` on standard error.
@@ -37,17 +42,33 @@ impl Screen {
     }
 
     /// What changed about the Rollout, and the live line.
-    pub fn follow(&mut self, seconds: f64, status: &RolloutStatus, before: &Tally, now: &Tally) -> Result<(), OutputError> {
+    pub fn follow(
+        &mut self,
+        seconds: f64,
+        status: &RolloutStatus,
+        before: &Tally,
+        now: &Tally,
+    ) -> Result<(), OutputError> {
         let message = status.message.clone().unwrap_or_default();
         let step = status.step.clone().unwrap_or_default();
-        let weight = status.canary.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
+        let weight = status
+            .canary
+            .weights
+            .as_ref()
+            .map_or(0, |weights| weights.canary.weight.0);
         // The message of a wait changes often; its reason is the news.
-        let reason = status.waiting_on.as_ref().map(|waiting| format!("{:?}", waiting.reason)).unwrap_or_default();
+        let reason = status
+            .waiting_on
+            .as_ref()
+            .map(|waiting| format!("{:?}", waiting.reason))
+            .unwrap_or_default();
         let news = format!("{:?} {step} {weight} {reason}", status.phase);
         if news != self.last_message {
             self.last_message = news;
             let phase = status.phase.unwrap_or_default();
-            self.say(format!("{seconds:>6.1}s  {phase:<11?} step {step:<4} weight {weight:>3}  {message}"))?;
+            self.say(format!(
+                "{seconds:>6.1}s  {phase:<11?} step {step:<4} weight {weight:>3}  {message}"
+            ))?;
         }
         if self.out.screen.height.is_none() || self.json {
             return Ok(());
@@ -55,9 +76,13 @@ impl Screen {
         let sent = now.sent.saturating_sub(before.sent);
         let errors = now.errors.saturating_sub(before.errors);
         let lost = now.lost_total().saturating_sub(before.lost_total());
-        let bar: String = (0..20).map(|cell| if cell * 5 < weight { '█' } else { '░' }).collect();
+        let bar: String = (0..20)
+            .map(|cell| if cell * 5 < weight { '█' } else { '░' })
+            .collect();
         self.live = true;
-        self.out.text(&format!("\r\u{1b}[K  canary {bar} {weight:>3} %   {sent} requests   {errors} errors   {lost} lost"))
+        self.out.text(&format!(
+            "\r\u{1b}[K  canary {bar} {weight:>3} %   {sent} requests   {errors} errors   {lost} lost"
+        ))
     }
 
     pub fn result(&mut self, result: &ScenarioResult) -> Result<(), OutputError> {
@@ -71,7 +96,10 @@ impl Screen {
             (Outcome::Aborted, None) => "aborted".to_owned(),
         };
         let mark = if result.is_expected() { "✔" } else { "✖" };
-        self.say(format!("{mark} {ended} after {seconds:.1} s, {} requests, {} lost", result.requests, result.lost))
+        self.say(format!(
+            "{mark} {ended} after {seconds:.1} s, {} requests, {} lost",
+            result.requests, result.lost
+        ))
     }
 
     pub fn table(&mut self, results: &[ScenarioResult]) -> Result<(), OutputError> {

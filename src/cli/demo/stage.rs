@@ -49,7 +49,10 @@ pub enum StageError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     #[error("cannot {verb} the objects of the demo")]
-    Api { verb: &'static str, source: Box<kube::Error> },
+    Api {
+        verb: &'static str,
+        source: Box<kube::Error>,
+    },
     #[error("an example of the demo is not valid: {0}")]
     Example(String),
     #[error("cannot build the Prometheus client")]
@@ -75,24 +78,48 @@ pub struct Stage {
 
 impl Stage {
     pub async fn set_up(delay: TimeDelta, requests_per_second: u32) -> Result<Self, StageError> {
-        let setup = Setup { delays: Delays::all(delay), addresses: Addresses::loopback(), seed: 1 };
+        let setup = Setup {
+            delays: Delays::all(delay),
+            addresses: Addresses::loopback(),
+            seed: 1,
+        };
         let cluster = Cluster::start(setup).await?;
         let directory = std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
-        tokio::fs::create_dir_all(&directory).await.map_err(StageError::Kubeconfig)?;
+        tokio::fs::create_dir_all(&directory)
+            .await
+            .map_err(StageError::Kubeconfig)?;
         let kubeconfig = directory.join("kubeconfig");
-        cluster.http.write_kubeconfig(&kubeconfig).await.map_err(StageError::Kubeconfig)?;
+        cluster
+            .http
+            .write_kubeconfig(&kubeconfig)
+            .await
+            .map_err(StageError::Kubeconfig)?;
         let witness = Witness::default();
         cluster.server.set_interceptor(Some(Box::new(witness.clone())));
         let policy = AddressPolicy { allow_loopback: true };
         let provider = Prometheus::new(Some(cluster.prometheus.url()), policy)?;
         let api = crate::client::Api::new(cluster.server.client("tidegate"));
-        let context = Context::new(api, Clock::System, Arc::new(crate::plan::plan), Arc::new(provider));
+        let context = Context::new(
+            api,
+            Clock::System,
+            Arc::new(crate::plan::plan),
+            Arc::new(provider),
+        );
         let controller = start(context, BTreeSet::new());
         let client = cluster.server.client("demo");
         // The settle time must be longer than the data plane takes.
         let settle = Duration::from_millis(u64::try_from(delay.num_milliseconds()).unwrap_or(0));
         let settle = Duration::from_secs((settle.as_secs_f64() + 1.0).ceil() as u64);
-        Ok(Stage { cluster, client, controller, load: None, witness, kubeconfig, settle, requests_per_second })
+        Ok(Stage {
+            cluster,
+            client,
+            controller,
+            load: None,
+            witness,
+            kubeconfig,
+            settle,
+            requests_per_second,
+        })
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -106,13 +133,20 @@ impl Stage {
                 serde_saphyr::from_multiple(text).map_err(|error| StageError::Example(error.to_string()))?;
             for mut document in documents {
                 if document.get("kind").and_then(Value::as_str) == Some("Rollout") {
-                    set(&mut document, "/spec/strategy/canary/trafficRouting/settleSeconds", json!(self.settle.as_secs()));
+                    set(
+                        &mut document,
+                        "/spec/strategy/canary/trafficRouting/settleSeconds",
+                        json!(self.settle.as_secs()),
+                    );
                 }
                 self.create(document).await?;
             }
         }
         let stopwatch = Stopwatch::start();
-        self.follow(&stopwatch, &Tally::default(), screen, |status| status.phase == Some(Phase::Healthy)).await?;
+        self.follow(&stopwatch, &Tally::default(), screen, |status| {
+            status.phase == Some(Phase::Healthy)
+        })
+        .await?;
         self.load = Some(LoadGenerator::start(Load {
             target: self.cluster.ingress,
             host: HOST.to_owned(),
@@ -121,12 +155,19 @@ impl Stage {
             connections: 1_000,
             timeout: Duration::from_secs(10),
         }));
-        screen.say(format!("v1 is up; customers send {} requests per second", self.requests_per_second))?;
+        screen.say(format!(
+            "v1 is up; customers send {} requests per second",
+            self.requests_per_second
+        ))?;
         Ok(())
     }
 
     /// Applies the scenario's version and waits for its end.
-    pub async fn play(&mut self, scenario: &Scenario, screen: &mut Screen) -> Result<ScenarioResult, StageError> {
+    pub async fn play(
+        &mut self,
+        scenario: &Scenario,
+        screen: &mut Screen,
+    ) -> Result<ScenarioResult, StageError> {
         screen.begin(scenario)?;
         self.witness.take();
         let before = self.tally();
@@ -158,14 +199,32 @@ impl Stage {
     }
 
     fn tally(&self) -> Tally {
-        self.load.as_ref().map(LoadGenerator::snapshot).unwrap_or_default()
+        self.load
+            .as_ref()
+            .map(LoadGenerator::snapshot)
+            .unwrap_or_default()
     }
 
-    fn result(&self, scenario: &Scenario, status: &RolloutStatus, before: &Tally, seconds: f64) -> ScenarioResult {
+    fn result(
+        &self,
+        scenario: &Scenario,
+        status: &RolloutStatus,
+        before: &Tally,
+        seconds: f64,
+    ) -> ScenarioResult {
         let now = self.tally();
         let seen = self.witness.look();
-        let outcome = if is_promoted(status) { Outcome::Promoted } else { Outcome::Aborted };
-        let canary = |tally: &Tally| tally.versions.get(scenario.version).map_or(0, |version| version.requests);
+        let outcome = if is_promoted(status) {
+            Outcome::Promoted
+        } else {
+            Outcome::Aborted
+        };
+        let canary = |tally: &Tally| {
+            tally
+                .versions
+                .get(scenario.version)
+                .map_or(0, |version| version.requests)
+        };
         ScenarioResult {
             scenario: scenario.name,
             outcome,
@@ -197,19 +256,39 @@ impl Stage {
         let patch: json_patch::Patch =
             serde_json::from_value(patch).map_err(|error| StageError::Example(error.to_string()))?;
         let params = PatchParams::default();
-        let rollout = self.rollouts().patch(ROLLOUT, &params, &Patch::<()>::Json(patch)).await;
-        let rollout = rollout.map_err(|source| StageError::Api { verb: "patch", source: Box::new(source) })?;
+        let rollout = self
+            .rollouts()
+            .patch(ROLLOUT, &params, &Patch::<()>::Json(patch))
+            .await;
+        let rollout = rollout.map_err(|source| StageError::Api {
+            verb: "patch",
+            source: Box::new(source),
+        })?;
         Ok(rollout.metadata.generation.unwrap_or_default())
     }
 
     /// Types `kubectl tidegate abort`.
     async fn abort(&self, screen: &mut Screen) -> Result<(), StageError> {
         let reason = "second thoughts";
-        screen.say(format!("$ kubectl tidegate abort {ROLLOUT} --reason \"{reason}\""))?;
+        screen.say(format!(
+            "$ kubectl tidegate abort {ROLLOUT} --reason \"{reason}\""
+        ))?;
         let kubeconfig = self.kubeconfig.as_os_str().to_owned();
-        let words = ["kubectl-tidegate", "abort", ROLLOUT, "--reason", reason, "--kubeconfig"].map(OsString::from);
+        let words = [
+            "kubectl-tidegate",
+            "abort",
+            ROLLOUT,
+            "--reason",
+            reason,
+            "--kubeconfig",
+        ]
+        .map(OsString::from);
         let arguments = words.into_iter().chain([kubeconfig]);
-        let mut silent = Output::new(Box::new(std::io::sink()), Box::new(std::io::stderr()), Terminal::default());
+        let mut silent = Output::new(
+            Box::new(std::io::sink()),
+            Box::new(std::io::stderr()),
+            Terminal::default(),
+        );
         let ended = plugin::run(arguments, &mut silent).await;
         plugin::report(ended, &mut silent);
         Ok(())
@@ -226,14 +305,19 @@ impl Stage {
         let patience = Stopwatch::start();
         loop {
             let rollout = self.rollouts().get(ROLLOUT).await;
-            let rollout = rollout.map_err(|source| StageError::Api { verb: "get", source: Box::new(source) })?;
+            let rollout = rollout.map_err(|source| StageError::Api {
+                verb: "get",
+                source: Box::new(source),
+            })?;
             let status = rollout.status.unwrap_or_default();
             screen.follow(stopwatch.elapsed().as_secs_f64(), &status, before, &self.tally())?;
             if wanted(&status) {
                 return Ok(status);
             }
             if patience.elapsed() > PATIENCE {
-                return Err(StageError::Stuck { message: status.message.unwrap_or_default() });
+                return Err(StageError::Stuck {
+                    message: status.message.unwrap_or_default(),
+                });
             }
             tokio::time::sleep(POLL).await;
         }
@@ -252,7 +336,10 @@ impl Stage {
         let resource = kube::core::ApiResource::from_gvk(&kind);
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), NAMESPACE, &resource);
         let created = api.create(&PostParams::default(), &object).await;
-        created.map(|_| ()).map_err(|source| StageError::Api { verb: "create", source: Box::new(source) })
+        created.map(|_| ()).map_err(|source| StageError::Api {
+            verb: "create",
+            source: Box::new(source),
+        })
     }
 }
 
@@ -263,7 +350,11 @@ fn set(document: &mut Value, path: &str, value: Value) {
 }
 
 fn canary_weight(status: &RolloutStatus) -> i64 {
-    status.canary.weights.as_ref().map_or(0, |weights| weights.canary.weight.0)
+    status
+        .canary
+        .weights
+        .as_ref()
+        .map_or(0, |weights| weights.canary.weight.0)
 }
 
 fn is_promoted(status: &RolloutStatus) -> bool {
@@ -272,6 +363,10 @@ fn is_promoted(status: &RolloutStatus) -> bool {
 
 /// Aborted, and no data plane sends the canary anything any more.
 fn is_back(status: &RolloutStatus) -> bool {
-    let verified = status.canary.weights.as_ref().is_some_and(|weights| weights.verified);
+    let verified = status
+        .canary
+        .weights
+        .as_ref()
+        .is_some_and(|weights| weights.verified);
     status.abort && verified && canary_weight(status) == 0
 }

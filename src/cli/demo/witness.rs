@@ -11,7 +11,11 @@ use crate::sandbox::api_server::store::{Commit, Store};
 
 /// The controller's requests carry this User-Agent.
 const CONTROLLER: &str = "tidegate/";
-const WEIGHT: [&str; 3] = ["metadata", "annotations", "nginx.ingress.kubernetes.io/canary-weight"];
+const WEIGHT: [&str; 3] = [
+    "metadata",
+    "annotations",
+    "nginx.ingress.kubernetes.io/canary-weight",
+];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Testimony {

@@ -80,7 +80,12 @@ fn a_third_version_begins_at_every_moment() {
         for mut cluster in moments(cluster) {
             cluster.deploy("v3");
             cluster.run();
-            assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+            assert_eq!(
+                (cluster.phase(), cluster.step()),
+                (Phase::Paused, 3),
+                "{}",
+                cluster.what_happened()
+            );
             cluster.command("PromoteFull");
             cluster.run();
             assert_released(&cluster, "v3");
@@ -98,7 +103,10 @@ fn the_order_of_an_abort() {
     cluster.run();
     assert_turned_back(&cluster, "v1");
     let abort = cluster.status().abort_reason.unwrap();
-    assert_eq!((abort.by, abort.who.as_deref(), abort.reason.as_str()), (AbortSource::Command, Some("alice"), "because"));
+    assert_eq!(
+        (abort.by, abort.who.as_deref(), abort.reason.as_str()),
+        (AbortSource::Command, Some("alice"), "because")
+    );
     insta::assert_snapshot!("abort", cluster.what_happened());
 }
 
@@ -117,12 +125,17 @@ fn an_abort_follows_stable_up_when_stable_had_shrunk() {
 
 #[test]
 fn the_weight_follows_a_slow_stable_down_through_the_earlier_weights() {
-    let mut cluster = deployed(nginx_with(json!([{"setWeight": 20}, {"setWeight": 60}, {"pause": {}}]), json!({"dynamicStableScale": true})));
+    let mut cluster = deployed(nginx_with(
+        json!([{"setWeight": 20}, {"setWeight": 60}, {"pause": {}}]),
+        json!({"dynamicStableScale": true}),
+    ));
     cluster.deploy("v2");
     cluster.run();
     assert_eq!((cluster.pods("v1"), cluster.weight()), (2, 60));
     cluster.command("Abort");
-    cluster.most_ready.insert(crate::fixture::hash("v1").to_string(), 4);
+    cluster
+        .most_ready
+        .insert(crate::fixture::hash("v1").to_string(), 4);
     cluster.run();
     assert_eq!(cluster.weight(), 20, "{}", cluster.what_happened());
     cluster.most_ready.clear();
@@ -151,7 +164,10 @@ fn a_retry_begins_at_the_first_step() {
     cluster.log.clear();
     cluster.command("Retry");
     cluster.run();
-    assert_eq!((cluster.phase(), cluster.step(), cluster.weight()), (Phase::Paused, 3, 50));
+    assert_eq!(
+        (cluster.phase(), cluster.step(), cluster.weight()),
+        (Phase::Paused, 3, 50)
+    );
     cluster.command("Promote");
     cluster.run();
     assert_released(&cluster, "v2");
@@ -179,18 +195,32 @@ fn a_deadline_ends_the_release_only_where_that_is_wanted() {
             rollout["spec"]["progressDeadlineSeconds"] = json!(60);
             rollout["spec"]["progressDeadlineAbort"] = json!(wanted);
         });
-        cluster.most_ready.insert(crate::fixture::hash("v2").to_string(), 0);
+        cluster
+            .most_ready
+            .insert(crate::fixture::hash("v2").to_string(), 0);
         cluster.deploy("v2");
         cluster.run();
         assert_eq!(cluster.phase(), Phase::Degraded, "{}", cluster.what_happened());
         assert_eq!(cluster.status().abort, wanted);
         assert_eq!(cluster.weight(), 0);
-        let reason = if wanted { "Aborted" } else { "ProgressDeadlineExceeded" };
-        assert_eq!(cluster.condition("Stalled"), ("True".to_owned(), reason.to_owned()));
+        let reason = if wanted {
+            "Aborted"
+        } else {
+            "ProgressDeadlineExceeded"
+        };
+        assert_eq!(
+            cluster.condition("Stalled"),
+            ("True".to_owned(), reason.to_owned())
+        );
         if !wanted {
             cluster.most_ready.clear();
             cluster.run();
-            assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+            assert_eq!(
+                (cluster.phase(), cluster.step()),
+                (Phase::Paused, 3),
+                "{}",
+                cluster.what_happened()
+            );
         }
     }
 }

@@ -14,15 +14,25 @@ fn judged_by(template: &str) -> Value {
 
 /// At the analysis of `v2`, at weight 20.
 fn at_the_analysis() -> Cluster {
-    let mut cluster = deployed(nginx(json!([{"setWeight": 20}, {"analysis": judged_by("errors")}, {"setWeight": 50}])));
+    let mut cluster = deployed(nginx(
+        json!([{"setWeight": 20}, {"analysis": judged_by("errors")}, {"setWeight": 50}]),
+    ));
     cluster.deploy("v2");
     cluster.run();
-    assert_eq!(cluster.status().waiting_on.unwrap().reason, WaitingReason::Analysis);
+    assert_eq!(
+        cluster.status().waiting_on.unwrap().reason,
+        WaitingReason::Analysis
+    );
     cluster
 }
 
 fn runs(cluster: &Cluster) -> Vec<&Value> {
-    cluster.objects.iter().filter(|((kind, _), _)| *kind == Kind::AnalysisRun).map(|(_, run)| run).collect()
+    cluster
+        .objects
+        .iter()
+        .filter(|((kind, _), _)| *kind == Kind::AnalysisRun)
+        .map(|(_, run)| run)
+        .collect()
 }
 
 #[test]
@@ -51,7 +61,11 @@ fn no_verdict_waits_for_a_person() {
         let mut cluster = at_the_analysis();
         cluster.judge(verdict);
         cluster.run();
-        assert_eq!((cluster.phase(), cluster.step(), cluster.weight()), (Phase::Paused, 1, 20), "{verdict}");
+        assert_eq!(
+            (cluster.phase(), cluster.step(), cluster.weight()),
+            (Phase::Paused, 1, 20),
+            "{verdict}"
+        );
         let mut promoted = cluster.clone();
         promoted.command("Promote");
         promoted.run();
@@ -93,7 +107,12 @@ fn another_run_of_the_same_name_is_no_verdict() {
         run["status"] = json!({"phase": "Successful"});
     });
     cluster.run();
-    assert_eq!((cluster.step(), runs(&cluster).len()), (1, 2), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.step(), runs(&cluster).len()),
+        (1, 2),
+        "{}",
+        cluster.what_happened()
+    );
 }
 
 /// A background analysis beside three steps, the last of which waits for a person.
@@ -104,7 +123,12 @@ fn in_the_background(template: &str) -> Cluster {
     let mut cluster = deployed(nginx_with(steps, json!({"analysis": background})));
     cluster.deploy("v2");
     cluster.run();
-    assert_eq!((cluster.step(), runs(&cluster).len()), (2, 1), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.step(), runs(&cluster).len()),
+        (2, 1),
+        "{}",
+        cluster.what_happened()
+    );
     cluster
 }
 
@@ -114,7 +138,10 @@ fn a_background_analysis_blocks_the_promotion_until_it_has_said_something_good()
     cluster.command("Promote");
     cluster.run();
     assert_eq!((cluster.step(), cluster.status().promotion), (3, None));
-    assert_eq!(cluster.status().waiting_on.unwrap().reason, WaitingReason::Analysis);
+    assert_eq!(
+        cluster.status().waiting_on.unwrap().reason,
+        WaitingReason::Analysis
+    );
     cluster.judge("Running");
     cluster.run();
     assert_released(&cluster, "v2");
@@ -137,7 +164,11 @@ fn an_inconclusive_background_analysis_stops_until_somebody_accepts_it() {
     assert_eq!(cluster.phase(), Phase::Paused);
     cluster.command("Promote");
     cluster.run();
-    assert_eq!((cluster.step(), cluster.phase()), (2, Phase::Paused), "the pause is still to be ended");
+    assert_eq!(
+        (cluster.step(), cluster.phase()),
+        (2, Phase::Paused),
+        "the pause is still to be ended"
+    );
     cluster.command("Promote");
     cluster.run();
     assert_released(&cluster, "v2");
@@ -148,7 +179,10 @@ fn baking() -> Cluster {
     let mut cluster = deployed(nginx_with(json!([{"setWeight": 50}]), json!({"bake": bake})));
     cluster.deploy("v2");
     cluster.run_until(|cluster| cluster.status().promotion == Some(Promotion::Bake));
-    assert_eq!((cluster.weight(), cluster.selected("checkout-stable").as_str()), (0, "v2"));
+    assert_eq!(
+        (cluster.weight(), cluster.selected("checkout-stable").as_str()),
+        (0, "v2")
+    );
     cluster.log.clear();
     cluster.wait(5);
     cluster
@@ -159,7 +193,10 @@ fn a_bake_keeps_the_old_pods_until_it_is_over() {
     let mut cluster = baking();
     cluster.judge("Successful");
     cluster.wait(50);
-    assert_eq!((cluster.pods("v1"), cluster.status().stable_rs), (5, Some(crate::fixture::hash("v1"))));
+    assert_eq!(
+        (cluster.pods("v1"), cluster.status().stable_rs),
+        (5, Some(crate::fixture::hash("v1")))
+    );
     cluster.run();
     assert_released(&cluster, "v2");
 }

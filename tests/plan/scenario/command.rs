@@ -17,7 +17,9 @@ fn paused() -> Cluster {
 
 #[test]
 fn a_promote_ends_a_pause_with_a_duration_early() {
-    let mut cluster = deployed(nginx(json!([{"setWeight": 20}, {"pause": {"duration": "1h"}}, {"pause": {}}])));
+    let mut cluster = deployed(nginx(
+        json!([{"setWeight": 20}, {"pause": {"duration": "1h"}}, {"pause": {}}]),
+    ));
     cluster.deploy("v2");
     let begun = cluster.now;
     cluster.run_until(|cluster| cluster.step() == 1);
@@ -48,7 +50,13 @@ fn each_command_is_answered_once_with_a_reason() {
     let wrong_step = cluster.command_with("Promote", json!({"expect": {"step": 1}}));
     let old = cluster.command_with("Abort", json!({"expect": {"revision": 1}}));
     cluster.run();
-    assert_eq!((cluster.answer(&wrong_step).as_str(), cluster.answer(&old).as_str()), ("Refused", "Expired"));
+    assert_eq!(
+        (
+            cluster.answer(&wrong_step).as_str(),
+            cluster.answer(&old).as_str()
+        ),
+        ("Refused", "Expired")
+    );
     let right = cluster.command_with("Promote", json!({"expect": {"revision": 2, "step": 3}}));
     cluster.run();
     assert_eq!(cluster.answer(&right), "Accepted");
@@ -79,7 +87,12 @@ fn a_command_is_carried_out_once_although_its_answer_is_lost() {
         cluster.round_with(Fault::Write(0));
     }
     cluster.run();
-    assert_eq!((cluster.step(), cluster.answer(&command).as_str()), (1, "Accepted"), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.step(), cluster.answer(&command).as_str()),
+        (1, "Accepted"),
+        "{}",
+        cluster.what_happened()
+    );
     assert!(cluster.status().handled_commands.is_empty());
 }
 
@@ -90,7 +103,10 @@ fn an_abort_does_not_queue_behind_a_promote() {
     let abort = cluster.command("Abort");
     cluster.run();
     assert!(cluster.status().abort);
-    assert_eq!((cluster.answer(&promote).as_str(), cluster.answer(&abort).as_str()), ("Refused", "Accepted"));
+    assert_eq!(
+        (cluster.answer(&promote).as_str(), cluster.answer(&abort).as_str()),
+        ("Refused", "Accepted")
+    );
 }
 
 #[test]
@@ -101,5 +117,8 @@ fn only_the_newest_fifty_commands_stay() {
     }
     cluster.run();
     let kind = tidegate::plan::model::Kind::RolloutCommand;
-    assert_eq!(cluster.objects.keys().filter(|(found, _)| *found == kind).count(), 50);
+    assert_eq!(
+        cluster.objects.keys().filter(|(found, _)| *found == kind).count(),
+        50
+    );
 }

@@ -20,7 +20,11 @@ fn clusters() -> Vec<Cluster> {
 
 /// Specs of everything but names of objects.
 fn end_state(cluster: &Cluster) -> Vec<(String, Value)> {
-    cluster.objects.iter().map(|((kind, name), object)| (format!("{kind:?} {name}"), object["spec"].clone())).collect()
+    cluster
+        .objects
+        .iter()
+        .map(|((kind, name), object)| (format!("{kind:?} {name}"), object["spec"].clone()))
+        .collect()
 }
 
 /// Goes on for one fault after another: every number of rounds, every write in that round.
@@ -40,7 +44,12 @@ fn with_every_fault(begin: impl Fn(&mut Cluster), end: impl Fn(&mut Cluster)) {
                 let mut cluster = straight.clone();
                 cluster.round_with(fault);
                 end(&mut cluster);
-                assert_eq!(end_state(&cluster), expected, "{fault:?}\n{}", cluster.what_happened());
+                assert_eq!(
+                    end_state(&cluster),
+                    expected,
+                    "{fault:?}\n{}",
+                    cluster.what_happened()
+                );
             }
             straight = trial;
             if !changed {
@@ -104,7 +113,12 @@ fn in_a_takeover() {
     };
     let end = |cluster: &mut Cluster| {
         cluster.run();
-        assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+        assert_eq!(
+            (cluster.phase(), cluster.step()),
+            (Phase::Paused, 3),
+            "{}",
+            cluster.what_happened()
+        );
     };
     with_every_fault(begin, end);
 }

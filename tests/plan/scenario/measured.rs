@@ -21,7 +21,9 @@ fn paused() -> Cluster {
 /// Seconds at which lines with `what` were written.
 fn times(cluster: &Cluster, what: &str) -> Vec<i64> {
     let lines = cluster.log.iter().filter(|line| line.contains(what));
-    lines.map(|line| line.trim_start().split('s').next().unwrap().parse().unwrap()).collect()
+    lines
+        .map(|line| line.trim_start().split('s').next().unwrap().parse().unwrap())
+        .collect()
 }
 
 #[test]
@@ -31,7 +33,10 @@ fn one_abort_costs_thousands_of_requests() {
     cluster.run();
     assert_turned_back(&cluster, "v1");
     assert!(cluster.log.len() <= 10, "{}", cluster.what_happened());
-    assert_eq!(times(&cluster, "Service checkout-canary").len() + times(&cluster, "checkout-canary selects").len(), 1);
+    assert_eq!(
+        times(&cluster, "Service checkout-canary").len() + times(&cluster, "checkout-canary selects").len(),
+        1
+    );
 }
 
 #[test]
@@ -44,20 +49,33 @@ fn a_failed_read_strips_the_selectors() {
             _ => snapshot.ingresses.clear(),
         }
         let planned = plan(&snapshot, cluster.now);
-        let removed = planned.stages.iter().flat_map(|stage| &stage.writes).filter(|write| {
-            matches!(write.target.kind, Kind::Service | Kind::Ingress | Kind::ReplicaSet)
-        });
+        let removed = planned
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.writes)
+            .filter(|write| {
+                matches!(
+                    write.target.kind,
+                    Kind::Service | Kind::Ingress | Kind::ReplicaSet
+                )
+            });
         assert_eq!(removed.count(), 0, "{unread}: {planned:#?}");
     }
 }
 
 #[test]
 fn weights_are_never_confirmed() {
-    let mut cluster = deployed(nginx(json!([{"setWeight": 10}, {"setWeight": 50}, {"pause": {}}])));
+    let mut cluster = deployed(nginx(
+        json!([{"setWeight": 10}, {"setWeight": 50}, {"pause": {}}]),
+    ));
     cluster.deploy("v2");
     cluster.run();
     let [first, second] = [times(&cluster, "weight 10"), times(&cluster, "weight 50")].map(|times| times[0]);
-    assert!(second - first >= 5, "settleSeconds lie between\n{}", cluster.what_happened());
+    assert!(
+        second - first >= 5,
+        "settleSeconds lie between\n{}",
+        cluster.what_happened()
+    );
 }
 
 #[test]
@@ -88,7 +106,12 @@ fn scaling_in_mid_step_loses_requests() {
         cluster.run();
         assert_eq!(cluster.phase(), Phase::Paused);
     }
-    assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (2, 1), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.pods("v1"), cluster.pods("v2")),
+        (2, 1),
+        "{}",
+        cluster.what_happened()
+    );
 }
 
 #[test]
@@ -103,7 +126,11 @@ fn dynamic_stable_scale_loses_requests_on_promotion_and_abort() {
         let going = if verb == "Promote" { "v1" } else { "v2" };
         let gone = *times(&cluster, "-> 0").last().unwrap();
         assert_eq!(cluster.pods(going), 0);
-        let before = times(&cluster, "weight ").into_iter().filter(|at| *at <= gone).max().unwrap();
+        let before = times(&cluster, "weight ")
+            .into_iter()
+            .filter(|at| *at <= gone)
+            .max()
+            .unwrap();
         assert!(gone - before >= 5, "{verb}\n{}", cluster.what_happened());
     }
 }
@@ -112,7 +139,13 @@ fn dynamic_stable_scale_loses_requests_on_promotion_and_abort() {
 fn all_canary_pods_crash() {
     let mut cluster = paused();
     let at = cluster.now;
-    cluster.most_ready.insert(crate::fixture::hash("v2").to_string(), 0);
+    cluster
+        .most_ready
+        .insert(crate::fixture::hash("v2").to_string(), 0);
     cluster.run_until(|cluster| cluster.weight() == 0);
-    assert!(cluster.now - at <= Duration::seconds(1), "{}", cluster.what_happened());
+    assert!(
+        cluster.now - at <= Duration::seconds(1),
+        "{}",
+        cluster.what_happened()
+    );
 }

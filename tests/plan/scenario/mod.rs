@@ -18,8 +18,16 @@ use crate::cluster::Cluster;
 pub fn assert_released(cluster: &Cluster, version: &str) {
     assert_eq!(cluster.phase(), Phase::Healthy, "{}", cluster.what_happened());
     assert_eq!(cluster.status().stable_rs, Some(crate::fixture::hash(version)));
-    assert_eq!((cluster.weight(), cluster.pods(version)), (0, 5), "{}", cluster.what_happened());
-    for other in crate::fixture::VERSIONS.into_iter().filter(|other| *other != version) {
+    assert_eq!(
+        (cluster.weight(), cluster.pods(version)),
+        (0, 5),
+        "{}",
+        cluster.what_happened()
+    );
+    for other in crate::fixture::VERSIONS
+        .into_iter()
+        .filter(|other| *other != version)
+    {
         assert_eq!(cluster.pods(other), 0, "{other}\n{}", cluster.what_happened());
     }
     if cluster.status().canary.weights.is_some() {
@@ -32,7 +40,12 @@ pub fn assert_released(cluster: &Cluster, version: &str) {
 pub fn assert_turned_back(cluster: &Cluster, version: &str) {
     assert_eq!(cluster.phase(), Phase::Degraded, "{}", cluster.what_happened());
     assert!(cluster.status().abort);
-    assert_eq!((cluster.weight(), cluster.pods(version)), (0, 5), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.weight(), cluster.pods(version)),
+        (0, 5),
+        "{}",
+        cluster.what_happened()
+    );
     if cluster.status().canary.weights.is_some() {
         assert_eq!(cluster.selected("checkout-stable"), version);
         assert_eq!(cluster.selected("checkout-canary"), version);

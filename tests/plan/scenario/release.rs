@@ -103,7 +103,12 @@ fn the_canary_scale_is_apart_from_its_weight() {
     cluster.deploy("v2");
     for (pods, weight) in [(3, 0), (3, 20), (1, 20)] {
         cluster.run();
-        assert_eq!((cluster.pods("v2"), cluster.weight()), (pods, weight), "{}", cluster.what_happened());
+        assert_eq!(
+            (cluster.pods("v2"), cluster.weight()),
+            (pods, weight),
+            "{}",
+            cluster.what_happened()
+        );
         cluster.command("Promote");
     }
     cluster.run();
@@ -135,7 +140,12 @@ fn versions_beyond_the_limit_go_with_their_runs() {
         assert_released(&cluster, version);
     }
     let count = |kind| cluster.objects.keys().filter(|(found, _)| *found == kind).count();
-    assert_eq!((count(Kind::ReplicaSet), count(Kind::AnalysisRun)), (2, 2), "{}", cluster.what_happened());
+    assert_eq!(
+        (count(Kind::ReplicaSet), count(Kind::AnalysisRun)),
+        (2, 2),
+        "{}",
+        cluster.what_happened()
+    );
 }
 
 #[test]
@@ -186,7 +196,12 @@ fn steps_edited_ahead_go_on_and_steps_edited_behind_begin_again() {
             seen = seen.max(cluster.weight());
             false
         });
-        assert_eq!((cluster.step(), cluster.weight()), (index, weight), "{}", cluster.what_happened());
+        assert_eq!(
+            (cluster.step(), cluster.weight()),
+            (index, weight),
+            "{}",
+            cluster.what_happened()
+        );
         assert!(seen <= highest);
     }
 }
@@ -198,10 +213,18 @@ fn a_pause_in_the_spec_stops_the_steps_only() {
     cluster.run_until(|cluster| cluster.step() == 1);
     cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(true));
     cluster.run();
-    assert_eq!((cluster.step(), cluster.weight(), cluster.phase()), (1, 20, Phase::Paused));
+    assert_eq!(
+        (cluster.step(), cluster.weight(), cluster.phase()),
+        (1, 20, Phase::Paused)
+    );
     cluster.scale(10);
     cluster.run();
-    assert_eq!((cluster.pods("v1"), cluster.pods("v2"), cluster.step()), (10, 2, 1), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.pods("v1"), cluster.pods("v2"), cluster.step()),
+        (10, 2, 1),
+        "{}",
+        cluster.what_happened()
+    );
     cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(false));
     cluster.run();
     assert_eq!((cluster.step(), cluster.weight()), (3, 50));

@@ -25,8 +25,17 @@ fn up_and_down_in_mid_step() {
         for replicas in [10, 2, 7, 1, 5] {
             cluster.scale(replicas);
             cluster.run();
-            assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
-            assert!(cluster.pods("v1") + cluster.pods("v2") >= replicas, "{}", cluster.what_happened());
+            assert_eq!(
+                (cluster.phase(), cluster.step()),
+                (Phase::Paused, 3),
+                "{}",
+                cluster.what_happened()
+            );
+            assert!(
+                cluster.pods("v1") + cluster.pods("v2") >= replicas,
+                "{}",
+                cluster.what_happened()
+            );
         }
         cluster.command("Promote");
         cluster.run();
@@ -41,10 +50,20 @@ fn to_zero_and_back_in_mid_step() {
         cluster.run();
         cluster.scale(0);
         cluster.run();
-        assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (0, 0), "{}", cluster.what_happened());
+        assert_eq!(
+            (cluster.pods("v1"), cluster.pods("v2")),
+            (0, 0),
+            "{}",
+            cluster.what_happened()
+        );
         cluster.scale(5);
         cluster.run();
-        assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+        assert_eq!(
+            (cluster.phase(), cluster.step()),
+            (Phase::Paused, 3),
+            "{}",
+            cluster.what_happened()
+        );
         cluster.command("Promote");
         cluster.run();
         assert_released(&cluster, "v2");
@@ -72,7 +91,10 @@ fn replicas_and_template_together() {
         cluster.run();
         cluster.command("Promote");
         cluster.run();
-        assert_eq!((cluster.phase(), cluster.pods("v1"), cluster.pods("v2")), (Phase::Healthy, 0, 7));
+        assert_eq!(
+            (cluster.phase(), cluster.pods("v1"), cluster.pods("v2")),
+            (Phase::Healthy, 0, 7)
+        );
     }
 }
 

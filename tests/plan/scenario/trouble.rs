@@ -12,13 +12,20 @@ fn paused() -> Cluster {
     let mut cluster = deployed(nginx(five_steps()));
     cluster.deploy("v2");
     cluster.run();
-    assert_eq!((cluster.phase(), cluster.step(), cluster.weight()), (Phase::Paused, 3, 50));
+    assert_eq!(
+        (cluster.phase(), cluster.step(), cluster.weight()),
+        (Phase::Paused, 3, 50)
+    );
     cluster
 }
 
 fn canary_ingress(cluster: &Cluster) -> String {
     let ours = |name: &&String| *name != "web";
-    let ingresses = cluster.objects.keys().filter(|(kind, _)| *kind == Kind::Ingress).map(|(_, name)| name);
+    let ingresses = cluster
+        .objects
+        .keys()
+        .filter(|(kind, _)| *kind == Kind::Ingress)
+        .map(|(_, name)| name);
     ingresses.filter(ours).next().unwrap().clone()
 }
 
@@ -40,7 +47,10 @@ fn what_is_missing_holds_everything_where_it_is() {
         cluster.remove(kind, name);
         let writes = cluster.log.len();
         cluster.run();
-        assert_eq!(cluster.condition("Valid"), ("False".to_owned(), reason.to_owned()));
+        assert_eq!(
+            cluster.condition("Valid"),
+            ("False".to_owned(), reason.to_owned())
+        );
         assert_eq!(cluster.phase(), Phase::Degraded);
         assert!(cluster.objects.keys().all(|(kind, _)| *kind != Kind::ReplicaSet));
         let mut cluster = paused();
@@ -77,10 +87,18 @@ fn a_foreign_weight_is_put_back_three_times() {
     set_weight(&mut cluster, "70");
     let (planned, _) = cluster.round();
     assert_eq!(cluster.weight(), 70);
-    assert_eq!(planned.status.waiting_on.unwrap().reason, WaitingReason::RouteContended);
+    assert_eq!(
+        planned.status.waiting_on.unwrap().reason,
+        WaitingReason::RouteContended
+    );
     assert_eq!(cluster.condition("RouteContended").0, "True");
     cluster.run();
-    assert_eq!((cluster.weight(), cluster.condition("RouteContended").0.as_str()), (50, "False"), "{}", cluster.what_happened());
+    assert_eq!(
+        (cluster.weight(), cluster.condition("RouteContended").0.as_str()),
+        (50, "False"),
+        "{}",
+        cluster.what_happened()
+    );
 }
 
 #[test]
@@ -114,7 +132,12 @@ fn a_replica_set_that_is_deleted_comes_back() {
         cluster.remove(Kind::ReplicaSet, &format!("checkout-{}", hash(version)));
         cluster.run();
         if version == "v2" {
-            assert_eq!((cluster.phase(), cluster.pods("v2")), (Phase::Paused, 3), "{}", cluster.what_happened());
+            assert_eq!(
+                (cluster.phase(), cluster.pods("v2")),
+                (Phase::Paused, 3),
+                "{}",
+                cluster.what_happened()
+            );
         }
         cluster.command("PromoteFull");
         cluster.run();
@@ -140,40 +163,75 @@ fn a_rollout_that_goes_leaves_everything_to_stable() {
         cluster.run();
         assert!(cluster.is_in_charge());
         cluster.log.clear();
-        cluster.edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
+        cluster
+            .edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
         cluster.run();
         assert!(cluster.rollout().is_none(), "{}", cluster.what_happened());
         assert_eq!(cluster.selected("checkout-stable"), "everything");
         assert_eq!(cluster.weight(), 0);
-        let kind = if cluster.object(Kind::HttpRoute, "web").is_some() { "gateway" } else { "nginx" };
+        let kind = if cluster.object(Kind::HttpRoute, "web").is_some() {
+            "gateway"
+        } else {
+            "nginx"
+        };
         insta::assert_snapshot!(format!("deletion_{kind}"), cluster.what_happened());
     }
 }
 
 #[test]
 fn a_rollout_goes_although_its_routes_and_services_are_gone() {
-    for gone in [(Kind::Service, "checkout-stable"), (Kind::Service, "checkout-canary"), (Kind::Ingress, "web")] {
+    for gone in [
+        (Kind::Service, "checkout-stable"),
+        (Kind::Service, "checkout-canary"),
+        (Kind::Ingress, "web"),
+    ] {
         let mut cluster = paused();
         cluster.remove(gone.0, gone.1);
-        cluster.edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
+        cluster
+            .edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
         cluster.run();
-        assert!(cluster.rollout().is_none(), "{gone:?}\n{}", cluster.what_happened());
+        assert!(
+            cluster.rollout().is_none(),
+            "{gone:?}\n{}",
+            cluster.what_happened()
+        );
     }
 }
 
 #[test]
 fn routing_that_is_no_longer_asked_for_is_taken_back() {
     for at_rest in [true, false] {
-        let mut cluster = if at_rest { deployed(nginx(five_steps())) } else { paused() };
+        let mut cluster = if at_rest {
+            deployed(nginx(five_steps()))
+        } else {
+            paused()
+        };
         cluster.log.clear();
         cluster.edit_rollout(|rollout| {
-            rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap().remove("trafficRouting");
+            rollout["spec"]["strategy"]["canary"]
+                .as_object_mut()
+                .unwrap()
+                .remove("trafficRouting");
         });
         cluster.run();
-        assert!(cluster.objects.keys().filter(|(kind, _)| *kind == Kind::Ingress).count() == 1, "{}", cluster.what_happened());
+        assert!(
+            cluster
+                .objects
+                .keys()
+                .filter(|(kind, _)| *kind == Kind::Ingress)
+                .count()
+                == 1,
+            "{}",
+            cluster.what_happened()
+        );
         assert_eq!(cluster.status().canary.weights, None);
         if !at_rest {
-            assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+            assert_eq!(
+                (cluster.phase(), cluster.step()),
+                (Phase::Paused, 3),
+                "{}",
+                cluster.what_happened()
+            );
             cluster.command("Promote");
             cluster.run();
         }
@@ -196,17 +254,36 @@ fn a_status_that_is_lost_is_found_again() {
     });
     cluster.log.clear();
     cluster.run();
-    assert_eq!(cluster.status().stable_rs, Some(hash("v1")), "{}", cluster.what_happened());
-    assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3), "{}", cluster.what_happened());
+    assert_eq!(
+        cluster.status().stable_rs,
+        Some(hash("v1")),
+        "{}",
+        cluster.what_happened()
+    );
+    assert_eq!(
+        (cluster.phase(), cluster.step()),
+        (Phase::Paused, 3),
+        "{}",
+        cluster.what_happened()
+    );
 }
 
 #[test]
 fn an_invalid_spec_holds_and_an_abort_still_works() {
     let mut cluster = paused();
-    cluster.edit_rollout(|rollout| rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 101}));
+    cluster.edit_rollout(|rollout| {
+        rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 101})
+    });
     cluster.run();
-    assert_eq!((cluster.condition("Valid").0.as_str(), cluster.weight()), ("False", 50));
-    cluster.edit_rollout(|rollout| rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 20}));
+    assert_eq!(
+        (cluster.condition("Valid").0.as_str(), cluster.weight()),
+        ("False", 50)
+    );
+    cluster
+        .edit_rollout(|rollout| rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 20}));
     cluster.run();
-    assert_eq!((cluster.condition("Valid").0.as_str(), cluster.step()), ("True", 3));
+    assert_eq!(
+        (cluster.condition("Valid").0.as_str(), cluster.step()),
+        ("True", 3)
+    );
 }
