@@ -11,6 +11,7 @@ use crate::api::rollout_status::{FastTrack, WaitingReason};
 use crate::api::time::{parse_rfc3339, to_rfc3339};
 use crate::plan::model::{Action, Kind, Precondition, Target, Write};
 use crate::plan::replicas::{Counts, Present, older_may_go, pods_for_share, split_by_weight, step_toward};
+use crate::plan::shift::find_goal;
 use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::traffic::Traffic;
 use crate::plan::wait::Wait;
@@ -45,7 +46,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     let needed = |set: &ReplicaSetSeen| traffic.pods_needed(&set.hash, world.replicas);
     let stable = world.stable_set().filter(|set| set.hash != world.current);
     if let Some(set) = stable {
-        let target = stable_size(world).max(needed(set));
+        let target = stable_size(world, traffic).max(needed(set));
         planned.push(set, target, None, "stable");
     }
     for set in world.older_sets() {
@@ -70,8 +71,9 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     planned
 }
 
-/// All replicas, or with `dynamicStableScale` what the weight leaves to stable.
-fn stable_size(world: &World) -> i64 {
+/// All replicas, or with `dynamicStableScale` what the weight leaves to stable. The weight is the one that the traffic
+/// is on its way to: a canary that is superseded or dead gives all of its share back, and waits for stable to take it.
+fn stable_size(world: &World, traffic: &Traffic) -> i64 {
     let dynamic = world
         .spec
         .canary
@@ -85,7 +87,7 @@ fn stable_size(world: &World) -> i64 {
     let left = if promoting {
         0
     } else {
-        world.max_weight().0 - world.intended_weight().0
+        world.max_weight().0 - find_goal(world, traffic).weight.0
     };
     pods_for_share(
         world.replicas,

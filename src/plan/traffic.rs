@@ -151,6 +151,12 @@ impl Traffic {
         by_share.max(i64::from(main_backend).min(replicas))
     }
 
+    /// The canary Service still selects a version that is neither current nor stable.
+    pub fn is_superseded(&self, world: &World) -> bool {
+        let selected = &self.weights.canary.pod_template_hash;
+        *selected != world.current && Some(selected) != world.stable()
+    }
+
     /// No split that may be in effect gives anything to this Service.
     pub fn is_idle(&self, service: Backend) -> bool {
         self.weights.live.iter().all(|split| match service {
@@ -278,7 +284,12 @@ impl Traffic {
     /// restart the clock.
     fn endpoints_needed(&self, world: &World) -> (i64, i64) {
         let for_weight = |weight| pods_for_share(world.replicas, weight, self.max).max(1);
-        let intended = world.intended_weight();
+        // What is superseded gives everything back first.
+        let intended = if self.is_superseded(world) {
+            Weight::ZERO
+        } else {
+            world.intended_weight()
+        };
         (
             for_weight(Weight(self.max.0 - intended.0)),
             for_weight(intended.max(self.seen_weight())),
