@@ -8,8 +8,9 @@ CARGO ?= cargo
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: prometheus ## Watch a good version promote itself and bad ones come back
-	$(CARGO) run --locked --bin tidegate -- demo
+demo: prometheus ## Watch a good version promote itself and bad ones come back (DEMO=--keep leaves it up)
+	$(CARGO) build --locked --bins
+	$(CARGO) run --locked --bin tidegate -- demo $(DEMO)
 
 test: prometheus ## Run every test
 	CI=true INSTA_UPDATE=no $(CARGO) test --locked

@@ -68,7 +68,7 @@
 //!
 //! | module | kind | of ours | of others |
 //! |---|---|---|---|
-//! | `api` | pure | | chrono, k8s_openapi, kube::core, kube::CustomResource, kube::CustomResourceExt, kube::KubeSchema, kube::CELSchema, kube::Resource, kube::ResourceExt, regex, schemars, serde, serde_json, serde_saphyr, thiserror |
+//! | `api` | pure | | chrono, k8s_openapi, kube::core, kube::CustomResource, kube::CustomResourceExt, kube::KubeSchema, kube::CELSchema, kube::Resource, kube::ResourceExt, regex, schemars, serde, serde_json, serde_saphyr, thiserror, url |
 //! | `routers` | pure | api | k8s_openapi, serde, serde_json, sha2, thiserror |
 //! | `plan` | pure | api, routers | chrono, expr_lang, k8s_openapi::apimachinery, promql_parser, serde, serde_json, sha2, thiserror |
 //! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror |
@@ -76,7 +76,7 @@
 //! | `client` | IO | api | http, kube, serde_json, thiserror, tokio |
 //! | `observe` | IO | api, client, plan::needs, plan::snapshot | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `apply` | IO | api, client, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
-//! | `providers` | IO | api | chrono, futures, http, prometheus_http_query, promql_parser, reqwest, rustls, serde, serde_json, thiserror, tokio, tracing |
+//! | `providers` | IO | api | chrono, futures, http, prometheus_http_query, promql_parser, reqwest, rustls, serde, serde_json, thiserror, tokio, tracing, url |
 //! | `controllers` | IO | api, apply, client, clock, observe, plan, providers | chrono, futures, http, k8s_openapi, kube, prometheus_client, rustls, serde, serde_json, thiserror, tokio, tower, tracing |
 //! | `server` | IO | api, apply, controllers::metrics, observe, view | axum, futures, http, http_body_util, prometheus_client, serde, serde_json, thiserror, tokio, tower, tracing |
 //! | `sandbox` | IO | api, clock | axum, cel, chrono, form_urlencoded, futures, http, http_body_util, hyper, hyper_util, json_patch, k8s_openapi, kube, prometheus_client, rustls, schemars, serde, serde_json, serde_saphyr, sha2, thiserror, tokio, tower, tracing |

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION, PodTemplateHash};
+use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION, PodTemplateHash, Weight};
 use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout_status::WaitingReason;
 use crate::plan::gate::{OpenGate, plan_runs};
@@ -137,8 +137,12 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
                 .into_iter()
                 .collect()
         }
+        // Whatever the canary Service selects, or if it is gone: it is to get nothing.
+        Some(Shift::Weight(Weight::ZERO)) => render_routes(world, traffic, &split),
         // Held weights are rendered too, so that everything else about the routes stays right.
         Some(Shift::Weight(_)) | None if traffic.weights.canary.pod_template_hash.is_empty() => Vec::new(),
+        // Routes to be given back are not set up again.
+        None if traffic.retiring && split.canary_weight == Weight::ZERO => Vec::new(),
         Some(Shift::Weight(_)) | None => render_routes(world, traffic, &split),
     };
     if writes.is_empty() {

@@ -8,7 +8,9 @@
 //! do) → `decide` (does the release move?) → else `effect` (stages) → `report` (status) → `check` (may this lose a
 //! request?).
 
+pub mod advance;
 pub mod analysis;
+pub mod check;
 pub mod cleanup;
 pub mod command;
 pub mod condition;
@@ -25,6 +27,7 @@ pub mod revision;
 pub mod scale;
 pub mod shift;
 pub mod snapshot;
+pub mod step;
 pub mod template;
 pub mod traffic;
 pub mod validate;
@@ -35,7 +38,8 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
 use crate::api::rollout_command::Verb;
-use crate::api::rollout_status::{Promotion, RolloutStatus};
+use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingReason};
+use crate::plan::check::{Breach, check};
 use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
@@ -51,12 +55,33 @@ use crate::plan::validate::{Violation, validate_rollout};
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
-/// One round for one Rollout: validated and planned.
+/// A refused plan may become right by time alone.
+const REFUSED_AGAIN_SECONDS: i64 = 60;
+
+/// One round for one Rollout: validated, planned, and checked by somebody else.
 pub fn plan(snapshot: &Snapshot, now: DateTime<Utc>) -> Plan {
-    match validate_rollout(&snapshot.rollout) {
+    let plan = match validate_rollout(&snapshot.rollout) {
         Ok(spec) => plan_rollout(snapshot, &spec, now),
         Err(violations) => plan_invalid(snapshot, &violations, now),
+    };
+    let breaches = check(snapshot, &plan);
+    if breaches.is_empty() {
+        plan
+    } else {
+        refuse(snapshot, &breaches, now)
     }
+}
+
+/// A plan that breaks a rule is a mistake of ours: nothing of it is carried out, and the status says so.
+fn refuse(snapshot: &Snapshot, breaches: &[Breach], now: DateTime<Utc>) -> Plan {
+    let problem = |breach: &Breach| Problem {
+        reason: "PlanRefused",
+        text: breach.to_string(),
+    };
+    let problems: Vec<Problem> = breaches.iter().map(problem).collect();
+    let mut plan = hold(snapshot, &problems, "Refused", now);
+    plan.requeue_at = Some(now + Duration::seconds(REFUSED_AGAIN_SECONDS));
+    plan
 }
 
 /// Holds weights and pods where they are and says what to mend.
@@ -66,6 +91,11 @@ pub fn plan_invalid(snapshot: &Snapshot, violations: &[Violation], now: DateTime
         text: violation.to_string(),
     };
     let problems: Vec<Problem> = violations.iter().map(problem).collect();
+    hold(snapshot, &problems, "Invalid", now)
+}
+
+/// The status as it was, and what is wrong.
+fn hold(snapshot: &Snapshot, problems: &[Problem], rule: &str, now: DateTime<Utc>) -> Plan {
     let raw = |path: &str| snapshot.rollout.pointer(path);
     let before: RolloutStatus = raw("/status")
         .and_then(|status| serde_json::from_value(status.clone()).ok())
@@ -73,12 +103,12 @@ pub fn plan_invalid(snapshot: &Snapshot, violations: &[Violation], now: DateTime
     let generation = raw("/metadata/generation")
         .and_then(Value::as_i64)
         .unwrap_or_default();
-    let status = report_invalid(before, generation, &problems, now);
+    let status = report_invalid(before, generation, problems, now);
     let waiting_on = status.waiting_on.clone();
     Plan {
         status,
         report: Report {
-            rule: "Invalid".to_owned(),
+            rule: rule.to_owned(),
             waiting_on,
             ..Report::default()
         },
@@ -124,7 +154,11 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
     );
     let traffic = traffic.filter(|_| !taken_back);
     let idle = effects.stages.is_empty();
-    let first_wait = effects.waits.first().cloned();
+    let invalid = effects
+        .waits
+        .iter()
+        .find(|wait| wait.reason == WaitingReason::Invalid);
+    let first_wait = invalid.or(effects.waits.first()).cloned();
     let findings = Findings {
         gates: &gates,
         wait: if rests {
@@ -150,14 +184,14 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
 
 /// What blocks an effect says more than what blocks the step that wants it.
 fn preferred(decision: Option<Wait>, effect: Option<Wait>) -> Option<Wait> {
-    use crate::api::rollout_status::WaitingReason as R;
+    use WaitingReason as R;
     match (decision, effect) {
-        (Some(decision), Some(effect)) if matches!(decision.reason, R::RouteAccepted | R::CanaryPods) => {
-            Some(if effect.reason == R::ScaleDownDelay {
-                decision
-            } else {
-                effect
-            })
+        (_, Some(effect)) if matches!(effect.reason, R::Invalid | R::RouteContended) => Some(effect),
+        (Some(decision), Some(effect))
+            if matches!(decision.reason, R::RouteAccepted | R::CanaryPods | R::NewVersion)
+                && effect.reason != R::ScaleDownDelay =>
+        {
+            Some(effect)
         }
         (decision, effect) => decision.or(effect),
     }
@@ -210,7 +244,7 @@ fn plan_held(world: &World, traffic: Option<Traffic>, problems: &[Problem]) -> P
         .take(5)
         .collect::<Vec<_>>()
         .join(" · ");
-    let wait = Wait::on(crate::api::rollout_status::WaitingReason::Invalid, text);
+    let wait = Wait::on(WaitingReason::Invalid, text);
     let findings = Findings {
         wait: Some(wait),
         problems,
@@ -234,9 +268,13 @@ fn plan_deletion(world: &World, mut traffic: Option<Traffic>) -> Plan {
         let removed = traffic
             .as_ref()
             .is_none_or(|traffic| retire::remove_routes(world, traffic, &mut effects));
+        // Pods go in a later round than the routes that may have led to them.
         let (growing, shrinking) = sizes.writes(world);
-        effects.stage("shrink what traffic has left", [growing, shrinking].concat());
-        if removed && effects.stages.is_empty() {
+        effects.stage("grow before traffic comes", growing);
+        if removed {
+            effects.stage("shrink what traffic has left", shrinking);
+        }
+        if effects.stages.is_empty() {
             retire::release(world, traffic.as_ref(), &mut effects);
         }
     }
@@ -269,12 +307,13 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .filter_map(|wait| wait.until)
         .chain(waiting.and_then(|waiting| waiting.until));
     let weights = status.canary.weights.as_ref().filter(|weights| !weights.verified);
-    let settle = world
-        .spec
+    // Of the routing in use, which the spec may no longer name.
+    let routing = status
         .canary
         .routing
         .as_ref()
-        .map(|routing| routing.settle.to_chrono());
+        .map(|routing| &routing.traffic_routing);
+    let settle = routing.map(|routing| Duration::seconds(routing.settle_seconds.unwrap_or(5).into()));
     let settled = weights.and_then(|weights| Some(weights.since? + settle?));
     let deadline = world
         .spec
@@ -294,10 +333,14 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .filter(|at| *at > world.now)
         .min();
     // Endpoints are read live, not watched: while they are waited for, look again soon.
-    let polled = waiting.is_some_and(|waiting| {
-        use crate::api::rollout_status::WaitingReason as R;
+    let mut reasons = waits
+        .iter()
+        .map(|wait| wait.reason)
+        .chain(waiting.map(|waiting| waiting.reason));
+    let polled = reasons.any(|reason| {
+        use WaitingReason as R;
         matches!(
-            waiting.reason,
+            reason,
             R::Endpoints | R::Settle | R::CanaryPods | R::StablePods | R::RouteAccepted
         )
     });

@@ -17,11 +17,15 @@ pub fn is_drained(world: &World, traffic: &Traffic) -> bool {
     if newest.canary_weight.0 > 0 {
         return false;
     }
-    let stable_gone = traffic
-        .ready_endpoints(Backend::Stable)
-        .is_none_or(|ready| ready == 0);
-    let unserved = world.service(traffic.service_name(Backend::Stable)).is_none() || stable_gone;
-    traffic.verified() || unserved && world.is_deleting() || world.replicas == 0
+    // A Service that was given back already selects no version of ours.
+    let given_back = newest.stable_hash.is_empty() || is_unserved(world, traffic);
+    traffic.verified() || world.is_deleting() && given_back || world.replicas == 0
+}
+
+/// Nobody answers behind the stable Service: there is nothing that could be verified or lost.
+fn is_unserved(world: &World, traffic: &Traffic) -> bool {
+    let ready = traffic.ready_endpoints(Backend::Stable);
+    world.service(traffic.service_name(Backend::Stable)).is_none() || ready.is_none_or(|ready| ready == 0)
 }
 
 /// The routes as the user wrote them. True when nothing of ours is left in them.
@@ -43,9 +47,13 @@ pub fn remove_routes(world: &World, traffic: &Traffic, effects: &mut Effects) ->
 /// The last writes for a Rollout that goes: pods that carry nothing, then our marks on Services, then the finalizer.
 pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) {
     let mut writes = Vec::new();
-    let spared = traffic.is_none_or(|traffic| !world.in_release() || is_spared(traffic, &world.current));
-    let canary_gone = !world.in_release() || world.set(&world.current).is_none_or(|set| set.replicas == 0);
-    if !spared || !canary_gone {
+    let current = world.set(&world.current).filter(|_| world.in_release());
+    let spared = traffic.is_none_or(|traffic| {
+        current.is_none() || is_unserved(world, traffic) || is_spared(traffic, &world.current)
+    });
+    let empty = current.is_none_or(|set| set.replicas == 0)
+        || traffic.is_some_and(|traffic| is_unserved(world, traffic));
+    if !spared || !empty {
         return;
     }
     for service in world.snapshot.services.values().flatten() {

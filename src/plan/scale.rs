@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION};
+use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION, Weight};
 use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout_status::{FastTrack, WaitingReason};
 use crate::api::time::{parse_rfc3339, to_rfc3339};
@@ -49,8 +49,10 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
         let target = stable_size(world, traffic).max(needed(set));
         planned.push(set, target, None, "stable");
     }
+    // When the status was lost, so was what else may be in effect: nothing goes before the split has settled.
+    let unsettled = i64::from(!traffic.verified() && world.replicas > 0);
     for set in world.older_sets() {
-        older(world, set, needed(set), &mut planned);
+        older(world, set, needed(set).max(unsettled), &mut planned);
     }
     if let Some(set) = world.set(&world.current) {
         if world.aborted() && !traffic.retiring {
@@ -71,8 +73,10 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     planned
 }
 
-/// All replicas, or with `dynamicStableScale` what the weight leaves to stable. The weight is the one that the traffic
-/// is on its way to: a canary that is superseded or dead gives all of its share back, and waits for stable to take it.
+/// All replicas, or with `dynamicStableScale` what the weight leaves to stable.
+///
+/// A weight that must go down first (a superseded canary, a dead one) leaves more to stable than the steps say;
+/// by the steps alone the two would wait for one another.
 fn stable_size(world: &World, traffic: &Traffic) -> i64 {
     let dynamic = world
         .spec
@@ -89,11 +93,7 @@ fn stable_size(world: &World, traffic: &Traffic) -> i64 {
     } else {
         world.max_weight().0 - find_goal(world, traffic).weight.0
     };
-    pods_for_share(
-        world.replicas,
-        crate::api::names::Weight(left),
-        world.max_weight(),
-    )
+    pods_for_share(world.replicas, Weight(left), world.max_weight())
 }
 
 /// Under `dynamicStableScale` an explicit `maxSurge` bounds the sum: the canary waits for stable to shrink.
@@ -117,7 +117,8 @@ fn bound_by_surge(world: &World, set: &ReplicaSetSeen, target: i64) -> i64 {
         .filter(|other| other.owned && other.hash != set.hash)
         .map(|other| other.replicas)
         .sum();
-    let room = (world.replicas + surge - others).max(1);
+    // Without a pod to spare neither version could ever move: stable keeps what its traffic needs.
+    let room = (world.replicas + surge.max(1) - others).max(1);
     target.min(room.max(set.replicas))
 }
 
@@ -155,7 +156,10 @@ fn older<'a>(world: &World<'a>, set: &'a ReplicaSetSeen, needed: i64, planned: &
 fn aborted<'a>(world: &World<'a>, traffic: &Traffic, set: &'a ReplicaSetSeen, planned: &mut Sizes<'a>) {
     let needed = traffic.pods_needed(&set.hash, world.replicas);
     if needed > 0 || !traffic.verified() {
-        return planned.push(set, set.replicas.max(needed), None, "aborted, may get traffic");
+        // What is about to be verified again (the canary Service has moved) does not start the delay anew.
+        let scale_down_at = set.scale_down_at.filter(|_| needed == 0);
+        let replicas = set.replicas.max(needed);
+        return planned.push(set, replicas, scale_down_at, "aborted, may get traffic");
     }
     let Some(delay) = world.spec.canary.abort_scale_down_delay else {
         return planned.keep(set);

@@ -35,7 +35,7 @@ pub fn find_goal(world: &World, traffic: &Traffic) -> Goal {
         Some(Promotion::StableService | Promotion::WeightToStable | Promotion::Bake)
     );
     let released = world.in_release() && world.is_current_known() && !world.aborted() && !traffic.retiring;
-    let weight = if traffic.retiring || canary_is_dead(world, traffic) || traffic.is_superseded(world) {
+    let weight = if traffic.retiring || canary_is_dead(world, traffic) || is_superseded(world, traffic) {
         Weight::ZERO
     } else {
         world.intended_weight()
@@ -49,6 +49,12 @@ pub fn find_goal(world: &World, traffic: &Traffic) -> Goal {
         },
         canary_hash: if released { current.clone() } else { stable.clone() },
     }
+}
+
+/// The canary Service still selects a version that is neither current nor stable.
+fn is_superseded(world: &World, traffic: &Traffic) -> bool {
+    let selected = &traffic.weights.canary.pod_template_hash;
+    *selected != world.current && Some(selected) != world.stable()
 }
 
 /// Weight on a canary without a single ready endpoint only loses requests.
@@ -140,6 +146,10 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
             )),
             _ => Ok(Shift::Weight(goal)),
         };
+    }
+    // Nobody is left to take the traffic, and the Rollout must be able to go.
+    if world.is_deleting() && world.service(traffic.service_name(Backend::Stable)).is_none() {
+        return Ok(Shift::Weight(goal));
     }
     let takes_over = &traffic.weights.stable.pod_template_hash;
     let available = world.steady(takes_over);

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::api::names::{HASH_LABEL, PodTemplateHash, Weight};
 use crate::api::rollout_status::{
-    BackendWeight, EndpointsSeen, RoutingInUse, TrafficSplit, TrafficWeights, WaitingReason,
+    BackendWeight, EndpointsSeen, FastTrack, RoutingInUse, TrafficSplit, TrafficWeights, WaitingReason,
 };
 use crate::plan::replicas::pods_for_share;
+use crate::plan::shift::find_goal;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 use crate::routers::{self, ObservedRoutes, RouteTarget, Verification, WeightState};
@@ -151,12 +152,6 @@ impl Traffic {
         by_share.max(i64::from(main_backend).min(replicas))
     }
 
-    /// The canary Service still selects a version that is neither current nor stable.
-    pub fn is_superseded(&self, world: &World) -> bool {
-        let selected = &self.weights.canary.pod_template_hash;
-        *selected != world.current && Some(selected) != world.stable()
-    }
-
     /// No split that may be in effect gives anything to this Service.
     pub fn is_idle(&self, service: Backend) -> bool {
         self.weights.live.iter().all(|split| match service {
@@ -255,8 +250,8 @@ impl Traffic {
         let Some(ready) = &world.snapshot.endpoints else {
             return;
         };
-        let before = std::mem::take(&mut self.weights.endpoints);
         let (stable_needed, canary_needed) = self.endpoints_needed(world);
+        let before = std::mem::take(&mut self.weights.endpoints);
         let backends = [
             (&self.weights.stable, stable_needed),
             (&self.weights.canary, canary_needed),
@@ -284,15 +279,10 @@ impl Traffic {
     /// restart the clock.
     fn endpoints_needed(&self, world: &World) -> (i64, i64) {
         let for_weight = |weight| pods_for_share(world.replicas, weight, self.max).max(1);
-        // What is superseded gives everything back first.
-        let intended = if self.is_superseded(world) {
-            Weight::ZERO
-        } else {
-            world.intended_weight()
-        };
+        let goal = find_goal(world, self).weight;
         (
-            for_weight(Weight(self.max.0 - intended.0)),
-            for_weight(intended.max(self.seen_weight())),
+            for_weight(Weight(self.max.0 - goal.0)),
+            for_weight(goal.max(self.seen_weight())),
         )
     }
 
@@ -334,6 +324,8 @@ impl Traffic {
                 Verification::NotAccepted { message } => {
                     return Some(Wait::on(WaitingReason::RouteAccepted, message));
                 }
+                // A route that was given back already has nothing of ours to show.
+                Verification::Unwritten if self.retiring && self.seen_weight() == Weight::ZERO => {}
                 Verification::Unwritten => {
                     let message = "the routes do not show the weight in full yet".to_owned();
                     return Some(Wait::on(WaitingReason::RouteAccepted, message));
@@ -345,6 +337,10 @@ impl Traffic {
             (Backend::Stable, &self.weights.stable),
             (Backend::Canary, &self.weights.canary),
         ] {
+            // Whoever asks for everything at once does not wait for a stable that is gone.
+            if service == Backend::Stable && world.status.fast_track == Some(FastTrack::PromoteFull) {
+                continue;
+            }
             let ready = self.ready_endpoints(service);
             if backend.weight > Weight::ZERO && ready.is_some_and(|ready| ready < 1) && world.replicas > 0 {
                 let message = format!("Service {} has no ready endpoints", backend.service_name);
@@ -380,7 +376,7 @@ fn track(
         _ => (count, now),
     };
     let any_since = before
-        .filter(|seen| seen.ready > 0)
+        .filter(|seen| seen.ready > 0 || count == 0)
         .map_or(now, |seen| seen.any_since);
     EndpointsSeen {
         service_name: backend.service_name.clone(),

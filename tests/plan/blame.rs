@@ -15,10 +15,11 @@ const LAG_SECONDS: i64 = 4;
 
 type Objects = BTreeMap<(Kind, String), Value>;
 
-/// Where requests go: weight of the canary of 100, and the versions behind the two Services.
+/// Where requests go: weight of the canary of `max`, and the versions behind the two Services.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Split {
     weight: i64,
+    max: i64,
     canary: String,
     stable: String,
 }
@@ -59,11 +60,22 @@ fn split(objects: &Objects) -> Split {
         let hash = service.and_then(|service| service["spec"]["selector"][HASH_LABEL].as_str());
         hash.unwrap_or_default().to_owned()
     };
+    let rollout = objects.get(&(Kind::Rollout, "checkout".to_owned()));
+    let max =
+        rollout.and_then(|rollout| rollout.pointer("/spec/strategy/canary/trafficRouting/maxTrafficWeight"));
     Split {
+        max: max.and_then(Value::as_i64).unwrap_or(100),
         weight: weights(objects).into_iter().max().unwrap_or(0),
         canary: selected("checkout-canary"),
         stable: selected("checkout-stable"),
     }
+}
+
+/// Without routing the pods are the traffic, and no Service stands for a version.
+fn is_routed(objects: &Objects) -> bool {
+    let rollout = objects.get(&(Kind::Rollout, "checkout".to_owned()));
+    let routing = rollout.and_then(|rollout| rollout.pointer("/spec/strategy/canary/trafficRouting"));
+    routing.is_some() || rollout.is_some_and(|rollout| rollout.pointer("/status/canary/routing").is_some())
 }
 
 fn replicas(objects: &Objects) -> Option<i64> {
@@ -84,7 +96,11 @@ fn pods(objects: &Objects, hash: &str) -> (i64, i64) {
 impl Split {
     fn share(&self, hash: &str) -> i64 {
         let canary = if self.canary == hash { self.weight } else { 0 };
-        let stable = if self.stable == hash { 100 - self.weight } else { 0 };
+        let stable = if self.stable == hash {
+            self.max - self.weight
+        } else {
+            0
+        };
         canary + stable
     }
 
@@ -125,20 +141,23 @@ impl Blame {
         log: &[String],
     ) {
         self.note(after, now);
+        if !is_routed(after) {
+            return;
+        }
         let Some(all) = replicas(after).filter(|all| *all > 0) else {
             return;
         };
         let log = || crate::fixture::readable(&log.join("\n"));
         for hash in self.live(now).iter().flat_map(|split| split.hashes()) {
-            let share = self
-                .live(now)
+            let live = self.live(now);
+            let (share, max) = live
                 .iter()
-                .map(|split| split.share(hash))
+                .map(|split| (split.share(hash), split.max))
                 .max()
-                .unwrap_or(0);
+                .unwrap_or((0, 100));
             let (wanted_before, available_before) = pods(before, hash);
             let (wanted, available) = pods(after, hash);
-            let needed = (all * share + 99) / 100;
+            let needed = (all * share + max - 1) / max;
             if wanted < wanted_before {
                 assert!(
                     wanted >= needed,

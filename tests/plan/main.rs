@@ -8,4 +8,8 @@ mod cluster;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod property;
+#[cfg(test)]
+mod refused;
+#[cfg(test)]
 mod scenario;

@@ -6,15 +6,16 @@ mod screen;
 mod stage;
 mod witness;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use chrono::TimeDelta;
 use clap::Args;
 use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::scenario::{SCENARIOS, Scenario};
 use self::screen::Screen;
-use self::stage::{Stage, StageError};
+use self::stage::{HOST, Stage, StageError};
 use super::output::OutputError;
 use crate::api::duration::Duration;
 
@@ -63,9 +64,14 @@ pub enum DemoError {
 pub fn run(arguments: DemoArguments) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Runtime::new().map_err(DemoError::Process)?;
     let ended = runtime.block_on(async {
+        // However it is told to stop, the demo takes its Prometheus and its files with it.
+        let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Process)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(DemoError::Process)?;
         tokio::select! {
             ended = play(&arguments) => ended,
             _ = tokio::signal::ctrl_c() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            _ = hangup.recv() => Ok(()),
         }
     });
     runtime.shutdown_background();
@@ -80,10 +86,10 @@ async fn play(arguments: &DemoArguments) -> Result<(), DemoError> {
     screen.say("Starting a cluster in this process: API server, nodes, ingress, Prometheus …")?;
     let delay = TimeDelta::milliseconds(arguments.propagation_delay.as_millis());
     let mut stage = Stage::set_up(delay, arguments.requests_per_second).await?;
-    screen.say(format!(
-        "In another terminal: export KUBECONFIG={}",
-        stage.kubeconfig().display()
-    ))?;
+    screen.say("In another terminal, this is the cluster:")?;
+    for line in environment(&stage.kubeconfig()) {
+        screen.say(format!("  {line}"))?;
+    }
     screen.say("Deploying checkout v1 …")?;
     stage.deploy_first_version(&mut screen).await?;
     let chosen = |scenario: &&Scenario| {
@@ -97,7 +103,7 @@ async fn play(arguments: &DemoArguments) -> Result<(), DemoError> {
     }
     screen.table(&results)?;
     if arguments.keep {
-        keep_up(&mut screen, stage.kubeconfig()).await?;
+        keep_up(&mut screen, &stage).await?;
     }
     let as_expected = results.iter().all(|result| result.is_expected());
     stage.tear_down().await;
@@ -108,19 +114,33 @@ async fn play(arguments: &DemoArguments) -> Result<(), DemoError> {
     }
 }
 
-async fn keep_up(screen: &mut Screen, kubeconfig: PathBuf) -> Result<(), DemoError> {
+async fn keep_up(screen: &mut Screen, stage: &Stage) -> Result<(), DemoError> {
     screen.say("")?;
-    screen.say("Everything stays up until Ctrl-C. Try:")?;
-    screen.say(format!("  export KUBECONFIG={}", kubeconfig.display()))?;
+    screen.say("Everything stays up until Ctrl-C. In another terminal, try:")?;
+    for line in environment(&stage.kubeconfig()) {
+        screen.say(format!("  {line}"))?;
+    }
     for command in [
-        "kubectl-tidegate get checkout -w",
-        "kubectl-tidegate set image checkout app=registry.example/checkout:v6",
-        "kubectl-tidegate explain checkout",
-        "kubectl-tidegate abort checkout --reason \"just because\"",
+        "kubectl tidegate set image checkout app=registry.example/checkout:v6",
+        "kubectl tidegate get checkout -w",
+        "kubectl tidegate explain checkout",
+        "kubectl tidegate abort checkout --reason \"just because\"",
         "kubectl get rollouts,analysisruns",
     ] {
         screen.say(format!("  {command}"))?;
     }
+    screen.say(format!("  curl -iH 'Host: {HOST}' http://{}", stage.ingress()))?;
     std::future::pending::<()>().await;
     Ok(())
+}
+
+/// What to type so that kubectl finds the cluster, and the plugin where it lies beside this program.
+fn environment(kubeconfig: &Path) -> Vec<String> {
+    let mut lines = vec![format!("export KUBECONFIG={}", kubeconfig.display())];
+    let program = std::env::current_exe().ok();
+    let directory = program.as_deref().and_then(Path::parent);
+    if let Some(directory) = directory.filter(|directory| directory.join("kubectl-tidegate").exists()) {
+        lines.push(format!("export PATH={}:$PATH", directory.display()));
+    }
+    lines
 }

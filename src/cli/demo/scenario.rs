@@ -97,8 +97,6 @@ pub struct AbortGrounds {
     pub rule: Option<String>,
     pub measured: Option<f64>,
     pub threshold: Option<f64>,
-    #[serde(skip)]
-    pub reason: String,
 }
 
 impl From<&AbortReason> for AbortGrounds {
@@ -108,7 +106,6 @@ impl From<&AbortReason> for AbortGrounds {
             rule: reason.rule.clone(),
             measured: reason.measured,
             threshold: reason.threshold,
-            reason: reason.reason.clone(),
         }
     }
 }

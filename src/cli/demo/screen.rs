@@ -1,18 +1,31 @@
 //! What a person sees of the demo: lines that tell what happens and why, and on a terminal one live line below them.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::scenario::{Outcome, Scenario, ScenarioResult};
-use crate::api::rollout_status::RolloutStatus;
+use crate::api::analysis_run::{AnalysisRun, Measurement, Verdict};
+use crate::api::rollout::{CanaryStep, Rollout};
+use crate::api::rollout_status::{Phase, RolloutStatus, WaitingReason};
 use crate::cli::output::{Output, OutputError};
 use crate::sandbox::load::Tally;
+
+/// Narrower than this nothing can be laid out; wider lines are folded.
+const WIDTH_MIN: usize = 40;
+/// Where the text of a line about the Rollout begins: after the time and the weight.
+const TEXT_COLUMN: usize = 17;
 
 pub struct Screen {
     out: Output,
     json: bool,
     /// A live line is shown and must be wiped first.
     live: bool,
-    last_message: String,
+    /// What was said last about the Rollout, so that it is said once.
+    last_step: String,
+    last_text: String,
+    /// Measurements already shown, by run and metric.
+    shown: BTreeMap<String, i64>,
 }
 
 impl Screen {
@@ -21,7 +34,9 @@ impl Screen {
             out: Output::stdio(),
             json,
             live: false,
-            last_message: String::new(),
+            last_step: String::new(),
+            last_text: String::new(),
+            shown: BTreeMap::new(),
         }
     }
 
@@ -35,54 +50,104 @@ impl Screen {
         self.out.line(text)
     }
 
-    pub fn begin(&mut self, scenario: &Scenario) -> Result<(), OutputError> {
-        self.last_message.clear();
-        self.say("")?;
-        self.say(format!("── {} · {} ──", scenario.name, scenario.story))
+    /// A line that is folded at the width of the terminal, what follows indented by `indent`.
+    fn say_folded(&mut self, text: &str, indent: usize) -> Result<(), OutputError> {
+        let width = self.out.screen.width.unwrap_or(usize::MAX).max(WIDTH_MIN);
+        for line in fold(text, width, indent) {
+            self.say(line)?;
+        }
+        Ok(())
     }
 
-    /// What changed about the Rollout, and the live line.
-    pub fn follow(
+    pub fn begin(&mut self, scenario: &Scenario) -> Result<(), OutputError> {
+        self.last_step.clear();
+        self.last_text.clear();
+        self.say("")?;
+        self.say(format!("── {}: {} ──", scenario.name, scenario.story))?;
+        self.say("   TIME CANARY")
+    }
+
+    /// What is new about the Rollout.
+    pub fn follow(&mut self, seconds: f64, rollout: &Rollout) -> Result<(), OutputError> {
+        let Some(status) = &rollout.status else {
+            return Ok(());
+        };
+        let step = describe_step(rollout, status);
+        if status.phase == Some(Phase::Progressing) && step != self.last_step {
+            self.tell(seconds, status, &step)?;
+            self.last_step = step;
+        }
+        match describe_state(status) {
+            Some(text) if text != self.last_text => {
+                self.tell(seconds, status, &text)?;
+                self.last_text = text;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The measurements of an analysis that were not shown yet.
+    pub fn measurements(
         &mut self,
         seconds: f64,
-        status: &RolloutStatus,
-        before: &Tally,
-        now: &Tally,
+        rollout: &Rollout,
+        run: &AnalysisRun,
     ) -> Result<(), OutputError> {
-        let message = status.message.clone().unwrap_or_default();
-        let step = status.step.clone().unwrap_or_default();
-        let weight = status
-            .canary
-            .weights
-            .as_ref()
-            .map_or(0, |weights| weights.canary.weight.0);
-        // The message of a wait changes often; its reason is the news.
-        let reason = status
-            .waiting_on
-            .as_ref()
-            .map(|waiting| format!("{:?}", waiting.reason))
-            .unwrap_or_default();
-        let news = format!("{:?} {step} {weight} {reason}", status.phase);
-        if news != self.last_message {
-            self.last_message = news;
-            let phase = status.phase.unwrap_or_default();
-            self.say(format!(
-                "{seconds:>6.1}s  {phase:<11?} step {step:<4} weight {weight:>3}  {message}"
-            ))?;
+        let (Some(status), Some(run_status)) = (&rollout.status, &run.status) else {
+            return Ok(());
+        };
+        for metric in &run.spec.metrics {
+            let result = run_status
+                .metric_results
+                .iter()
+                .find(|result| result.name == metric.name);
+            let Some(result) = result.filter(|result| !result.measurements.is_empty()) else {
+                continue;
+            };
+            let key = format!(
+                "{}/{}",
+                run.metadata.name.as_deref().unwrap_or_default(),
+                metric.name
+            );
+            let taken = result.count + result.error + result.no_data;
+            let before = self.shown.insert(key, taken).unwrap_or(0);
+            let new = usize::try_from(taken - before).unwrap_or(0);
+            let skipped = result.measurements.len().saturating_sub(new);
+            for measurement in result.measurements.iter().skip(skipped) {
+                let condition = metric.success_condition.as_deref().unwrap_or_default();
+                let text = format!("  {}", describe_measurement(&metric.name, condition, measurement));
+                self.tell(seconds, status, &text)?;
+            }
         }
+        Ok(())
+    }
+
+    fn tell(&mut self, seconds: f64, status: &RolloutStatus, text: &str) -> Result<(), OutputError> {
+        let weight = canary_weight(status);
+        // An indented text stays indented where it is folded.
+        let indent = TEXT_COLUMN + text.len() - text.trim_start().len();
+        self.say_folded(&format!("{seconds:>6.1}s  {weight:>3} %   {text}"), indent)
+    }
+
+    /// The line at the bottom that changes in place; on a terminal only.
+    pub fn live(&mut self, status: &RolloutStatus, before: &Tally, now: &Tally) -> Result<(), OutputError> {
         if self.out.screen.height.is_none() || self.json {
             return Ok(());
         }
+        let weight = canary_weight(status);
         let sent = now.sent.saturating_sub(before.sent);
         let errors = now.errors.saturating_sub(before.errors);
         let lost = now.lost_total().saturating_sub(before.lost_total());
         let bar: String = (0..20)
             .map(|cell| if cell * 5 < weight { '█' } else { '░' })
             .collect();
+        let text = format!("  canary {bar} {weight:>3} %  {sent} requests  {errors} errors  {lost} lost");
+        // A line that wraps could not be wiped.
+        let width = self.out.screen.width.unwrap_or(80).saturating_sub(1);
+        let text: String = text.chars().take(width).collect();
         self.live = true;
-        self.out.text(&format!(
-            "\r\u{1b}[K  canary {bar} {weight:>3} %   {sent} requests   {errors} errors   {lost} lost"
-        ))
+        self.out.text(&format!("\r\u{1b}[K{text}"))
     }
 
     pub fn result(&mut self, result: &ScenarioResult) -> Result<(), OutputError> {
@@ -90,28 +155,28 @@ impl Screen {
             return self.out.line(json!(result).to_string());
         }
         let seconds = result.seconds_to_outcome;
-        let ended = match (&result.outcome, &result.abort) {
-            (Outcome::Promoted, _) => "promoted".to_owned(),
-            (Outcome::Aborted, Some(abort)) => format!("aborted: {}", abort.reason),
-            (Outcome::Aborted, None) => "aborted".to_owned(),
+        let ended = match result.outcome {
+            Outcome::Promoted => "promoted",
+            Outcome::Aborted => "aborted",
         };
         let mark = if result.is_expected() { "✔" } else { "✖" };
-        self.say(format!(
-            "{mark} {ended} after {seconds:.1} s, {} requests, {} lost",
-            result.requests, result.lost
-        ))
+        let text = format!(
+            "{mark} {ended} after {seconds:.1} s: {} requests, {} of them to the canary, {} lost",
+            result.requests, result.canary_requests, result.lost
+        );
+        self.say_folded(&text, 2)
     }
 
     pub fn table(&mut self, results: &[ScenarioResult]) -> Result<(), OutputError> {
         self.say("")?;
         self.say(format!(
-            "{:<14} {:<9} {:>8} {:<16} {:>9} {:>8} {:>7} {:>5} {:>8}",
+            "{:<13} {:<8} {:>7} {:<11} {:>8} {:>6} {:>6} {:>4} {:>6}",
             "SCENARIO", "OUTCOME", "SECONDS", "WEIGHTS", "REQUESTS", "CANARY", "ERRORS", "LOST", "WRITES"
         ))?;
         for result in results {
             let weights: Vec<String> = result.weights.iter().map(i64::to_string).collect();
             self.say(format!(
-                "{:<14} {:<9} {:>8.1} {:<16} {:>9} {:>8} {:>7} {:>5} {:>8}",
+                "{:<13} {:<8} {:>7.1} {:<11} {:>8} {:>6} {:>6} {:>4} {:>6}",
                 result.scenario,
                 format!("{:?}", result.outcome),
                 result.seconds_to_outcome,
@@ -131,5 +196,98 @@ impl Screen {
             self.out.text("\r\u{1b}[K")?;
         }
         Ok(())
+    }
+}
+
+pub fn canary_weight(status: &RolloutStatus) -> i64 {
+    status
+        .canary
+        .weights
+        .as_ref()
+        .map_or(0, |weights| weights.canary.weight.0)
+}
+
+fn describe_step(rollout: &Rollout, status: &RolloutStatus) -> String {
+    let canary = rollout.spec.strategy.canary.as_ref();
+    let steps = canary.map(|canary| canary.steps.as_slice()).unwrap_or_default();
+    let index = status.current_step_index.unwrap_or_default().as_usize();
+    match steps.get(index) {
+        Some(step) => format!("step {} of {}: {}", index + 1, steps.len(), name_step(step)),
+        None if status.stable_rs.is_none() => "the first version goes out without steps".to_owned(),
+        None => "all steps are done: the canary becomes stable".to_owned(),
+    }
+}
+
+fn name_step(step: &CanaryStep) -> String {
+    match (step.set_weight, &step.analysis) {
+        (Some(weight), _) => format!("setWeight {weight}"),
+        (None, Some(analysis)) => {
+            let names: Vec<&str> = analysis
+                .templates
+                .iter()
+                .map(|template| template.template_name.as_str())
+                .collect();
+            format!("analysis of {}", names.join(" and "))
+        }
+        (None, None) => "pause or setCanaryScale".to_owned(),
+    }
+}
+
+/// How it stands, where that is news for whoever watches.
+fn describe_state(status: &RolloutStatus) -> Option<String> {
+    match (status.phase?, &status.waiting_on) {
+        (Phase::Healthy, _) => Some("Healthy: stable carries all traffic".to_owned()),
+        (Phase::Degraded | Phase::Paused, _) => status.message.clone(),
+        (Phase::Progressing, Some(waiting)) => match waiting.reason {
+            // Its measurements say more; a written weight is seen at the next look; old pods are in nobody's way.
+            WaitingReason::Analysis | WaitingReason::RouteAccepted | WaitingReason::ScaleDownDelay => None,
+            _ => Some(format!("  waiting: {}", waiting.message)),
+        },
+        (Phase::Progressing, None) => None,
+    }
+}
+
+fn describe_measurement(metric: &str, condition: &str, measurement: &Measurement) -> String {
+    let mark = match measurement.phase {
+        Verdict::Successful => "✔".to_owned(),
+        Verdict::Failed => "✖".to_owned(),
+        other => format!("{other:?}"),
+    };
+    match (measurement.value, &measurement.message) {
+        (Some(value), None) => format!("{metric}: measured {value:.3}, wanted {condition} {mark}"),
+        (_, Some(message)) => format!("{metric}: {message} ({mark})"),
+        (None, None) => format!("{metric}: {mark}"),
+    }
+}
+
+/// Lines of at most `width` characters, broken between words; all but the first are indented.
+fn fold(text: &str, width: usize, indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = text.to_owned();
+    while rest.chars().count() > width {
+        let begins = rest.len() - rest.trim_start().len();
+        let spaces = rest.char_indices().take(width + 1).filter(|(_, c)| *c == ' ');
+        let Some((at, _)) = spaces.filter(|(at, _)| *at > begins).last() else {
+            break;
+        };
+        let (line, tail) = rest.split_at(at);
+        lines.push(line.trim_end().to_owned());
+        rest = format!("{:indent$}{}", "", tail.trim_start());
+    }
+    lines.push(rest);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_folded_between_words() {
+        let folded = fold("   4.9s  one two three", 14, 9);
+        assert_eq!(folded, ["   4.9s  one", "         two", "         three"]);
+        assert_eq!(fold("✔ one ✔ two", 7, 2), ["✔ one ✔", "  two"]);
+        assert_eq!(fold("  fits", 6, 2), ["  fits"]);
+        assert_eq!(fold("  unbreakable", 6, 2), ["  unbreakable"]);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +15,10 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::scenario::{Outcome, Scenario, ScenarioResult};
-use super::screen::Screen;
+use super::screen::{Screen, canary_weight};
 use super::witness::Witness;
 use crate::api::address::AddressPolicy;
+use crate::api::analysis_run::AnalysisRun;
 use crate::api::rollout::Rollout;
 use crate::api::rollout_status::{Phase, RolloutStatus};
 use crate::cli::output::{Output, OutputError, Screen as Terminal};
@@ -38,7 +40,7 @@ const MANIFESTS: [&str; 4] = [
 ];
 const NAMESPACE: &str = "default";
 const ROLLOUT: &str = "checkout";
-const HOST: &str = "checkout.example";
+pub const HOST: &str = "checkout.example";
 const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the customers go on after a scenario has ended, so that a late loss is counted too.
@@ -65,6 +67,16 @@ pub enum StageError {
     Output(#[from] OutputError),
 }
 
+/// A directory that goes with its owner, also when the demo is interrupted.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A left-over file in the temporary directory is no reason to fail.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 pub struct Stage {
     cluster: Cluster,
     client: kube::Client,
@@ -72,6 +84,7 @@ pub struct Stage {
     load: Option<LoadGenerator>,
     witness: Witness,
     kubeconfig: PathBuf,
+    _directory: Scratch,
     settle: Duration,
     requests_per_second: u32,
 }
@@ -117,6 +130,7 @@ impl Stage {
             load: None,
             witness,
             kubeconfig,
+            _directory: Scratch(directory),
             settle,
             requests_per_second,
         })
@@ -124,6 +138,11 @@ impl Stage {
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig.clone()
+    }
+
+    /// Where the data plane takes requests.
+    pub fn ingress(&self) -> SocketAddr {
+        self.cluster.ingress
     }
 
     /// Applies the examples as they stand, with a settle time for this data plane, and lets the customers in.
@@ -143,10 +162,9 @@ impl Stage {
             }
         }
         let stopwatch = Stopwatch::start();
-        self.follow(&stopwatch, &Tally::default(), screen, |status| {
-            status.phase == Some(Phase::Healthy)
-        })
-        .await?;
+        let is_up = |status: &RolloutStatus| status.phase == Some(Phase::Healthy);
+        self.follow(&stopwatch, 1, &Tally::default(), screen, is_up)
+            .await?;
         self.load = Some(LoadGenerator::start(Load {
             target: self.cluster.ingress,
             host: HOST.to_owned(),
@@ -173,14 +191,14 @@ impl Stage {
         let before = self.tally();
         let stopwatch = Stopwatch::start();
         let version = self.apply_version(scenario).await?;
-        let known = |status: &RolloutStatus| status.observed_generation == Some(version);
         if scenario.name == "abort-command" {
-            let in_mid_step = |status: &RolloutStatus| known(status) && canary_weight(status) > 0;
-            self.follow(&stopwatch, &before, screen, in_mid_step).await?;
+            let in_mid_step = |status: &RolloutStatus| canary_weight(status) > 0;
+            self.follow(&stopwatch, version, &before, screen, in_mid_step)
+                .await?;
             self.abort(screen).await?;
         }
-        let ended = |status: &RolloutStatus| known(status) && (is_promoted(status) || is_back(status));
-        let status = self.follow(&stopwatch, &before, screen, ended).await?;
+        let ended = |status: &RolloutStatus| is_promoted(status) || is_back(status);
+        let status = self.follow(&stopwatch, version, &before, screen, ended).await?;
         let seconds = stopwatch.elapsed().as_secs_f64();
         tokio::time::sleep(AFTERMATH).await;
         Ok(self.result(scenario, &status, &before, seconds))
@@ -192,10 +210,6 @@ impl Stage {
             load.stop().await;
         }
         self.controller.stop().await;
-        if let Some(directory) = self.kubeconfig.parent() {
-            // A left-over file in the temporary directory is no reason to fail.
-            let _ = tokio::fs::remove_dir_all(directory).await;
-        }
     }
 
     fn tally(&self) -> Tally {
@@ -294,25 +308,39 @@ impl Stage {
         Ok(())
     }
 
-    /// Shows the Rollout until it is as wanted.
+    /// Shows the Rollout until its status speaks of this generation and is as wanted.
     async fn follow(
         &self,
         stopwatch: &Stopwatch,
+        generation: i64,
         before: &Tally,
         screen: &mut Screen,
         wanted: impl Fn(&RolloutStatus) -> bool,
     ) -> Result<RolloutStatus, StageError> {
         let patience = Stopwatch::start();
+        let mut analysis = None;
         loop {
-            let rollout = self.rollouts().get(ROLLOUT).await;
-            let rollout = rollout.map_err(|source| StageError::Api {
-                verb: "get",
-                source: Box::new(source),
-            })?;
-            let status = rollout.status.unwrap_or_default();
-            screen.follow(stopwatch.elapsed().as_secs_f64(), &status, before, &self.tally())?;
-            if wanted(&status) {
-                return Ok(status);
+            let rollout = get(&self.rollouts(), ROLLOUT).await?;
+            let status = rollout.status.clone().unwrap_or_default();
+            let seconds = stopwatch.elapsed().as_secs_f64();
+            if status.observed_generation == Some(generation) {
+                // The run of a step that is over is looked at once more, for its last measurement.
+                let running = status.canary.current_step_analysis_run_status.clone();
+                for run in [analysis, running.as_ref().map(|run| run.name.clone())]
+                    .iter()
+                    .flatten()
+                {
+                    // It may not exist yet.
+                    if let Some(run) = self.runs().get_opt(run).await.ok().flatten() {
+                        screen.measurements(seconds, &rollout, &run)?;
+                    }
+                }
+                analysis = running.map(|run| run.name);
+                screen.follow(seconds, &rollout)?;
+                screen.live(&status, before, &self.tally())?;
+                if wanted(&status) {
+                    return Ok(status);
+                }
             }
             if patience.elapsed() > PATIENCE {
                 return Err(StageError::Stuck {
@@ -321,6 +349,10 @@ impl Stage {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    fn runs(&self) -> Api<AnalysisRun> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
     fn rollouts(&self) -> Api<Rollout> {
@@ -349,12 +381,11 @@ fn set(document: &mut Value, path: &str, value: Value) {
     }
 }
 
-fn canary_weight(status: &RolloutStatus) -> i64 {
-    status
-        .canary
-        .weights
-        .as_ref()
-        .map_or(0, |weights| weights.canary.weight.0)
+async fn get(rollouts: &Api<Rollout>, name: &str) -> Result<Rollout, StageError> {
+    rollouts.get(name).await.map_err(|source| StageError::Api {
+        verb: "get",
+        source: Box::new(source),
+    })
 }
 
 fn is_promoted(status: &RolloutStatus) -> bool {

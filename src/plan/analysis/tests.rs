@@ -1,3 +1,5 @@
+//! Tables and properties of runs: limits, pacing, policies for no data, termination.
+
 use chrono::{DateTime, Duration, Utc};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proptest::prelude::*;

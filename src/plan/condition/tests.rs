@@ -1,3 +1,5 @@
+//! Tables and properties of conditions: what is refused before it is parsed, what is true, what is judged.
+
 use proptest::prelude::*;
 
 use super::*;

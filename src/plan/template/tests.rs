@@ -1,3 +1,5 @@
+//! Tables and properties of templates and arguments: what is refused, and that no argument changes a query.
+
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proptest::prelude::*;
 

@@ -51,8 +51,9 @@ fn five_steps_by_the_number_of_pods() {
 }
 
 #[test]
-fn without_steps_a_version_is_promoted_at_once() {
-    for mut cluster in [nginx(json!([])), basic_with(json!([]), json!({}))].map(deployed) {
+fn one_step_to_full_weight_is_enough() {
+    let steps = json!([{"setWeight": 100}]);
+    for mut cluster in [nginx(steps.clone()), basic_with(steps, json!({}))].map(deployed) {
         release(&mut cluster, "v2");
         assert_released(&cluster, "v2");
     }
@@ -117,7 +118,10 @@ fn the_canary_scale_is_apart_from_its_weight() {
 
 #[test]
 fn the_old_version_stays_warm_for_the_delay() {
-    let mut cluster = deployed(nginx_with(json!([]), json!({"scaleDownDelaySeconds": 60})));
+    let mut cluster = deployed(nginx_with(
+        json!([{"setWeight": 100}]),
+        json!({"scaleDownDelaySeconds": 60}),
+    ));
     cluster.deploy("v2");
     cluster.run_until(|cluster| cluster.status().stable_rs == Some(crate::fixture::hash("v2")));
     cluster.wait(50);
@@ -239,4 +243,27 @@ fn nothing_is_written_at_rest() {
         assert!(!changed, "{planned:#?}");
         assert_eq!(planned.requeue_at, None);
     }
+}
+
+#[test]
+fn the_largest_numbers_fit() {
+    let routing = json!({"gatewayAPI": {"httpRoutes": [{"name": "web"}]}, "maxTrafficWeight": 1_000_000});
+    let steps = json!([{"setWeight": 1}, {"setWeight": 999_999}, {"pause": {}}]);
+    let mut cluster = gateway_with(steps, json!({"trafficRouting": routing}));
+    cluster.edit_rollout(|rollout| rollout["spec"]["replicas"] = json!(100_000));
+    cluster.run();
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(
+        (cluster.weight(), cluster.pods("v2")),
+        (999_999, 100_000),
+        "{}",
+        cluster.what_happened()
+    );
+    cluster.command("Abort");
+    cluster.run();
+    assert_eq!(
+        (cluster.weight(), cluster.pods("v1"), cluster.pods("v2")),
+        (0, 100_000, 0)
+    );
 }

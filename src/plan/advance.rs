@@ -1,0 +1,269 @@
+//! Going forward: the end of each step, then the promotion, one thing at a time. Each function either names the
+//! next status or what it waits for.
+
+use crate::api::duration::Duration;
+use crate::api::rollout_status::{PauseReason, Promotion, RolloutStatus, WaitingReason};
+use crate::plan::decide::{Evidence, Moved, note};
+use crate::plan::gate::{Finding, GateKind, OpenGate};
+use crate::plan::scale::basic_target;
+use crate::plan::snapshot::ReplicaSetSeen;
+use crate::plan::step::finish_step;
+use crate::plan::traffic::Backend;
+use crate::plan::validate::valid::Step;
+use crate::plan::wait::Wait;
+use crate::plan::world::World;
+
+pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
+    let world = evidence.world;
+    if world.replicas == 0 && !world.is_first_deploy() {
+        return Err(Wait::on(
+            WaitingReason::StablePods,
+            "spec.replicas is 0; nothing can be judged".to_owned(),
+        ));
+    }
+    if world.spec_paused() {
+        return Err(Wait::on(
+            WaitingReason::SpecPaused,
+            "spec.paused is set".to_owned(),
+        ));
+    }
+    if let Some(gate) = evidence
+        .gates
+        .iter()
+        .find(|gate| gate.finding(world) == Finding::Undecided)
+    {
+        let message = format!(
+            "AnalysisRun {} is {:?}; promote or abort",
+            gate.run_name(),
+            gate.verdict()
+        );
+        return Err(Wait::on(WaitingReason::InconclusiveAnalysis, message));
+    }
+    let Some(step) = world.current_step() else {
+        return begin_promotion(evidence);
+    };
+    if let Step::Pause(duration) = step {
+        end_pause(world, *duration)?;
+    }
+    weight_reached(evidence)?;
+    if let Step::Analysis(_) = step {
+        let gate = evidence.gates.iter().find(|gate| gate.kind == GateKind::Step);
+        let passed = gate.filter(|gate| gate.finding(world) == Finding::Passed);
+        if passed.is_none() {
+            let none = || Wait::on(WaitingReason::Analysis, "the AnalysisRun of this step".to_owned());
+            return Err(gate.map_or_else(none, OpenGate::wait));
+        }
+    }
+    let mut status = world.status.clone();
+    finish_step(world, &mut status);
+    let why = format!("step {} is done", world.step_index());
+    note(world, &mut status, "controller", "StepCompleted", why);
+    Ok((status, "StepCompleted"))
+}
+
+fn end_pause(world: &World, duration: Option<Duration>) -> Result<(), Wait> {
+    let pause = world
+        .status
+        .pause_conditions
+        .iter()
+        .find(|pause| pause.reason == PauseReason::CanaryPauseStep);
+    let begun = pause.map_or(world.now, |pause| pause.start_time);
+    let Some(duration) = duration else {
+        return Err(Wait::on(
+            WaitingReason::Promotion,
+            "promote, at a pause without a duration".to_owned(),
+        ));
+    };
+    let until = begun + duration.to_chrono();
+    if world.now >= until {
+        return Ok(());
+    }
+    Err(Wait::until(
+        WaitingReason::PauseDuration,
+        format!("the pause of {duration} to end"),
+        until,
+    ))
+}
+
+/// The traffic and the pods are where the steps so far want them, verified.
+fn weight_reached(evidence: &Evidence) -> Result<(), Wait> {
+    let world = evidence.world;
+    canary_ready(evidence)?;
+    let Some(traffic) = evidence.traffic else {
+        return Ok(());
+    };
+    let wanted = world.intended_weight();
+    let newest = traffic.newest();
+    if newest.canary_weight != wanted || newest.canary_hash != world.current {
+        let message = format!("weight {} to become {wanted}", newest.canary_weight);
+        return Err(Wait::on(WaitingReason::RouteAccepted, message));
+    }
+    traffic.unsettled.clone().map_or(Ok(()), Err)
+}
+
+/// The canary has its pods; without traffic routing stable has shrunk to its share as well.
+fn canary_ready(evidence: &Evidence) -> Result<(), Wait> {
+    let world = evidence.world;
+    let size = match evidence.traffic {
+        Some(_) => world.intended_canary_size(),
+        None => basic_target(world).canary,
+    };
+    let needed = world.enough_of(size);
+    let available = world.steady(&world.current);
+    if available < needed {
+        let message = format!("canary has {available} available pods of {needed}");
+        return Err(Wait::on(WaitingReason::CanaryPods, message));
+    }
+    let stable = world
+        .stable_set()
+        .filter(|set| set.hash != world.current)
+        .map_or(0, |set| set.replicas);
+    let older: i64 = world.older_sets().map(|set: &ReplicaSetSeen| set.replicas).sum();
+    if evidence.traffic.is_none() && (stable > basic_target(world).stable || older > 0) {
+        let message = format!(
+            "{stable} stable and {older} older pods to become {}",
+            basic_target(world).stable
+        );
+        return Err(Wait::on(WaitingReason::OldPods, message));
+    }
+    Ok(())
+}
+
+/// All steps are done. A background analysis must have something good to say before it is ended.
+fn begin_promotion(evidence: &Evidence) -> Result<Moved, Wait> {
+    let world = evidence.world;
+    let silent = evidence
+        .gates
+        .iter()
+        .find(|gate| gate.kind == GateKind::Background && !gate.is_satisfied(world));
+    if let Some(gate) = silent {
+        return Err(gate.wait());
+    }
+    let mut status = world.status.clone();
+    status.promotion = Some(Promotion::FullWeight);
+    status.last_progress_at = Some(world.now);
+    Ok((status, "PromotionStarted"))
+}
+
+/// One thing at a time: full weight, stable Service, weight back to stable, bake, done.
+pub fn advance_promotion(evidence: &Evidence, promotion: Promotion) -> Result<Moved, Wait> {
+    let world = evidence.world;
+    if world.spec_paused() {
+        return Err(Wait::on(
+            WaitingReason::SpecPaused,
+            "spec.paused is set".to_owned(),
+        ));
+    }
+    let mut status = world.status.clone();
+    status.last_progress_at = Some(world.now);
+    let next = match promotion {
+        Promotion::FullWeight => {
+            all_pods_ready(world)?;
+            if !world.is_first_deploy() {
+                weight_reached(evidence)?;
+            }
+            Promotion::StableService
+        }
+        Promotion::StableService => {
+            stable_service_moved(evidence)?;
+            Promotion::WeightToStable
+        }
+        Promotion::WeightToStable => {
+            weight_back(evidence)?;
+            if world.spec.canary.bake.is_none() || world.fast_tracked() {
+                return Ok(promote(world, status));
+            }
+            status.canary.bake_started_at = Some(world.now);
+            Promotion::Bake
+        }
+        Promotion::Bake => {
+            baked(evidence)?;
+            return Ok(promote(world, status));
+        }
+    };
+    status.promotion = Some(next);
+    Ok((status, "PromotionAdvanced"))
+}
+
+fn all_pods_ready(world: &World) -> Result<(), Wait> {
+    let available = world.steady(&world.current);
+    if available < world.replicas {
+        let message = format!(
+            "version {} has {available} available pods of {}",
+            world.current, world.replicas
+        );
+        return Err(Wait::on(WaitingReason::CanaryPods, message));
+    }
+    Ok(())
+}
+
+fn stable_service_moved(evidence: &Evidence) -> Result<(), Wait> {
+    let world = evidence.world;
+    let Some(traffic) = evidence.traffic else {
+        return Ok(());
+    };
+    if traffic.newest().stable_hash != world.current {
+        let message = format!(
+            "Service {} to select version {}",
+            traffic.service_name(Backend::Stable),
+            world.current
+        );
+        return Err(Wait::on(WaitingReason::Endpoints, message));
+    }
+    let needed = (world.replicas - world.budgets().unavailable)
+        .max(1)
+        .min(world.replicas);
+    traffic.endpoints_settled(Backend::Stable, needed, world.now)?;
+    traffic.unsettled.clone().map_or(Ok(()), Err)
+}
+
+fn weight_back(evidence: &Evidence) -> Result<(), Wait> {
+    let Some(traffic) = evidence.traffic else {
+        return Ok(());
+    };
+    let newest = traffic.newest();
+    if newest.canary_weight.0 != 0 || newest.canary_hash != evidence.world.current {
+        let message = format!("weight {} to become 0", newest.canary_weight);
+        return Err(Wait::on(WaitingReason::RouteAccepted, message));
+    }
+    traffic.unsettled.clone().map_or(Ok(()), Err)
+}
+
+fn baked(evidence: &Evidence) -> Result<(), Wait> {
+    let world = evidence.world;
+    let Some(bake) = &world.spec.canary.bake else {
+        return Ok(());
+    };
+    let begun = world.status.canary.bake_started_at.unwrap_or(world.now);
+    let until = begun + bake.duration.to_chrono();
+    if world.now < until {
+        return Err(Wait::until(
+            WaitingReason::Bake,
+            format!("the bake of {} to end", bake.duration),
+            until,
+        ));
+    }
+    match evidence.gates.iter().find(|gate| gate.kind == GateKind::Bake) {
+        Some(gate) if gate.finding(world) == Finding::Undecided => {
+            let message = format!(
+                "AnalysisRun {} is {:?}; promote or abort",
+                gate.run_name(),
+                gate.verdict()
+            );
+            Err(Wait::on(WaitingReason::InconclusiveAnalysis, message))
+        }
+        Some(gate) if gate.finding(world) != Finding::Passed => Err(gate.wait()),
+        _ => Ok(()),
+    }
+}
+
+/// The new version is stable from now on.
+fn promote(world: &World, mut status: RolloutStatus) -> Moved {
+    status.stable_rs = Some(world.current.clone());
+    status.promotion = None;
+    status.fast_track = None;
+    status.pause_conditions.clear();
+    let why = format!("version {} carries all traffic, verified", world.current);
+    note(world, &mut status, "controller", "Promoted", why);
+    (status, "Promoted")
+}

@@ -1,0 +1,129 @@
+//! A cluster at rest is not written to: not by more rounds, and not when everything is read live again (S16).
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use tidegate::api::resource::Resource;
+use tidegate::clock::Clock;
+use tidegate::controllers::context::Context;
+use tidegate::controllers::rollout::reconcile_rollout;
+use tidegate::controllers::run::start;
+use tidegate::sandbox::controllers;
+use tidegate::sandbox::pods::{self, Addresses, NoSockets, Nodes};
+use tidegate::sandbox::rng::Rng;
+use tokio::task::JoinSet;
+
+use crate::until;
+use crate::world::{World, Zero};
+
+const PREFIX: &str = "nginx.ingress.kubernetes.io";
+
+fn service(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"selector": {"app": "checkout"}, "ports": [{"port": 80}]},
+    })
+}
+
+fn ingress() -> Value {
+    let backend = json!({"service": {"name": "checkout-stable", "port": {"number": 80}}});
+    let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "checkout"},
+        "spec": {
+            "ingressClassName": "nginx",
+            "rules": [{"host": "checkout.example", "http": {"paths": [path]}}],
+        },
+    })
+}
+
+/// Two pods behind an Ingress, with the routing's shortest settle time.
+fn with_routing() -> Value {
+    json!({"spec": {"replicas": 2, "strategy": {"canary": {
+        "stableService": "checkout-stable", "canaryService": "checkout-canary",
+        "trafficRouting": {"settleSeconds": 1, "nginx": {"stableIngress": "checkout"}},
+        "scaleDownDelaySeconds": 1, "abortScaleDownDelaySeconds": 1,
+        "steps": [{"setWeight": 10}, {"setWeight": 50}],
+    }}}})
+}
+
+/// The controllers and nodes of a cluster, for pods that serve nothing.
+fn run_cluster(world: &World) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let client = |actor| world.server.client(actor);
+    tasks.spawn(controllers::run(
+        client("controllers"),
+        Clock::System,
+        Rng::new(1),
+        vec![],
+    ));
+    let nodes = Nodes::new(client("nodes"), Addresses::loopback(), NoSockets);
+    tasks.spawn(pods::run(nodes, Clock::System));
+    tasks
+}
+
+fn status(world: &World, field: &str) -> Option<Value> {
+    let rollout = world.object("Rollout", "checkout");
+    rollout.pointer(&format!("/status/{field}")).cloned()
+}
+
+/// Rounds with the caches of a controller that has just started, each so much later that all is read live.
+async fn assert_nothing_is_written(world: &World) {
+    let writes = world.writes();
+    let clock = Clock::virtual_at(world.now());
+    let api = tidegate::client::Api::new(world.server.client("tidegate"));
+    let planner = Arc::new(tidegate::plan::plan);
+    let context = Context::new(api, clock.clone(), planner, Arc::new(Zero));
+    world.catch_up(&context).await;
+    let reads = || {
+        let counts = world.server.request_counts();
+        let ours = counts.iter().filter(|(actor, ..)| actor.starts_with("tidegate/"));
+        ours.map(|(.., count)| count).sum::<u64>()
+    };
+    for round in 0..10 {
+        let before = reads();
+        reconcile_rollout(&context, &world.key).await.unwrap();
+        assert_eq!(world.writes(), writes, "round {round}");
+        assert!(round == 0 || reads() > before, "round {round} read nothing live");
+        clock.set(clock.now() + TimeDelta::seconds(301));
+    }
+}
+
+#[tokio::test]
+async fn after_every_end_of_a_release_nothing_is_written_any_more() {
+    let world = World::at(Clock::System);
+    world.remove(Resource::Rollout, "checkout");
+    for name in ["checkout-stable", "checkout-canary"] {
+        world.post(Resource::Service, &service(name));
+    }
+    world.post(Resource::Ingress, &ingress());
+    world.post(Resource::Rollout, &crate::world::rollout("checkout"));
+    world.edit(&with_routing());
+    let _cluster = run_cluster(&world);
+    let image = |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}});
+    let weight = || {
+        let canary = world.object("Ingress", "checkout-checkout-canary");
+        canary
+            .pointer(&format!("/metadata/annotations/{}~1canary-weight", PREFIX))
+            .cloned()
+    };
+
+    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let healthy = || status(&world, "phase") == Some(json!("Healthy"));
+    until(healthy).await;
+    controller.stop().await;
+    assert_nothing_is_written(&world).await;
+
+    world.edit(&image("web:2"));
+    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let promoted = || {
+        healthy()
+            && status(&world, "revision") == Some(json!(2))
+            && status(&world, "replicas") == Some(json!(2))
+    };
+    until(promoted).await;
+    controller.stop().await;
+    assert_eq!(weight(), Some(json!("0")));
+    assert_nothing_is_written(&world).await;
+}
