@@ -132,7 +132,7 @@ impl Shared {
 
 fn bend_snapshot(sabotage: Sabotage, seen: &mut Snapshot, shared: &mut Shared) {
     match sabotage {
-        Sabotage::WeightBeforeReadiness => {
+        Sabotage::WeightBeforeReadiness if is_released(seen) => {
             let hashes: Vec<PodTemplateHash> =
                 seen.replica_sets.values().map(|set| set.hash.clone()).collect();
             for set in seen.replica_sets.values_mut() {
@@ -157,6 +157,12 @@ fn bend_snapshot(sabotage: Sabotage, seen: &mut Snapshot, shared: &mut Shared) {
         }
         _ => {}
     }
+}
+
+/// A version other than stable is on its way.
+fn is_released(seen: &Snapshot) -> bool {
+    let status = |field: &str| seen.rollout.pointer(&format!("/status/{field}")).cloned();
+    status("stableRS").is_some() && status("stableRS") != status("currentPodHash")
 }
 
 fn bend_plan(sabotage: Sabotage, seen: &Snapshot, plan: &mut Plan, turn: u64) {
@@ -193,14 +199,17 @@ fn bend_plan(sabotage: Sabotage, seen: &Snapshot, plan: &mut Plan, turn: u64) {
             plan.stages
                 .extend(waits.then(|| select(seen, CANARY, &hash)).flatten());
         }
-        Sabotage::PromoteWrongHash if plan.status.promotion.is_some() => {
-            let other = seen
-                .replica_sets
-                .values()
-                .find(|set| set.hash.as_str() != current);
-            plan.status.stable_rs = other.map(|set| set.hash.clone()).or(plan.status.stable_rs.take());
-            if plan.status.stable_rs.as_ref().map(PodTemplateHash::as_str) == Some(&status("stableRS")) {
-                plan.status.stable_rs = Some(PodTemplateHash(current));
+        Sabotage::PromoteWrongHash => {
+            let stable = status("stableRS");
+            let promoted = plan
+                .status
+                .stable_rs
+                .as_ref()
+                .is_some_and(|hash| hash.as_str() != stable);
+            if promoted && !stable.is_empty() {
+                let mut others = seen.replica_sets.values().map(|set| set.hash.clone());
+                let wrong = others.find(|hash| hash.as_str() != current && hash.as_str() != stable);
+                plan.status.stable_rs = wrong.or(Some(PodTemplateHash("0000000000".to_owned())));
             }
         }
         Sabotage::AbortScalesStableDown if current == status("stableRS") => {

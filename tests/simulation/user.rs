@@ -15,6 +15,8 @@ pub struct Script {
     actions: Vec<(Trigger, Action)>,
     done: usize,
     pub last_at: DateTime<Utc>,
+    /// How many writes the controller had made by then.
+    pub commits_before: usize,
     pub signature: Vec<String>,
 }
 
@@ -24,6 +26,7 @@ impl Script {
             actions,
             done: 0,
             last_at: start,
+            commits_before: 0,
             signature: Vec::new(),
         }
     }
@@ -85,6 +88,7 @@ impl World {
         }
         self.script.done += 1;
         self.script.last_at = now;
+        self.script.commits_before = self.controller_commits;
         let status = |field: &str| self.truth.status(field).to_owned();
         let aborted = self.truth.rollout.pointer("/status/abort").is_some();
         let moment = format!(

@@ -30,6 +30,9 @@ use super::trace::{Trace, describe};
 use super::truth::Truth;
 use super::user::Script;
 
+/// More than this nobody writes for one thing that a user did.
+const BUSY_COMMITS: usize = 1000;
+
 /// Something that somebody other than the controller does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Job {
@@ -263,6 +266,9 @@ impl World {
     fn judge(&mut self, commit: &Commit) {
         self.controller_commits += 1;
         self.last_controller_commit = self.now();
+        if self.controller_commits > self.script.commits_before + BUSY_COMMITS {
+            self.fail("S16", format!("{BUSY_COMMITS} writes since a user acted"));
+        }
         let lost = if self.weather.lost_event > 0.0 { 310 } else { 3 };
         let since =
             self.looked_at - self.weather.cache_lag - TimeDelta::seconds(lost) - self.weather.controllers;
