@@ -2,7 +2,11 @@
 //! cluster that the planner's tests use.
 #![allow(
     dead_code,
-    reason = "the model serves the planner's tests, which use all of it"
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the model is test code, and its tests use all of it"
 )]
 
 #[path = "../tests/plan/blame.rs"]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::names::{GROUP, ROLLOUT_LABEL};
+use crate::api::names::{GROUP, POD_TEMPLATE_ANNOTATION, ROLLOUT_LABEL};
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 
 /// Routes and our own kinds stay whole but for managed fields; of the rest, only what we read.
@@ -71,7 +71,8 @@ fn metadata(metadata: Option<&Value>) -> Value {
         .filter_map(|name| Some(((*name).to_owned(), field(name)?.clone())));
     let ours = ["labels", "annotations"].into_iter().filter_map(|name| {
         let entries = field(name)?.as_object()?.iter();
-        let ours = entries.filter(|(key, _)| key.starts_with(GROUP));
+        // Only undo reads the template, and it reads live.
+        let ours = entries.filter(|(key, _)| key.starts_with(GROUP) && *key != POD_TEMPLATE_ANNOTATION);
         let ours: Map<String, Value> = ours.map(|(key, value)| (key.clone(), value.clone())).collect();
         Some((name.to_owned(), Value::Object(ours)))
     });
@@ -100,7 +101,7 @@ mod tests {
                 "name": "checkout-1", "namespace": "shop", "uid": "u", "resourceVersion": "1",
                 "managedFields": [{}], "generation": 3,
                 "labels": {"app": "checkout", "tidegate.dev/rollout": "checkout"},
-                "annotations": {"tidegate.dev/revision": "1", "note": "long"},
+                "annotations": {"tidegate.dev/revision": "1", "tidegate.dev/pod-template": "{}", "note": "long"},
             },
             "spec": {"replicas": 3, "template": {"spec": {}}},
             "status": {"replicas": 3, "conditions": []},
