@@ -343,19 +343,18 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .chain(overdue)
         .filter(|at| *at > world.now)
         .min();
-    // Endpoints are read live, not watched: while they are waited for, look again soon.
+    // Endpoints are read live, not watched: while a decision waits for them, or a split was written and is not yet
+    // seen in place, or the canary has weight and no pod, look again soon.
     let mut reasons = waits
         .iter()
         .map(|wait| wait.reason)
         .chain(waiting.map(|waiting| waiting.reason));
-    let polled = reasons.any(|reason| {
-        use WaitingReason as R;
-        matches!(
-            reason,
-            R::Endpoints | R::Settle | R::CanaryPods | R::StablePods | R::RouteAccepted
-        )
+    let awaited = reasons.any(|reason| reason == WaitingReason::Endpoints);
+    let unseen = weights.is_some_and(|weights| weights.since.is_none());
+    let dying = status.canary.weights.as_ref().is_some_and(|weights| {
+        weights.canary.weight.0 > 0 && world.steady(&weights.canary.pod_template_hash) == 0
     });
-    let soon = polled.then(|| world.now + Duration::seconds(1));
+    let soon = (awaited || unseen || dying).then(|| world.now + Duration::seconds(1));
     due.into_iter().chain(soon).min()
 }
 
