@@ -48,7 +48,7 @@ pub fn report(
     let before = world.status.waiting_on.as_ref();
     status.waiting_on = findings.wait.map(|wait| wait.recorded(before, world.now));
     let stuck = overdue(world).is_some();
-    status.phase = Some(phase(world, &status, &findings.problems, findings.at_rest, stuck));
+    status.phase = Some(phase(world, &status, findings.problems, findings.at_rest, stuck));
     status.message = Some(message(&status, findings.problems, stuck));
     set_conditions(world, &mut status, findings.problems, stuck);
     status

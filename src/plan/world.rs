@@ -156,7 +156,7 @@ impl<'a> World<'a> {
                 Step::SetWeight(weight) => Some(*weight),
                 _ => None,
             })
-            .last()
+            .next_back()
             .unwrap_or(Weight::ZERO)
     }
 
@@ -171,7 +171,7 @@ impl<'a> World<'a> {
                 Step::SetCanaryScale(scale) => Some(*scale),
                 _ => None,
             })
-            .last();
+            .next_back();
         let by_weight = pods_for_share(self.replicas, self.intended_weight(), self.max_weight());
         let size = match scale {
             Some(CanaryScale::Replicas(replicas)) => return replicas.max(by_weight),
