@@ -25,6 +25,7 @@ enum Happening {
     LoseStatus,
     Faulty(usize),
     LoseStatusWrite,
+    RemoveRouting,
     Rounds(usize),
     Wait(i64),
 }
@@ -45,6 +46,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(H::LoseStatus),
         2 => (0..3_usize).prop_map(H::Faulty),
         1 => Just(H::LoseStatusWrite),
+        1 => Just(H::RemoveRouting),
         6 => (1..6_usize).prop_map(H::Rounds),
         6 => (1..40_i64).prop_map(H::Wait),
     ]
@@ -144,6 +146,12 @@ fn happen(cluster: &mut Cluster, happening: &Happening) {
         Happening::LoseStatusWrite => {
             cluster.round_with(Fault::Status);
         }
+        Happening::RemoveRouting => cluster.edit_rollout(|rollout| {
+            let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
+            for field in ["trafficRouting", "dynamicStableScale"] {
+                canary.remove(field);
+            }
+        }),
         Happening::Rounds(rounds) => (0..rounds).for_each(|_| {
             cluster.round();
         }),

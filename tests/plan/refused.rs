@@ -99,19 +99,21 @@ fn rules(snapshot: &Snapshot, base: &Plan, writes: Vec<Write>) -> Vec<&'static s
     .collect()
 }
 
+/// A rule, what is wrong, and the writes that do it.
+type Mistake = (&'static str, &'static str, Vec<Write>);
+
+fn assert_refused(cluster: &Cluster, mistakes: Vec<Mistake>) {
+    let base = idle(cluster);
+    for (rule, mistake, writes) in mistakes {
+        let found = rules(&cluster.snapshot(), &base, writes);
+        assert!(found.contains(&rule), "{rule}, {mistake}: {found:?}");
+    }
+}
+
 #[test]
-fn each_rule_objects_to_its_own_mistake() {
+fn each_rule_about_traffic_objects_to_its_own_mistake() {
     let cluster = paused(nginx(five_steps()));
-    let base = idle(&cluster);
-    let foreign = |ops| patch(&cluster, Kind::Ingress, "web", ops);
-    let stale = {
-        let mut write = resize(&cluster, "v2", 4);
-        if let Action::Patch { precondition, .. } = &mut write.action {
-            precondition.resource_version = "1".to_owned();
-        }
-        write
-    };
-    let mistakes: Vec<(&str, &str, Vec<Write>)> = vec![
+    let mistakes = vec![
         (
             "S3",
             "the canary shrinks under its weight",
@@ -160,6 +162,22 @@ fn each_rule_objects_to_its_own_mistake() {
             "weight and selector go at once",
             vec![weigh(&cluster, "0"), select(&cluster, "checkout-canary", "v1")],
         ),
+    ];
+    assert_refused(&cluster, mistakes);
+}
+
+#[test]
+fn each_rule_about_objects_objects_to_its_own_mistake() {
+    let cluster = paused(nginx(five_steps()));
+    let foreign = |ops| patch(&cluster, Kind::Ingress, "web", ops);
+    let stale = {
+        let mut write = resize(&cluster, "v2", 4);
+        if let Action::Patch { precondition, .. } = &mut write.action {
+            precondition.resource_version = "1".to_owned();
+        }
+        write
+    };
+    let mistakes = vec![
         (
             "S12",
             "a patch that does not fit",
@@ -215,10 +233,24 @@ fn each_rule_objects_to_its_own_mistake() {
             }],
         ),
     ];
-    for (rule, mistake, writes) in mistakes {
-        let found = rules(&cluster.snapshot(), &base, writes);
-        assert!(found.contains(&rule), "{rule}, {mistake}: {found:?}");
-    }
+    assert_refused(&cluster, mistakes);
+}
+
+#[test]
+fn without_routes_what_the_stable_service_alone_selects_does_not_shrink() {
+    let mut cluster = nginx(five_steps());
+    cluster.edit_rollout(|rollout| {
+        let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
+        canary.remove("trafficRouting");
+    });
+    let mut cluster = paused(cluster);
+    let base = idle(&cluster);
+    let found = |cluster: &Cluster| rules(&cluster.snapshot(), &base, vec![resize(cluster, "v1", 1)]);
+    assert_eq!(found(&cluster), [""; 0]);
+    cluster.edit(Kind::Service, "checkout-stable", |service| {
+        service["spec"]["selector"]["tidegate.dev/pod-template-hash"] = json!(hash("v1"));
+    });
+    assert_eq!(found(&cluster), ["S3"]);
 }
 
 #[test]

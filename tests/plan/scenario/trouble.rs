@@ -21,12 +21,12 @@ fn paused() -> Cluster {
 
 fn canary_ingress(cluster: &Cluster) -> String {
     let ours = |name: &&String| *name != "web";
-    let ingresses = cluster
+    let mut ingresses = cluster
         .objects
         .keys()
         .filter(|(kind, _)| *kind == Kind::Ingress)
         .map(|(_, name)| name);
-    ingresses.filter(ours).next().unwrap().clone()
+    ingresses.find(ours).unwrap().clone()
 }
 
 fn set_weight(cluster: &mut Cluster, weight: &str) {
