@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use chrono::TimeDelta;
 use clap::Args;
 use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::scenario::{SCENARIOS, Scenario};
 use self::screen::Screen;
@@ -58,19 +59,27 @@ pub enum DemoError {
     Process(#[source] std::io::Error),
     #[error("a scenario did not end as it should, or requests were lost")]
     Unexpected,
+    #[error("interrupted before the last scenario")]
+    Interrupted,
 }
 
 pub fn run(arguments: DemoArguments) -> Result<(), DemoError> {
     let runtime = tokio::runtime::Runtime::new().map_err(DemoError::Process)?;
     let ended = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Process)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(DemoError::Process)?;
+        // What is up is taken down by being dropped, Prometheus and the kubeconfig included.
         tokio::select! {
             ended = play(&arguments) => ended,
-            _ = tokio::signal::ctrl_c() => Ok(()),
+            _ = terminate.recv() => Err(DemoError::Interrupted),
+            _ = interrupt.recv() => Err(DemoError::Interrupted),
         }
     });
     runtime.shutdown_background();
     match ended {
         Err(DemoError::Output(OutputError::Closed)) => Ok(()),
+        // There is no other way to end it.
+        Err(DemoError::Interrupted) if arguments.keep => Ok(()),
         ended => ended,
     }
 }

@@ -21,6 +21,7 @@ use crate::clock::{Clock, Stopwatch};
 use crate::controllers::context::Context;
 use crate::controllers::run::{Handle, start};
 use crate::providers::Prometheus;
+use crate::sandbox::api_server::http::HttpServer;
 use crate::sandbox::cluster::{Cluster, ClusterError, Setup};
 use crate::sandbox::dataplane::Delays;
 use crate::sandbox::load::{LoadGenerator, Tally};
@@ -56,7 +57,7 @@ pub struct Stage {
     controller: Handle,
     load: Option<LoadGenerator>,
     witness: Witness,
-    kubeconfig: PathBuf,
+    kubeconfig: Kubeconfig,
     requests_per_second: u32,
 }
 
@@ -68,14 +69,7 @@ impl Stage {
             seed: 1,
         };
         let cluster = Cluster::start(setup).await?;
-        let directory = std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
-        tokio::fs::create_dir_all(&directory)
-            .await
-            .map_err(StageError::Kubeconfig)?;
-        let kubeconfig = directory.join("kubeconfig");
-        cluster
-            .http
-            .write_kubeconfig(&kubeconfig)
+        let kubeconfig = Kubeconfig::write(&cluster.http)
             .await
             .map_err(StageError::Kubeconfig)?;
         let witness = Witness::default();
@@ -106,7 +100,7 @@ impl Stage {
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
-        self.kubeconfig.clone()
+        self.kubeconfig.0.clone()
     }
 
     /// Waits for the first version and lets the customers in.
@@ -157,10 +151,6 @@ impl Stage {
             load.stop().await;
         }
         self.controller.stop().await;
-        if let Some(directory) = self.kubeconfig.parent() {
-            // A left-over file in the temporary directory is no reason to fail.
-            let _ = tokio::fs::remove_dir_all(directory).await;
-        }
     }
 
     fn tally(&self) -> Tally {
@@ -214,7 +204,7 @@ impl Stage {
             "$ kubectl tidegate abort {} --reason \"{reason}\"",
             shop::NAME
         ))?;
-        let kubeconfig = self.kubeconfig.as_os_str().to_owned();
+        let kubeconfig = self.kubeconfig.0.as_os_str().to_owned();
         let words = [
             "kubectl-tidegate",
             "abort",
@@ -256,6 +246,28 @@ impl Stage {
                 });
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// A file in a directory of its own, which goes with it.
+struct Kubeconfig(PathBuf);
+
+impl Kubeconfig {
+    async fn write(server: &HttpServer) -> std::io::Result<Self> {
+        let directory = std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
+        tokio::fs::create_dir_all(&directory).await?;
+        let kubeconfig = Kubeconfig(directory.join("kubeconfig"));
+        server.write_kubeconfig(&kubeconfig.0).await?;
+        Ok(kubeconfig)
+    }
+}
+
+impl Drop for Kubeconfig {
+    fn drop(&mut self) {
+        if let Some(directory) = self.0.parent() {
+            // A left-over file in the temporary directory is no reason to fail.
+            let _ = std::fs::remove_dir_all(directory);
         }
     }
 }
