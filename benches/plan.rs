@@ -11,7 +11,7 @@
 
 #[path = "../tests/plan/blame.rs"]
 mod blame;
-#[path = "../tests/plan/cluster.rs"]
+#[path = "../tests/plan/cluster/mod.rs"]
 mod cluster;
 #[path = "../tests/plan/fixture.rs"]
 mod fixture;

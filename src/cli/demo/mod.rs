@@ -59,6 +59,8 @@ pub enum DemoError {
     Process(#[source] std::io::Error),
     #[error("a scenario did not end as it should, or requests were lost")]
     Unexpected,
+    #[error("interrupted before the last scenario")]
+    Interrupted,
 }
 
 pub fn run(arguments: DemoArguments) -> Result<(), DemoError> {
@@ -69,15 +71,26 @@ pub fn run(arguments: DemoArguments) -> Result<(), DemoError> {
         let mut hangup = signal(SignalKind::hangup()).map_err(DemoError::Process)?;
         tokio::select! {
             ended = play(&arguments) => ended,
-            _ = tokio::signal::ctrl_c() => Ok(()),
-            _ = terminate.recv() => Ok(()),
-            _ = hangup.recv() => Ok(()),
+            _ = tokio::signal::ctrl_c() => interrupted(&arguments),
+            _ = terminate.recv() => interrupted(&arguments),
+            _ = hangup.recv() => interrupted(&arguments),
         }
     });
     runtime.shutdown_background();
     match ended {
         Err(DemoError::Output(OutputError::Closed)) => Ok(()),
+        // There is no other way to end it.
+        Err(DemoError::Interrupted) if arguments.keep => Ok(()),
         ended => ended,
+    }
+}
+
+/// To stop is how `--keep` ends, and no success of scenarios that had not ended.
+fn interrupted(arguments: &DemoArguments) -> Result<(), DemoError> {
+    if arguments.keep {
+        Ok(())
+    } else {
+        Err(DemoError::Interrupted)
     }
 }
 
