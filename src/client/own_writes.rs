@@ -78,10 +78,14 @@ impl OwnWrites {
     /// Objects of a kind written for a Rollout that a cache may not show yet.
     pub fn written_for(&self, rollout: &ObjectKey, resource: Resource) -> Vec<ObjectKey> {
         let entries = self.lock();
-        let mine = entries
-            .iter()
-            .filter(|((written, _), entry)| *written == resource && entry.rollout == *rollout);
-        mine.map(|((_, key), _)| key.clone()).collect()
+        // What a Rollout writes is in its namespace, and the entries are sorted by it.
+        let first = (resource, ObjectKey::new(rollout.namespace.clone(), ""));
+        let near = entries
+            .range(first..)
+            .take_while(|((written, key), _)| *written == resource && key.namespace == rollout.namespace);
+        near.filter(|(_, entry)| entry.rollout == *rollout)
+            .map(|((_, key), _)| key.clone())
+            .collect()
     }
 
     /// A live read supersedes an outcome that was not known, and a write that somebody undid since.

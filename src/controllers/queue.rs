@@ -40,6 +40,7 @@ pub struct Queue {
     due: BTreeSet<(Duration, Work)>,
     urgent: BTreeSet<(Duration, Work)>,
     running: BTreeMap<String, usize>,
+    quarantined: BTreeSet<Work>,
     prune_at: usize,
 }
 
@@ -48,7 +49,6 @@ struct Entry {
     due: Option<Duration>,
     urgent: bool,
     running: bool,
-    quarantined: bool,
     failures: u32,
     started: Option<Duration>,
 }
@@ -61,16 +61,18 @@ impl Queue {
             due: BTreeSet::new(),
             urgent: BTreeSet::new(),
             running: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
             prune_at: 1024,
         }
     }
 
     pub fn wake(&mut self, wake: Wake, now: Duration) {
-        let entry = self.entries.entry(wake.work.clone()).or_default();
-        if entry.quarantined && wake.cause != Cause::Itself {
+        if wake.cause == Cause::Itself {
+            self.quarantined.remove(&wake.work);
+        } else if self.quarantined.contains(&wake.work) {
             return;
         }
-        entry.quarantined = false;
+        let entry = self.entries.entry(wake.work.clone()).or_default();
         let earliest = entry.started.map_or(now, |started| now.max(started + SPACING));
         self.schedule(wake.work, earliest, wake.cause == Cause::Command);
     }
@@ -114,7 +116,9 @@ impl Queue {
                 Some(now + backoff(work.key(), entry.failures))
             }
             After::Quarantine => {
-                entry.quarantined = asked.is_none();
+                if asked.is_none() {
+                    self.quarantined.insert(work.clone());
+                }
                 None
             }
         };
@@ -136,7 +140,7 @@ impl Queue {
     }
 
     pub fn quarantined(&self) -> usize {
-        self.entries.values().filter(|entry| entry.quarantined).count()
+        self.quarantined.len()
     }
 
     fn schedule(&mut self, work: Work, due: Duration, urgent: bool) {
@@ -184,7 +188,7 @@ impl Queue {
         }
         self.entries.retain(|_, entry| {
             let spaced = entry.started.is_none_or(|started| started + SPACING <= now);
-            entry.running || entry.quarantined || entry.due.is_some() || !spaced
+            entry.running || entry.due.is_some() || !spaced
         });
         self.prune_at = 1024.max(2 * self.entries.len());
     }

@@ -114,11 +114,14 @@ impl Stores {
 
     /// Kinds that some Rollout names an object of.
     pub fn named_kinds(&self) -> BTreeSet<Resource> {
-        self.lock()
-            .named_by
-            .keys()
-            .map(|(resource, _)| *resource)
-            .collect()
+        let inner = self.lock();
+        // Looked up, not walked through: this is asked after every event of every Rollout.
+        let is_named = |kind: &Resource| {
+            let mut following = inner.named_by.range((*kind, ObjectKey::default())..);
+            following.next().is_some_and(|((found, _), _)| found == kind)
+        };
+        let kinds = [Resource::Service, Resource::Ingress, Resource::HttpRoute];
+        kinds.into_iter().filter(is_named).collect()
     }
 
     /// Objects this Rollout names that an older Rollout names as well: the oldest keeps them.
