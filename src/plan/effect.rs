@@ -258,10 +258,13 @@ fn move_plain_services(world: &World, effects: &mut Effects) -> bool {
     let everything = (world.replicas - world.budgets().unavailable).max(1);
     let mut writes = Vec::new();
     if let Some(service) = named(&world.spec.canary.stable_service) {
-        if releasing {
-            writes.extend(select_every_version(service));
-        } else if world.steady(stable) >= everything {
+        let selected = service.selector.get(HASH_LABEL);
+        // A first version that another took over from before it was stable.
+        let outdated = selected.is_some_and(|hash| hash != stable.as_str());
+        if !releasing && world.steady(stable) >= everything {
             writes.extend(select_version(world, service, stable));
+        } else if releasing || outdated {
+            writes.extend(select_every_version(service));
         }
     }
     let shown = if releasing { current } else { stable };
