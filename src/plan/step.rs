@@ -154,7 +154,13 @@ pub fn take_edited_steps(world: &World) -> Option<Moved> {
     }
     let mut status = world.status.clone();
     status.current_step_hash = Some(hash);
-    if !world.in_release() || world.aborted() || world.fast_tracked() || world.status.promotion.is_some() {
+    let past_steps = !world.in_release() || world.fast_tracked() || world.status.promotion.is_some();
+    if past_steps && !world.aborted() {
+        // They count from the next version on; this one is done with its steps.
+        let count = u32::try_from(world.steps().len()).unwrap_or(u32::MAX);
+        status.current_step_index = Some(StepIndex(count));
+    }
+    if past_steps || world.aborted() {
         return Some((status, "StepsEdited"));
     }
     let executed = &world.status.executed_step_hashes;

@@ -280,8 +280,15 @@ impl Traffic {
     fn endpoints_needed(&self, world: &World) -> (i64, i64) {
         let for_weight = |weight| pods_for_share(world.replicas, weight, self.max).max(1);
         let goal = find_goal(world, self).weight;
+        // Behind the stable Service the new version is about to carry everything, whatever the weight is now.
+        let takes_over = world.in_release() && self.weights.stable.pod_template_hash == world.current;
+        let stable = if takes_over {
+            self.max.0
+        } else {
+            self.max.0 - goal.0
+        };
         (
-            for_weight(Weight(self.max.0 - goal.0)),
+            for_weight(Weight(stable)),
             for_weight(goal.max(self.seen_weight())),
         )
     }

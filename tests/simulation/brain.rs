@@ -96,7 +96,7 @@ impl Shared {
             .iter()
             .map(|(name, run)| (name.clone(), run.metadata.resource_version.clone()));
         let runs: BTreeMap<_, _> = runs.collect();
-        for ((kind, name), _) in &self.own {
+        for (kind, name) in self.own.keys() {
             match *kind {
                 "ReplicaSet" => {
                     versions.push((("ReplicaSet", name.clone()), sets.get(name).cloned().flatten()))

@@ -49,8 +49,10 @@ pub const REFUSED_TEMPLATES: &[(&str, &str)] = &[
     ),
 ];
 
+type Change = fn(&mut Metric);
+
 /// A change to one metric, and a part of the message.
-pub const REFUSED_METRICS: &[(fn(&mut Metric), &str)] = &[
+pub const REFUSED_METRICS: &[(Change, &str)] = &[
     (|m| m.success_condition = None, "successCondition"),
     (
         |m| m.success_condition = Some("result[0]".into()),
