@@ -115,7 +115,10 @@ fn report_gates(status: &mut RolloutStatus, gates: &[OpenGate]) {
             GateKind::Bake => status.canary.bake_analysis_run_status = summary,
         }
     }
-    if !gates.is_empty() {
+    if gates.is_empty() {
+        // What ran when the release was stopped will not come to a verdict any more.
+        status.verdict = status.verdict.filter(|verdict| verdict.is_final());
+    } else {
         status.verdict = gates
             .iter()
             .map(OpenGate::verdict)
@@ -150,11 +153,11 @@ fn message(status: &RolloutStatus, problems: &[Problem], stuck: bool) -> String 
     }
     match (&status.waiting_on, stuck) {
         (Some(waiting), true) => format!("no progress for progressDeadlineSeconds: {}", waiting.message),
+        // Old pods that are kept for a while are nothing to wait for.
+        _ if status.phase == Some(Phase::Healthy) => "stable carries all traffic".to_owned(),
         (Some(waiting), false) => format!("waiting for: {}", waiting.message),
-        (None, _) => match status.phase {
-            Some(Phase::Healthy) => "stable carries all traffic".to_owned(),
-            _ => "progressing".to_owned(),
-        },
+        (None, _) if status.phase == Some(Phase::Paused) => "paused".to_owned(),
+        (None, _) => "progressing".to_owned(),
     }
 }
 
