@@ -35,7 +35,10 @@ pub fn find_goal(world: &World, traffic: &Traffic) -> Goal {
         Some(Promotion::StableService | Promotion::WeightToStable | Promotion::Bake)
     );
     let released = world.in_release() && world.is_current_known() && !world.aborted() && !traffic.retiring;
-    let weight = if traffic.retiring || canary_is_dead(world, traffic) || is_superseded(world, traffic) {
+    let canary_hash = if released { current.clone() } else { stable.clone() };
+    // The canary Service moves only without weight, whoever gave it that weight.
+    let moves = traffic.weights.canary.pod_template_hash != canary_hash;
+    let weight = if traffic.retiring || moves || canary_is_dead(world, traffic) {
         Weight::ZERO
     } else {
         world.intended_weight()
@@ -47,14 +50,8 @@ pub fn find_goal(world: &World, traffic: &Traffic) -> Goal {
         } else {
             stable.clone()
         },
-        canary_hash: if released { current.clone() } else { stable.clone() },
+        canary_hash,
     }
-}
-
-/// The canary Service still selects a version that is neither current nor stable.
-fn is_superseded(world: &World, traffic: &Traffic) -> bool {
-    let selected = &traffic.weights.canary.pod_template_hash;
-    *selected != world.current && Some(selected) != world.stable()
 }
 
 /// Weight on a canary without a single ready endpoint only loses requests.
