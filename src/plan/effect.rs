@@ -12,7 +12,7 @@ use crate::plan::revision::{render_replica_set, replica_set_name};
 use crate::plan::scale::Sizes;
 use crate::plan::shift::{Shift, find_goal, next_shift, split_after};
 use crate::plan::snapshot::ServiceSeen;
-use crate::plan::traffic::{Backend, Traffic};
+use crate::plan::traffic::Traffic;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 use crate::routers::{self, RouteKind, RouteWrite};
@@ -323,11 +323,6 @@ pub fn patch_service(service: &ServiceSeen, ops: Vec<PatchOp>, reason: String) -
         },
         reason,
     }
-}
-
-/// For the message of a wait: `Service checkout-stable`.
-pub fn service_label(traffic: &Traffic, backend: Backend) -> String {
-    format!("Service {}", traffic.service_name(backend))
 }
 
 impl Effects {

@@ -79,13 +79,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
 /// A weight that must go down first (a superseded canary, a dead one) leaves more to stable than the steps say;
 /// by the steps alone the two would wait for one another.
 fn stable_size(world: &World, traffic: &Traffic) -> i64 {
-    let dynamic = world
-        .spec
-        .canary
-        .routing
-        .as_ref()
-        .is_some_and(|routing| routing.dynamic_stable_scale);
-    if !dynamic || world.aborted() || world.is_deleting() {
+    if !world.shrinks_stable() || world.aborted() || world.is_deleting() {
         return world.replicas;
     }
     let promoting = world.status.promotion.is_some();
@@ -289,11 +283,6 @@ impl<'a> Sizes<'a> {
             changed.partition(|(size, _)| size.replicas >= size.set.replicas);
         let writes = |sizes: Vec<(&Size, Write)>| sizes.into_iter().map(|(_, write)| write).collect();
         (writes(growing), writes(shrinking))
-    }
-
-    /// Nothing is left to grow or shrink.
-    pub fn reached(&self) -> bool {
-        self.sizes.iter().all(|size| size.replicas == size.set.replicas)
     }
 }
 

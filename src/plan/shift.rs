@@ -150,12 +150,7 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
     }
     let takes_over = &traffic.weights.stable.pod_template_hash;
     let available = world.steady(takes_over);
-    let dynamic = world
-        .spec
-        .canary
-        .routing
-        .as_ref()
-        .is_some_and(|routing| routing.dynamic_stable_scale);
+    let dynamic = world.shrinks_stable();
     let urgent = world.aborted() || world.replicas == 0 || world.is_deleting();
     let fits = |weight: Weight| {
         let share = Weight(traffic.max.0 - weight.0);

@@ -5,7 +5,6 @@
 //! write whose answer was lost, a foreign hand) is taken in as soon as it is seen.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use crate::api::names::{HASH_LABEL, PodTemplateHash, Weight};
 use crate::api::rollout_status::{
@@ -413,23 +412,4 @@ pub fn share_in(split: &TrafficSplit, hash: &PodTemplateHash, max: Weight) -> We
         0
     };
     Weight(canary + stable)
-}
-
-/// Names of the Ingresses and HTTPRoutes that are there, for messages.
-pub fn route_names(routes: &ObservedRoutes) -> Vec<String> {
-    let present = |kind: &'static str, (name, object): (&String, &Option<Value>)| {
-        object.is_some().then(|| format!("{kind} {name}"))
-    };
-    let ingresses = routes
-        .ingresses
-        .iter()
-        .filter_map(|entry| present("Ingress", entry));
-    ingresses
-        .chain(
-            routes
-                .http_routes
-                .iter()
-                .filter_map(|entry| present("HTTPRoute", entry)),
-        )
-        .collect()
 }

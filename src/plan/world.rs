@@ -202,6 +202,12 @@ impl<'a> World<'a> {
         }
     }
 
+    /// `dynamicStableScale`: stable gives up the pods that its weight no longer needs.
+    pub fn shrinks_stable(&self) -> bool {
+        let routing = self.spec.canary.routing.as_ref();
+        routing.is_some_and(|routing| routing.dynamic_stable_scale)
+    }
+
     pub fn service(&self, name: &str) -> Option<&'a ServiceSeen> {
         self.snapshot.services.get(name).and_then(Option::as_ref)
     }
