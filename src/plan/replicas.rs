@@ -83,8 +83,8 @@ pub struct Present {
 
 /// One move from what is there toward `target`, inside the budgets: never more than `replicas + surge` pods are
 /// asked for, and pods go only while at least `replicas - unavailable` remain available. Stable grows first,
-/// older versions shrink before these two (by the caller); pods that are not available anyway go freely, so
-/// that a crash-looping side cannot wedge the other.
+/// older versions shrink before these two (by the caller). Pods that are not available go without that budget, so
+/// that a crash-looping side cannot wedge the other, as far as [`idle_may_go`] allows.
 pub fn step_toward(target: Counts, present: Present, replicas: i64, surge: i64, unavailable: i64) -> Counts {
     let mut room = (replicas + surge - present.canary - present.stable - present.older).max(0);
     let mut next = Counts {
@@ -105,29 +105,31 @@ pub fn step_toward(target: Counts, present: Present, replicas: i64, surge: i64, 
     let available = present.canary_available + present.stable_available + present.older_available;
     let mut spare = (available - (replicas - unavailable)).max(0);
     let sides = [
-        (
-            &mut next.stable,
-            target.stable,
-            present.stable - present.stable_available,
-        ),
-        (
-            &mut next.canary,
-            target.canary,
-            present.canary - present.canary_available,
-        ),
+        (&mut next.stable, target.stable, present.stable_available),
+        (&mut next.canary, target.canary, present.canary_available),
     ];
-    for (count, goal, idle) in sides {
+    let mut beside = available;
+    for (count, goal, own) in sides {
+        beside -= own;
         let excess = (*count - goal).max(0);
         // A ReplicaSet lets go of pods that are not ready first.
-        let free = excess.min(idle.max(0));
+        let free = excess.min(idle_may_go(*count, own, beside, replicas - unavailable));
         let costly = (excess - free).min(spare);
         spare -= costly;
         *count -= free + costly;
+        beside += own.min(*count);
     }
     next
 }
 
-/// How many older pods may go now, given that `spare` pods are not needed to keep up availability.
+/// How many of a version's pods may go because they are not available. What we know of them may be old: they may
+/// have become available since, or be back in a moment. So `count` pods shrink only to what would be enough
+/// if all that remain were available, with the `beside` pods of other versions that surely are.
+fn idle_may_go(count: i64, available: i64, beside: i64, enough: i64) -> i64 {
+    (count - available).min(count + beside - enough).max(0)
+}
+
+/// How many older pods may go now: those that are not available, and those not needed to keep up availability.
 pub fn older_may_go(
     older: i64,
     older_available: i64,
@@ -135,8 +137,9 @@ pub fn older_may_go(
     replicas: i64,
     unavailable: i64,
 ) -> i64 {
-    let idle = (older - older_available).max(0);
-    let spare = (all_available - (replicas - unavailable)).max(0);
+    let enough = replicas - unavailable;
+    let idle = idle_may_go(older, older_available, all_available - older_available, enough);
+    let spare = (all_available - enough).max(0);
     older.min(idle + spare.min(older_available))
 }
 
@@ -209,10 +212,23 @@ mod tests {
             canary: 0,
             stable: 10,
         };
+        // Were all three available by now, one of them could be missed.
         assert_eq!(
             step_toward(back, present, 10, 0, 1),
-            Counts { canary: 0, stable: 7 }
+            Counts { canary: 2, stable: 7 }
         );
+    }
+
+    #[test]
+    fn a_pod_that_is_not_ready_for_a_moment_stays() {
+        let present = Present {
+            canary: 2,
+            stable: 5,
+            stable_available: 4,
+            ..Present::default()
+        };
+        let next = step_toward(Counts { canary: 3, stable: 4 }, present, 6, 1, 1);
+        assert_eq!(next, Counts { canary: 2, stable: 5 });
     }
 
     #[test]
@@ -222,6 +238,12 @@ mod tests {
         assert_eq!(pods_for_share(10, Weight::ZERO, M), 0);
         assert_eq!(weight_carried_by(1, 3, M), Weight(33));
         assert_eq!(weight_carried_by(9, 3, M), M);
+    }
+
+    /// Pods of a version, those seen to be available, and those that are by now.
+    fn seen_and_true() -> impl Strategy<Value = (i64, i64, i64)> {
+        (0..30i64, 0..30i64, 0..30i64)
+            .prop_map(|(pods, seen, later)| (pods, seen.min(pods), pods.min(seen + later)))
     }
 
     proptest! {
@@ -245,6 +267,31 @@ mod tests {
             prop_assert!(next.canary + next.stable <= (replicas + surge).max(canary + stable));
             let lost = (canary - next.canary).max(0) + (stable - next.stable).max(0);
             prop_assert!(lost == 0 || canary + stable - lost >= replicas - unavailable);
+        }
+
+        #[test]
+        fn old_news_cost_no_capacity(
+            replicas in 1..30i64, weight in 0..=100i64, surge in 0..4i64, unavailable in 0..4i64,
+            (canary, canary_seen, canary_true) in seen_and_true(), (stable, stable_seen, stable_true) in seen_and_true(),
+        ) {
+            prop_assume!(surge + unavailable > 0);
+            let present = Present { canary, canary_available: canary_seen, stable, stable_available: stable_seen, ..Present::default() };
+            let next = step_toward(split_by_weight(replicas, Weight(weight), M, surge), present, replicas, surge, unavailable);
+            let before = canary_true + stable_true;
+            let after = canary_true.min(next.canary) + stable_true.min(next.stable);
+            prop_assert!(after >= before.min(replicas - unavailable), "{present:?} to {next:?}");
+        }
+
+        #[test]
+        fn a_broken_canary_goes_whatever_it_is(replicas in 1..30i64, weight in 1..100i64, surge in 0..4i64, unavailable in 0..4i64) {
+            prop_assume!(surge + unavailable > 0);
+            let counts = split_by_weight(replicas, Weight(weight), M, surge);
+            let mut now = Counts { canary: counts.canary.min(replicas + surge), stable: counts.stable };
+            for _ in 0..=2 * (replicas + surge) {
+                let present = Present { canary: now.canary, stable: now.stable, stable_available: now.stable, ..Present::default() };
+                now = step_toward(Counts { canary: 0, stable: replicas }, present, replicas, surge, unavailable);
+            }
+            prop_assert_eq!(now, Counts { canary: 0, stable: replicas });
         }
     }
 }
