@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tidegate::api::argo::{self, FIELDS, Home, Support};
 use tidegate::api::crd;
+use tidegate::api::rollout::CANARY_ANNOTATIONS;
 
 /// A plain `kubectl apply` keeps the whole object in an annotation of at most 256 KiB; we stay far below.
 const MAX_BYTES: usize = 150 * 1024;
@@ -99,6 +100,27 @@ fn structural_faults(node: &Value, path: &str, is_root: bool, faults: &mut Vec<S
             structural_faults(child, &format!("{path}{mark}"), false, faults);
         }
     }
+}
+
+/// The rules of the CRD cannot refer to the list, so they repeat it.
+#[test]
+fn annotations_are_allowed_from_one_list() {
+    let path = root().join("crds/rollouts.yaml");
+    let definition = fs::read_to_string(path).unwrap();
+    let mut listed = CANARY_ANNOTATIONS.map(|name| format!("'{name}'"));
+    listed.sort();
+    let rules = definition
+        .lines()
+        .filter(|line| line.contains("rule:") && line.contains("IngressAnnotations"));
+    let mut count = 0;
+    for rule in rules {
+        let list = rule.split_once('[').unwrap().1.split_once(']').unwrap().0;
+        let mut named: Vec<&str> = list.split(", ").collect();
+        named.sort();
+        assert_eq!(named, listed);
+        count += 1;
+    }
+    assert_eq!(count, 2);
 }
 
 #[test]

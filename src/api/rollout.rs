@@ -341,6 +341,17 @@ pub struct TrafficRouting {
     pub gateway_api: Option<GatewayApiRouting>,
 }
 
+/// Annotations, without prefix, that a Rollout may add to its canary Ingresses; the rules of the CRD list them too.
+/// Who may edit a Rollout need not be allowed to edit Ingresses, and in this dialect an annotation can be
+/// configuration of the proxy. Data planes ignore nearly all others on a canary Ingress anyway and take those of
+/// the stable one.
+pub const CANARY_ANNOTATIONS: [&str; 4] = [
+    "canary-by-cookie",
+    "canary-by-header",
+    "canary-by-header-pattern",
+    "canary-by-header-value",
+];
+
 /// Canary Ingresses in the nginx dialect, understood by ingress-nginx, Traefik and others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

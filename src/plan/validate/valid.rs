@@ -1,8 +1,6 @@
 //! A Rollout that the planner may trust: every default resolved, every choice a closed enum, every number in
 //! its range. Only `validate_rollout` makes one from what a user wrote.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 use serde_json::Value;
@@ -10,6 +8,7 @@ use serde_json::Value;
 use crate::api::duration::Duration;
 use crate::api::names::{StepIndex, Weight};
 use crate::api::rollout::AnalysisStep;
+use crate::api::rollout_status::RoutingInUse;
 
 /// Counts of pods are 0..=100_000 and held as `i64`, so that products with weights cannot overflow.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,33 +62,13 @@ pub struct Canary {
 /// Traffic is split by a route, not by the number of pods.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Routing {
-    pub canary_service: String,
-    pub stable_service: String,
-    pub router: Router,
-    pub settle: Duration,
+    /// The routes, as the routers take them, and the Services.
+    pub wanted: RoutingInUse,
     pub dynamic_stable_scale: bool,
     /// Smallest size of a ReplicaSet that is not empty; at least 1.
     pub min_pods: i64,
     /// Only an explicit `maxSurge` bounds the sum of canary and stable.
     pub max_surge: Option<Budget>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum Router {
-    Nginx(Nginx),
-    GatewayApi {
-        /// At least one, no name twice.
-        http_routes: Vec<String>,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Nginx {
-    /// At least one, no name twice.
-    pub stable_ingresses: Vec<String>,
-    pub annotation_prefix: String,
-    /// Extra annotations for the canary Ingress, keys in full; all of them on the allow-list.
-    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

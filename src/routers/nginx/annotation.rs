@@ -1,41 +1,14 @@
 //! The annotations of a canary Ingress: the weight, the class, and what a Rollout may add.
 //!
-//! Whoever may edit a Rollout need not be allowed to edit Ingresses, and in this dialect some annotations are
-//! configuration of the proxy in plain text. So a Rollout may add those of [`ALLOWED`] under the router's own
-//! prefix and nothing else, with values that cannot leave their directive. Not in the list, on purpose:
-//! snippets and whatever takes a URL, a variable or a Secret; session affinity, which ignores weights; other
-//! prefixes, which make other controllers act (certificates, DNS).
+//! A Rollout may add those of [`CANARY_ANNOTATIONS`] under the router's own prefix and nothing else, with values
+//! that cannot leave their directive.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::super::{Reason, RouteTarget, Violation, object};
-use crate::api::rollout::NginxRouting;
-
-/// Keys, without prefix, that a Rollout may add to its canary Ingresses.
-pub const ALLOWED: &[&str] = &[
-    "backend-protocol",
-    "canary-by-cookie",
-    "canary-by-header",
-    "canary-by-header-pattern",
-    "canary-by-header-value",
-    "client-body-buffer-size",
-    "force-ssl-redirect",
-    "proxy-body-size",
-    "proxy-buffer-size",
-    "proxy-buffering",
-    "proxy-buffers-number",
-    "proxy-connect-timeout",
-    "proxy-http-version",
-    "proxy-next-upstream",
-    "proxy-next-upstream-timeout",
-    "proxy-next-upstream-tries",
-    "proxy-read-timeout",
-    "proxy-request-buffering",
-    "proxy-send-timeout",
-    "ssl-redirect",
-];
+use crate::api::rollout::{CANARY_ANNOTATIONS, NginxRouting};
 
 pub const CLASS: &str = "kubernetes.io/ingress.class";
 const VALUE_BYTES_MAX: usize = 1024;
@@ -57,23 +30,20 @@ pub fn wanted(target: &RouteTarget, nginx: &NginxRouting, stable: &Value) -> BTr
     }
     // A request picked by header or cookie goes to the canary whatever the weight: at weight 0, when its pods
     // may go at any time, nothing may lead there.
-    let is_due = |key: &str| target.canary() > 0 || !key.contains("/canary-by-");
-    let allowed = extras(nginx).filter(|extra| extra.problem(prefix).is_none() && is_due(&extra.key));
-    wanted.extend(allowed.map(|extra| (extra.key, extra.value.to_owned())));
+    if target.canary() > 0 {
+        let allowed = extras(nginx).filter(|extra| extra.problem(prefix).is_none());
+        wanted.extend(allowed.map(|extra| (extra.key, extra.value.to_owned())));
+    }
     wanted
 }
 
 /// What to set and what to remove so that `existing` says `wanted`. A key that we could have set and do not
 /// want is removed: it might be from an older spec, and a hand-made one would bend our weights.
-pub fn changes(
-    nginx: &NginxRouting,
-    existing: &Value,
-    wanted: &BTreeMap<String, String>,
-) -> BTreeMap<String, Option<String>> {
+pub fn changes(existing: &Value, wanted: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
     let managed = object::annotations(existing)
         .into_iter()
         .flat_map(|map| map.keys())
-        .filter(|key| is_managed(nginx.prefix(), key))
+        .filter(|key| is_managed(key))
         .map(|key| (key.clone(), None));
     let set = wanted
         .iter()
@@ -108,22 +78,31 @@ pub fn validate(target: &RouteTarget, nginx: &NginxRouting) -> Vec<Violation> {
     }
     violations.extend(extras(nginx).filter_map(|extra| {
         let (problem, fix) = extra.problem(prefix)?;
-        Some(target.violation(Reason::AnnotationNotAllowed, &extra.field, problem, fix))
+        let field = format!("nginx.{}[{:?}]", extra.field, extra.written);
+        Some(target.violation(Reason::AnnotationNotAllowed, &field, problem, fix))
     }));
     violations
 }
 
-fn is_managed(prefix: &str, key: &str) -> bool {
-    key.split_once('/').is_some_and(|(domain, name)| {
-        // Of any prefix: one that the spec no longer names must not go on weighing.
-        let weighs = name == "canary" || name.starts_with("canary-");
-        weighs || domain == prefix && ALLOWED.contains(&name)
-    }) || key == CLASS
+/// Keys that a Rollout may not set, each with its field in `NginxRouting`, the problem and the fix.
+pub fn refused_keys(nginx: &NginxRouting) -> impl Iterator<Item = (&'static str, String, String)> {
+    extras(nginx).filter_map(|extra| {
+        let (problem, fix) = extra.problem_of_key(nginx.prefix())?;
+        Some((extra.field, problem, fix))
+    })
+}
+
+/// Of any prefix: one that the spec no longer names must not go on weighing.
+fn is_managed(key: &str) -> bool {
+    let weighs = |name: &str| name == "canary" || name.starts_with("canary-");
+    key == CLASS || key.split_once('/').is_some_and(|(_, name)| weighs(name))
 }
 
 /// One annotation that the Rollout asks for.
 struct Extra<'a> {
-    field: String,
+    /// Of `NginxRouting`.
+    field: &'static str,
+    written: &'a str,
     key: String,
     value: &'a str,
 }
@@ -134,15 +113,14 @@ fn extras(nginx: &NginxRouting) -> impl Iterator<Item = Extra<'_>> {
         .additional_ingress_annotations
         .iter()
         .map(move |(key, value)| Extra {
-            field: format!("nginx.additionalIngressAnnotations[{key:?}]"),
-            key: match key.split_once('/') {
-                Some((domain, _)) if domain == prefix => key.clone(),
-                _ => format!("{prefix}/{key}"),
-            },
+            field: "additionalIngressAnnotations",
+            written: key,
+            key: format!("{prefix}/{key}"),
             value,
         });
     let verbatim = nginx.canary_ingress_annotations.iter().map(|(key, value)| Extra {
-        field: format!("nginx.canaryIngressAnnotations[{key:?}]"),
+        field: "canaryIngressAnnotations",
+        written: key,
         key: key.clone(),
         value,
     });
@@ -150,23 +128,27 @@ fn extras(nginx: &NginxRouting) -> impl Iterator<Item = Extra<'_>> {
 }
 
 impl Extra<'_> {
-    /// What is wrong with it and what to do, if anything is.
-    fn problem(&self, prefix: &str) -> Option<(String, String)> {
+    fn problem_of_key(&self, prefix: &str) -> Option<(String, String)> {
         let name = self
             .key
-            .split_once('/')
-            .and_then(|(domain, name)| (domain == prefix).then_some(name));
-        if let Some("canary" | "canary-weight" | "canary-weight-total") = name {
-            return Some((
-                "the weight is set by the steps".to_owned(),
-                "remove it, and use setWeight and maxTrafficWeight".to_owned(),
-            ));
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix('/'));
+        if name.is_some_and(|name| CANARY_ANNOTATIONS.contains(&name)) {
+            return None;
         }
-        if !name.is_some_and(|name| ALLOWED.contains(&name)) {
-            return Some((
-                format!("a Rollout may not set {:?} on an Ingress", self.key),
-                format!("remove it, or use one of {prefix}/{{{}}}", ALLOWED.join(", ")),
-            ));
+        let fix = match name {
+            Some("canary" | "canary-weight" | "canary-weight-total") => {
+                "remove it, and use setWeight and maxTrafficWeight".to_owned()
+            }
+            _ => format!("only {} of prefix {prefix} are", CANARY_ANNOTATIONS.join(", ")),
+        };
+        Some((format!("{} is not allowed", self.written), fix))
+    }
+
+    /// What is wrong with it and what to do, if anything is.
+    fn problem(&self, prefix: &str) -> Option<(String, String)> {
+        if let Some(problem) = self.problem_of_key(prefix) {
+            return Some(problem);
         }
         if self.value.len() > VALUE_BYTES_MAX {
             return Some((
@@ -216,6 +198,7 @@ mod tests {
             (vec![("canary-weight", "100")], vec![]),
             (vec![("canary", "true")], vec![]),
             (vec![("auth-url", "http://evil")], vec![]),
+            (vec![("backend-protocol", "HTTPS")], vec![]),
             (vec![("other.io/canary-by-header", "x")], vec![]),
             (vec![], vec![("canary-by-header", "x")]),
             (vec![], vec![("cert-manager.io/cluster-issuer", "x")]),
@@ -241,13 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_additional_keys_once_and_leaves_the_others() {
+    fn prefixes_additional_keys_and_leaves_the_others() {
         let nginx = nginx(
-            &[
-                ("canary-by-header", "X-Canary"),
-                ("nginx.ingress.kubernetes.io/proxy-body-size", "8m"),
-            ],
-            &[("nginx.ingress.kubernetes.io/proxy-read-timeout", "60")],
+            &[("canary-by-header", "X-Canary")],
+            &[("nginx.ingress.kubernetes.io/canary-by-cookie", "beta")],
         );
         assert_eq!(validate(&target(10), &nginx), []);
         let wanted = wanted(&target(10), &nginx, &json!({}));
@@ -257,20 +237,15 @@ mod tests {
                 .map(String::as_str)
         };
         assert_eq!(get("canary-by-header"), Some("X-Canary"));
-        assert_eq!(get("proxy-body-size"), Some("8m"));
-        assert_eq!(get("proxy-read-timeout"), Some("60"));
-        assert_eq!(wanted.len(), 5);
+        assert_eq!(get("canary-by-cookie"), Some("beta"));
+        assert_eq!(wanted.len(), 4);
     }
 
     #[test]
     fn nothing_leads_to_the_canary_at_weight_0() {
-        let nginx = nginx(
-            &[("canary-by-header", "X-Canary"), ("proxy-body-size", "8m")],
-            &[],
-        );
+        let nginx = nginx(&[("canary-by-header", "X-Canary")], &[]);
         let wanted = wanted(&target(0), &nginx, &json!({}));
         assert!(!wanted.contains_key("nginx.ingress.kubernetes.io/canary-by-header"));
-        assert!(wanted.contains_key("nginx.ingress.kubernetes.io/proxy-body-size"));
     }
 
     #[test]
@@ -293,7 +268,7 @@ mod tests {
             "old.prefix/canary-weight": "100",
             "nginx.ingress.kubernetes.io/rewrite-target": "/",
             "team": "payments"}}});
-        let changes = changes(&NginxRouting::default(), &existing, &BTreeMap::new());
+        let changes = changes(&existing, &BTreeMap::new());
         assert_eq!(
             changes.into_keys().collect::<Vec<_>>(),
             [

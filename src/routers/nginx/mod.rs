@@ -20,7 +20,7 @@ use crate::api::names::{API_VERSION, ROLLOUT_LABEL};
 use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout::NginxRouting;
 
-pub use annotation::ALLOWED as ALLOWED_ANNOTATIONS;
+pub use annotation::refused_keys;
 pub use validate::validate;
 
 const NAME_BYTES_MAX: usize = 253;
@@ -108,7 +108,7 @@ fn render_one(
                 &[(ROLLOUT_LABEL.to_owned(), Some(target.rollout_name.to_owned()))].into(),
             );
             let wanted = annotation::wanted(target, nginx, stable);
-            let annotations = annotation::changes(nginx, canary, &wanted);
+            let annotations = annotation::changes(canary, &wanted);
             ops.extend(object::change_metadata(canary, "annotations", &annotations));
             ops.extend(change_spec(canary, spec));
             object::patch(RouteKind::Ingress, &name, canary, ops)
