@@ -7,6 +7,7 @@
 pub mod problem;
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -130,8 +131,11 @@ pub async fn write_status(
 
 /// Whether a status says something that the observed one does not.
 fn differs(rollout: &Value, status: &RolloutStatus) -> bool {
-    let observed = rollout.get("status").cloned().unwrap_or_else(|| json!({}));
-    serde_json::from_value::<RolloutStatus>(observed).ok().as_ref() != Some(status)
+    let observed = match rollout.get("status") {
+        Some(observed) => RolloutStatus::deserialize(observed).ok(),
+        None => Some(RolloutStatus::default()),
+    };
+    observed.as_ref() != Some(status)
 }
 
 impl Applied {

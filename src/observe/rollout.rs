@@ -13,7 +13,7 @@ use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::api::rollout::TemplateRef;
 use crate::client::Failure;
 use crate::plan::needs::{Needs, needs};
-use crate::plan::snapshot::{EndpointsReady, Snapshot, TemplateSeen};
+use crate::plan::snapshot::{EndpointsReady, ObservedRoutes, Snapshot, TemplateSeen};
 
 /// Templates may name templates; more of them than this in one Rollout are not read.
 const MAX_TEMPLATES: usize = 100;
@@ -80,8 +80,10 @@ impl Look<'_> {
                 .map(|(name, object)| (name, object.as_ref().map(decode::service)))
                 .collect(),
             endpoints,
-            ingresses,
-            http_routes,
+            routes: ObservedRoutes {
+                ingresses,
+                http_routes,
+            },
             runs: runs
                 .into_iter()
                 .map(|(key, object)| Ok((key.name.clone(), understand(Resource::AnalysisRun, &key, object)?)))

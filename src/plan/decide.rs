@@ -24,7 +24,7 @@ const KEPT_HISTORY: usize = 20;
 /// What a decision may look at.
 pub struct Evidence<'a> {
     pub world: &'a World<'a>,
-    pub traffic: Option<&'a Traffic>,
+    pub traffic: Option<&'a Traffic<'a>>,
     pub sizes: &'a Sizes<'a>,
     pub gates: &'a [OpenGate<'a>],
     pub commands: &'a Commands<'a>,

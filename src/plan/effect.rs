@@ -143,6 +143,7 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
         Some(Shift::Weight(_)) | None if traffic.weights.canary.pod_template_hash.is_empty() => Vec::new(),
         // Routes to be given back are not set up again.
         None if traffic.retiring && split.canary_weight == Weight::ZERO => Vec::new(),
+        None if traffic.is_shown_in_full() => Vec::new(),
         Some(Shift::Weight(_)) | None => render_routes(world, traffic, &split),
     };
     if writes.is_empty() {

@@ -35,6 +35,7 @@ pub mod wait;
 pub mod world;
 
 use chrono::{DateTime, Duration, Utc};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::rollout_command::Verb;
@@ -98,7 +99,7 @@ pub fn plan_invalid(snapshot: &Snapshot, violations: &[Violation], now: DateTime
 fn hold(snapshot: &Snapshot, problems: &[Problem], rule: &str, now: DateTime<Utc>) -> Plan {
     let raw = |path: &str| snapshot.rollout.pointer(path);
     let before: RolloutStatus = raw("/status")
-        .and_then(|status| serde_json::from_value(status.clone()).ok())
+        .and_then(|status| RolloutStatus::deserialize(status).ok())
         .unwrap_or_default();
     let generation = raw("/metadata/generation")
         .and_then(Value::as_i64)

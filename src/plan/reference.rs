@@ -5,10 +5,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::api::names::{HASH_LABEL, Weight};
+use crate::api::names::HASH_LABEL;
 use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
-use crate::routers;
 
 /// Shown as `<object>: <problem>; <fix>`, under the condition `Valid=False/<reason>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +43,7 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
         });
     }
     if let Some(traffic) = traffic.filter(|traffic| !traffic.retiring) {
-        let target = traffic.target(world, Weight::ZERO);
-        let violations = routers::validate(&target, &traffic.routing.traffic_routing, traffic.routes());
-        let found = violations.into_iter().map(|violation| Problem {
+        let found = traffic.inspection.violations.iter().map(|violation| Problem {
             reason: violation.reason.as_str(),
             text: violation.to_string(),
         });

@@ -48,7 +48,7 @@ pub fn remove_routes(world: &World, traffic: &Traffic, effects: &mut Effects) ->
 /// shows: the clock begins anew when it is removed, and pods wait for it.
 pub fn remove_last_routes(world: &World, traffic: &mut Traffic, effects: &mut Effects) -> bool {
     let done = remove_routes(world, traffic, effects);
-    if !done && traffic.state == WeightState::Absent {
+    if !done && traffic.inspection.state == WeightState::Absent {
         traffic.record_change(traffic.newest());
     }
     done

@@ -14,6 +14,7 @@ use crate::api::analysis_template::AnalysisTemplateSpec;
 use crate::api::names::{PodTemplateHash, Revision};
 use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
+pub use crate::routers::ObservedRoutes;
 
 /// One Rollout and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,10 +26,7 @@ pub struct Snapshot {
     pub services: BTreeMap<String, Option<ServiceSeen>>,
     /// Ready endpoints by Service; read only while a decision depends on them.
     pub endpoints: Option<BTreeMap<String, EndpointsReady>>,
-    /// Stable and canary Ingresses by name, as given.
-    pub ingresses: BTreeMap<String, Option<Value>>,
-    /// HTTPRoutes by name, as given.
-    pub http_routes: BTreeMap<String, Option<Value>>,
+    pub routes: ObservedRoutes,
     /// AnalysisRuns of this Rollout, by name.
     pub runs: BTreeMap<String, AnalysisRun>,
     pub templates: Vec<TemplateSeen>,

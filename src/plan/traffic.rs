@@ -14,56 +14,67 @@ use crate::plan::replicas::pods_for_share;
 use crate::plan::shift::find_goal;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
-use crate::routers::{self, ObservedRoutes, RouteTarget, Verification, WeightState};
+use crate::routers::{self, Inspection, ObservedRoutes, RouteTarget, Verification, WeightState};
 
 /// The traffic of a Rollout with routing, as observed now.
-pub struct Traffic {
+pub struct Traffic<'a> {
     pub routing: RoutingInUse,
     /// The spec no longer asks for this routing: all traffic goes to stable, then the routes are taken back.
     pub retiring: bool,
     /// What status will say about it.
     pub weights: TrafficWeights,
-    pub state: WeightState,
+    /// What the routes say, and what is wrong with them.
+    pub inspection: Inspection,
     pub max: Weight,
     pub settle: chrono::Duration,
     /// Why the newest split is not in effect yet; `None` when it is verified.
     pub unsettled: Option<Wait>,
-    routes: ObservedRoutes,
+    routes: &'a ObservedRoutes,
 }
 
 /// `None` without traffic routing, past or present.
-pub fn observe_traffic(world: &World) -> Option<Traffic> {
+pub fn observe_traffic<'a>(world: &World<'a>) -> Option<Traffic<'a>> {
     let wanted = world.wanted_routing();
-    let in_use = world.status.canary.routing.clone();
+    let in_use = world.status.canary.routing.as_ref();
     let (routing, retiring) = match (in_use, wanted) {
-        (Some(old), Some(new)) if same_objects(&old, &new) => (new, false),
+        (Some(old), Some(new)) if same_objects(old, new) => (new, false),
         (Some(old), _) => (old, true),
         (None, Some(new)) => (new, false),
         (None, None) => return None,
     };
     let max = Weight(routing.traffic_routing.max_traffic_weight.unwrap_or(100).into());
     let settle = chrono::Duration::seconds(routing.traffic_routing.settle_seconds.unwrap_or(5).into());
-    let routes = ObservedRoutes {
-        ingresses: world.snapshot.ingresses.clone(),
-        http_routes: world.snapshot.http_routes.clone(),
-    };
+    let routes = &world.snapshot.routes;
+    let target = target(world, routing, Weight::ZERO, max);
     let mut traffic = Traffic {
-        state: WeightState::Absent,
+        inspection: routers::inspect(&target, &routing.traffic_routing, routes),
         weights: world.status.canary.weights.clone().unwrap_or_default(),
         unsettled: None,
-        routing,
+        routing: routing.clone(),
         retiring: retiring || world.is_deleting(),
         max,
         settle,
         routes,
     };
-    traffic.state = routers::observed_weight(
-        &traffic.target(world, Weight::ZERO),
-        &traffic.routing.traffic_routing,
-        &traffic.routes,
-    );
     traffic.take_in(world);
     Some(traffic)
+}
+
+fn target<'a>(
+    world: &'a World,
+    routing: &'a RoutingInUse,
+    canary_weight: Weight,
+    max_weight: Weight,
+) -> RouteTarget<'a> {
+    RouteTarget {
+        rollout_name: &world.spec.name,
+        rollout_uid: &world.spec.uid,
+        namespace: &world.spec.namespace,
+        stable_service: &routing.stable_service,
+        canary_service: &routing.canary_service,
+        canary_weight,
+        max_weight,
+    }
 }
 
 /// The same routes and Services; other settings may differ.
@@ -89,30 +100,23 @@ fn same_objects(old: &RoutingInUse, new: &RoutingInUse) -> bool {
         && names(old) == names(new)
 }
 
-impl Traffic {
-    pub fn target<'a>(&'a self, world: &'a World, weight: Weight) -> RouteTarget<'a> {
-        RouteTarget {
-            rollout_name: &world.spec.name,
-            rollout_uid: &world.spec.uid,
-            namespace: &world.spec.namespace,
-            stable_service: &self.routing.stable_service,
-            canary_service: &self.routing.canary_service,
-            canary_weight: weight,
-            max_weight: self.max,
-        }
+impl<'a> Traffic<'a> {
+    pub fn target<'b>(&'b self, world: &'b World, weight: Weight) -> RouteTarget<'b> {
+        target(world, &self.routing, weight, self.max)
     }
 
-    pub fn routes(&self) -> &ObservedRoutes {
-        &self.routes
+    pub fn routes(&self) -> &'a ObservedRoutes {
+        self.routes
+    }
+
+    /// The routes show the weight they have with everything that belongs to it: there is nothing to write.
+    pub fn is_shown_in_full(&self) -> bool {
+        self.inspection.verification != Verification::Unwritten
     }
 
     /// The canary's share by the routes as they are; where they disagree, the most it may get.
     pub fn seen_weight(&self) -> Weight {
-        match self.state {
-            WeightState::Absent => Weight::ZERO,
-            WeightState::Is(weight) => weight,
-            WeightState::Mixed { canary_max, .. } => canary_max,
-        }
+        self.inspection.state.canary_max()
     }
 
     /// The newest split.
@@ -221,8 +225,9 @@ impl Traffic {
             stable_hash: stable_hash.clone(),
         };
         let seen = split(self.seen_weight());
-        let before = self.weights.clone();
-        if let WeightState::Mixed { stable_max, .. } = self.state {
+        let same = self.weights.live.last() == Some(&seen);
+        let since = self.weights.since.filter(|_| same);
+        if let WeightState::Mixed { stable_max, .. } = self.inspection.state {
             self.push_live(split(Weight(self.max.0 - stable_max.0)));
         }
         self.push_live(seen.clone());
@@ -233,8 +238,7 @@ impl Traffic {
             stable_hash,
         );
         self.track_endpoints(world);
-        let same = before.live.last() == Some(&seen);
-        self.settle(world, if same { before.since } else { None });
+        self.settle(world, since);
     }
 
     fn backend(&self, service: Backend, weight: Weight, hash: PodTemplateHash) -> BackendWeight {
@@ -318,17 +322,16 @@ impl Traffic {
 
     /// What keeps the newest split from counting as in place.
     fn blocked(&self, world: &World) -> Option<Wait> {
-        if let WeightState::Mixed { .. } = self.state {
+        if let WeightState::Mixed { .. } = self.inspection.state {
             return Some(Wait::on(
                 WaitingReason::RouteAccepted,
                 "the routes disagree about the weight".into(),
             ));
         }
-        if !matches!(self.state, WeightState::Absent) {
-            let target = self.target(world, self.seen_weight());
-            match routers::verify(&target, &self.routing.traffic_routing, &self.routes) {
+        if self.inspection.state != WeightState::Absent {
+            match &self.inspection.verification {
                 Verification::NotAccepted { message } => {
-                    return Some(Wait::on(WaitingReason::RouteAccepted, message));
+                    return Some(Wait::on(WaitingReason::RouteAccepted, message.clone()));
                 }
                 // A route that was given back already has nothing of ours to show.
                 Verification::Unwritten if self.retiring && self.seen_weight() == Weight::ZERO => {}

@@ -2,9 +2,9 @@
 //! Every decision reads from here; nothing here decides.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 
 use crate::api::names::{PodTemplateHash, StepIndex, Weight};
-use crate::api::rollout::TrafficRouting;
 use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus, RoutingInUse};
 use crate::plan::replicas::pods_for_share;
 use crate::plan::revision::{hash_template, replica_set_name};
@@ -28,7 +28,7 @@ impl<'a> World<'a> {
         let status: RolloutStatus = snapshot
             .rollout
             .get("status")
-            .and_then(|status| serde_json::from_value(status.clone()).ok())
+            .and_then(|status| RolloutStatus::deserialize(status).ok())
             .unwrap_or_default();
         let current = hash_template(&spec.template);
         let mut world = World {
@@ -217,18 +217,8 @@ impl<'a> World<'a> {
     }
 
     /// The routing that the spec asks for, as the routers take it.
-    pub fn wanted_routing(&self) -> Option<RoutingInUse> {
-        let routing = self.spec.canary.routing.as_ref()?;
-        let raw = self
-            .snapshot
-            .rollout
-            .pointer("/spec/strategy/canary/trafficRouting")?;
-        let traffic_routing: TrafficRouting = serde_json::from_value(raw.clone()).ok()?;
-        Some(RoutingInUse {
-            traffic_routing,
-            stable_service: routing.stable_service.clone(),
-            canary_service: routing.canary_service.clone(),
-        })
+    pub fn wanted_routing(&self) -> Option<&'a RoutingInUse> {
+        Some(&self.spec.canary.routing.as_ref()?.wanted)
     }
 
     pub fn is_deleting(&self) -> bool {

@@ -28,7 +28,7 @@ use crate::api::patch::PatchOp;
 use crate::api::rollout::TrafficRouting;
 
 pub use gateway::ADDED_BACKEND_PREFIX;
-pub use nginx::ALLOWED_ANNOTATIONS;
+pub use nginx::refused_keys as refused_annotations;
 pub use share::WeightState;
 pub use violation::{Reason, Violation};
 
@@ -106,6 +106,16 @@ pub enum Verification {
     NotAccepted { message: String },
     /// The routes show exactly the target and every controller that can tell has accepted it.
     Written,
+}
+
+/// The routes as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    pub state: WeightState,
+    /// How far the routes have come with the weight that they show.
+    pub verification: Verification,
+    /// What a person must mend.
+    pub violations: Vec<Violation>,
 }
 
 /// Names of the routes, for a Rollout of this name: those the spec names, and our canary Ingresses.
@@ -191,10 +201,38 @@ pub fn observed_weight(
 
 /// Whether the routes show exactly the target, accepted where the API can tell.
 pub fn verify(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Verification {
+    let state = observed_weight(target, routing, observed);
+    let violations = validate(target, routing, observed);
+    verify_state(target, routing, observed, state, &violations)
+}
+
+/// Everything about the routes as they are, in one go. Of `target`, the weight wanted plays no role: what is
+/// verified is the weight that is seen.
+pub fn inspect(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Inspection {
+    let state = observed_weight(target, routing, observed);
+    let violations = validate(target, routing, observed);
+    let shown = RouteTarget {
+        canary_weight: state.canary_max(),
+        ..*target
+    };
+    Inspection {
+        state,
+        verification: verify_state(&shown, routing, observed, state, &violations),
+        violations,
+    }
+}
+
+fn verify_state(
+    target: &RouteTarget,
+    routing: &TrafficRouting,
+    observed: &ObservedRoutes,
+    state: WeightState,
+    violations: &[Violation],
+) -> Verification {
     // A route that is missing is refused, and one that was not read may say anything.
-    let is_written = render(target, routing, observed).is_empty()
-        && validate(target, routing, observed).is_empty()
-        && observed_weight(target, routing, observed) == WeightState::Is(Weight(target.canary()));
+    let is_written = state == WeightState::Is(Weight(target.canary()))
+        && violations.is_empty()
+        && render(target, routing, observed).is_empty();
     if !is_written {
         return Verification::Unwritten;
     }

@@ -14,6 +14,17 @@ pub enum WeightState {
     Mixed { canary_max: Weight, stable_max: Weight },
 }
 
+impl WeightState {
+    /// The canary's share; where routes disagree, the most it may get.
+    pub fn canary_max(self) -> Weight {
+        match self {
+            WeightState::Absent => Weight::ZERO,
+            WeightState::Is(weight) => weight,
+            WeightState::Mixed { canary_max, .. } => canary_max,
+        }
+    }
+}
+
 /// The most that one rule may give each side, in parts of the maximal weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {

@@ -145,8 +145,8 @@ fn judge_precondition(scene: &Scene, write: &Write, precondition: &Precondition)
             let service = snapshot.services.get(name).and_then(Option::as_ref);
             service.map(|service| (service.uid.clone(), service.resource_version.clone()))
         }
-        Kind::Ingress => route(&snapshot.ingresses),
-        Kind::HttpRoute => route(&snapshot.http_routes),
+        Kind::Ingress => route(&snapshot.routes.ingresses),
+        Kind::HttpRoute => route(&snapshot.routes.http_routes),
         Kind::AnalysisRun => snapshot.runs.get(name).map(|run| of_metadata(&run.metadata)),
         Kind::RolloutCommand => snapshot
             .commands

@@ -111,8 +111,8 @@ impl<'a> Scene<'a> {
             pods: pods.collect(),
             selectors: selectors.collect(),
             routes: [
-                routes(Kind::Ingress, &snapshot.ingresses),
-                routes(Kind::HttpRoute, &snapshot.http_routes),
+                routes(Kind::Ingress, &snapshot.routes.ingresses),
+                routes(Kind::HttpRoute, &snapshot.routes.http_routes),
             ]
             .into_iter()
             .flatten()

@@ -7,7 +7,7 @@ use tidegate::api::names::{HASH_LABEL, REVISION_ANNOTATION, Revision};
 use tidegate::api::rollout::TrafficRouting;
 use tidegate::plan::model::Kind;
 use tidegate::plan::scale::read_scale_down_at;
-use tidegate::plan::snapshot::{EndpointsReady, ReplicaSetSeen, ServiceSeen, Snapshot};
+use tidegate::plan::snapshot::{EndpointsReady, ObservedRoutes, ReplicaSetSeen, ServiceSeen, Snapshot};
 use tidegate::routers::names_to_observe;
 
 use super::Cluster;
@@ -47,8 +47,10 @@ impl Cluster {
             endpoints: Some(see_endpoints(&services, &replica_sets)),
             replica_sets,
             services,
-            ingresses: seen(Kind::Ingress, ingresses),
-            http_routes: seen(Kind::HttpRoute, http_routes),
+            routes: ObservedRoutes {
+                ingresses: seen(Kind::Ingress, ingresses),
+                http_routes: seen(Kind::HttpRoute, http_routes),
+            },
             runs: typed(Kind::AnalysisRun)
                 .map(|(name, run)| (name, from_raw(run, "AnalysisRun")))
                 .collect(),

@@ -46,7 +46,7 @@ fn a_failed_read_strips_the_selectors() {
         let mut snapshot = cluster.snapshot();
         match unread {
             "services" => snapshot.services.clear(),
-            _ => snapshot.ingresses.clear(),
+            _ => snapshot.routes.ingresses.clear(),
         }
         let planned = plan(&snapshot, cluster.now);
         let writes = planned.stages.iter().flat_map(|stage| &stage.writes);
