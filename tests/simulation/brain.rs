@@ -80,7 +80,10 @@ impl Shared {
             let version = service.as_ref().map(|service| service.resource_version.clone());
             versions.push((("Service", name.clone()), version));
         }
-        for (kind, objects) in [("Ingress", &seen.ingresses), ("HTTPRoute", &seen.http_routes)] {
+        for (kind, objects) in [
+            ("Ingress", &seen.routes.ingresses),
+            ("HTTPRoute", &seen.routes.http_routes),
+        ] {
             let routes = objects
                 .iter()
                 .map(|(name, object)| ((kind, name.clone()), object.as_ref().and_then(raw)));

@@ -7,16 +7,17 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use tidegate::api::crd;
 use tidegate::api::resource::Resource;
+use tidegate::clock::Clock;
 use tidegate::observe::cache::CacheEvent;
 use tidegate::observe::stores::{Cause, Wake};
-use tidegate::sandbox::api_server::{Commit, Fault};
+use tidegate::sandbox::api_server::{ApiServer, Commit, Fault};
 use tidegate::sandbox::controllers::{sync_endpoint_slice, sync_replica_set};
 use tidegate::sandbox::dataplane::Kind;
 use tidegate::sandbox::resource::{Key, list};
 
 use super::object::{self, CANARY, HOSTS, NAMESPACE, STABLE, text};
 use super::scenario::{Routing, Weather, between};
-use super::world::{Job, World, key_of};
+use super::world::{Job, START, World, key_of};
 
 /// What the controller watches.
 pub const WATCHED: [Resource; 8] = [
@@ -30,9 +31,16 @@ pub const WATCHED: [Resource; 8] = [
     Resource::HttpRoute,
 ];
 
-pub fn definitions() -> &'static [Value] {
-    static DEFINITIONS: OnceLock<Vec<Value>> = OnceLock::new();
-    DEFINITIONS.get_or_init(|| crd::all().unwrap())
+/// An empty cluster with our definitions, to be copied for every run.
+pub fn empty_cluster() -> &'static ApiServer {
+    static EMPTY: OnceLock<ApiServer> = OnceLock::new();
+    EMPTY.get_or_init(|| {
+        let server = ApiServer::new(0, Clock::virtual_at(START));
+        for definition in crd::all().unwrap() {
+            server.install_crd(definition).unwrap();
+        }
+        server
+    })
 }
 
 impl World {

@@ -28,6 +28,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use brain::Sabotage;
 use run::{draw, run_seed, simulate};
 
+/// Objects are cloned all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What fits into a test run of unoptimized code; `TIDEGATE_SEEDS` asks for more.
 const SEEDS: u64 = 200;
 /// A deliberate bug is found by then.

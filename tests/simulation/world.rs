@@ -32,6 +32,8 @@ use super::user::Script;
 
 /// More than this nobody writes for one thing that a user did.
 const BUSY_COMMITS: usize = 1000;
+/// When every run begins: 2026-01-01.
+pub const START: DateTime<Utc> = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
 
 /// Something that somebody other than the controller does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,12 +158,8 @@ impl World {
         sabotage: Option<Sabotage>,
         echo: bool,
     ) -> Self {
-        let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
-        let clock = Clock::virtual_at(start);
-        let server = ApiServer::new(seed, clock.clone());
-        for definition in cluster::definitions() {
-            server.install_crd(definition.clone()).unwrap();
-        }
+        let clock = Clock::virtual_at(START);
+        let server = cluster::empty_cluster().copy(seed, clock.clone());
         let wire = Arc::new(Mutex::new(Wire::default()));
         let (sender, stops) = mpsc::unbounded_channel();
         let gate = Gate {
@@ -183,7 +181,7 @@ impl World {
         };
         World {
             rules: Rules::new(&scenario, quality),
-            script: Script::new(scenario.script.clone(), start),
+            script: Script::new(scenario.script.clone(), START),
             nodes: Nodes::new(client.clone(), Addresses::loopback(), NoSockets),
             plane: DataPlane::new(delays),
             scenario,
@@ -204,8 +202,8 @@ impl World {
             trace: Trace::new(echo),
             commits: 0,
             controller_commits: 0,
-            last_controller_commit: start,
-            looked_at: start,
+            last_controller_commit: START,
+            looked_at: START,
             ailing: BTreeMap::new(),
             troubled: false,
             troubles: 0,

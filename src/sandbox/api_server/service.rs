@@ -51,7 +51,16 @@ pub struct ApiServer {
 impl ApiServer {
     /// An empty cluster. All uids and generated names come from `seed`.
     pub fn new(seed: u64, clock: Clock) -> Self {
-        let store = Store::new(seed, clock.now());
+        ApiServer::of(Store::new(seed, clock.now()), clock)
+    }
+
+    /// An independent server of the same objects and definitions, without interceptor and counts. Cheaper than to
+    /// install the definitions anew.
+    pub fn copy(&self, seed: u64, clock: Clock) -> Self {
+        ApiServer::of(self.lock().store.copy(seed), clock)
+    }
+
+    fn of(store: Store, clock: Clock) -> Self {
         let version = Arc::new(channel::Sender::new(store.version()));
         let state = State {
             store,

@@ -126,8 +126,12 @@ impl Rules {
             return;
         }
         if !self.rules.is_empty() {
-            let this = convert(value, &self.schema, is_root);
-            let old = old.map(|old| convert(old, &self.schema, is_root));
+            let convert = |value| match is_root {
+                true => convert_root(value, &self.schema, &self.rules),
+                false => convert(value, &self.schema),
+            };
+            let this = convert(value);
+            let old = old.map(convert);
             found.extend(
                 self.rules
                     .iter()
@@ -330,8 +334,27 @@ fn shown(value: &Value) -> Value {
     }
 }
 
-/// A value as rules see it: numbers typed by the schema, field names escaped, of metadata only the names.
-fn convert(value: &Value, schema: &Value, is_root: bool) -> CelValue {
+/// A whole object as rules see it: of metadata only the names, and no field that no rule mentions, for most of an
+/// object is nothing to the few rules about the whole of it.
+fn convert_root(object: &Value, schema: &Value, rules: &[Rule]) -> CelValue {
+    let is_mentioned = |name: &str| {
+        rules.iter().any(|rule| {
+            let elsewhere = rule.text.replace("self.", "");
+            elsewhere.contains(name) || elsewhere.contains("self")
+        })
+    };
+    let fields = object.as_object().into_iter().flatten();
+    let mentioned = fields
+        .filter(|(name, _)| is_mentioned(name))
+        .map(|(name, value)| match name.as_str() {
+            "metadata" => (name.clone(), names_only(value)),
+            _ => (name.clone(), value.clone()),
+        });
+    convert(&Value::Object(mentioned.collect()), schema)
+}
+
+/// A value as rules see it: numbers typed by the schema, field names escaped.
+fn convert(value: &Value, schema: &Value) -> CelValue {
     match value {
         Value::Null => CelValue::Null,
         Value::Bool(value) => CelValue::Bool(*value),
@@ -345,9 +368,7 @@ fn convert(value: &Value, schema: &Value, is_root: bool) -> CelValue {
         Value::String(text) => CelValue::String(Arc::new(text.clone())),
         Value::Array(items) => {
             let schema = schema.get("items").unwrap_or(&Value::Null);
-            CelValue::List(Arc::new(
-                items.iter().map(|item| convert(item, schema, false)).collect(),
-            ))
+            CelValue::List(Arc::new(items.iter().map(|item| convert(item, schema)).collect()))
         }
         Value::Object(fields) => {
             let known = schema.get("properties");
@@ -361,11 +382,7 @@ fn convert(value: &Value, schema: &Value, is_root: bool) -> CelValue {
                     } else {
                         name.clone()
                     };
-                    let value = if is_root && name == "metadata" {
-                        names_only(value)
-                    } else {
-                        convert(value, property.unwrap_or(additional), false)
-                    };
+                    let value = convert(value, property.unwrap_or(additional));
                     (Key::String(Arc::new(key)), value)
                 })
                 .collect();
@@ -374,10 +391,9 @@ fn convert(value: &Value, schema: &Value, is_root: bool) -> CelValue {
     }
 }
 
-fn names_only(metadata: &Value) -> CelValue {
+fn names_only(metadata: &Value) -> Value {
     let field = |name: &str| metadata.get(name).map(|value| (name.to_owned(), value.clone()));
-    let names = ["name", "generateName"].into_iter().filter_map(field).collect();
-    convert(&Value::Object(names), &Value::Null, false)
+    Value::Object(["name", "generateName"].into_iter().filter_map(field).collect())
 }
 
 const RESERVED: &[&str] = &[

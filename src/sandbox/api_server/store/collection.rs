@@ -42,7 +42,7 @@ pub struct TooOld {
     pub oldest: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Collection {
     objects: BTreeMap<ObjectKey, Arc<Value>>,
     log: VecDeque<Event>,

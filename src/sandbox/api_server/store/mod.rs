@@ -103,6 +103,16 @@ impl Store {
         store
     }
 
+    /// The same cluster once more, and independent of this one: uids and names to come are made from `seed`.
+    pub fn copy(&self, seed: u64) -> Self {
+        Store {
+            registry: self.registry.clone(),
+            collections: self.collections.clone(),
+            version: self.version,
+            rng: Rng::new(seed),
+        }
+    }
+
     /// Installs a CustomResourceDefinition, or replaces it, as `kubectl apply` of its file would.
     pub fn install_crd(&mut self, now: DateTime<Utc>, definition: Value) -> Result<(), Refusal> {
         const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";

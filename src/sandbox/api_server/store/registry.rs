@@ -78,7 +78,7 @@ impl Resource {
 }
 
 /// All served resources, built-in ones first, in a fixed order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Registry {
     resources: Vec<Arc<Resource>>,
 }
