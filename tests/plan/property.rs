@@ -106,10 +106,17 @@ fn set_weight(cluster: &mut Cluster, weight: i64) {
     });
 }
 
+/// A hundred thousand pods that move one at a time would take a hundred thousand rounds.
+fn scale(cluster: &mut Cluster, replicas: i64) {
+    let surge = &cluster.rollout().unwrap()["spec"]["strategy"]["canary"]["maxSurge"];
+    let most = if surge.is_i64() { 40 } else { 100_000 };
+    cluster.scale(replicas.min(most));
+}
+
 fn happen(cluster: &mut Cluster, happening: &Happening) {
     match *happening {
         Happening::Deploy(version) => cluster.deploy(VERSIONS[version]),
-        Happening::Scale(replicas) => cluster.scale(replicas),
+        Happening::Scale(replicas) => scale(cluster, replicas),
         Happening::Command(verb) => {
             cluster.command(verb);
         }
