@@ -13,7 +13,8 @@ demo: prometheus ## Watch a good version promote itself and bad ones come back (
 	$(CARGO) run --locked --bin tidegate -- demo $(DEMO)
 
 test: prometheus ## Run every test
-	CI=true INSTA_UPDATE=no $(CARGO) test --locked
+	CI=true INSTA_UPDATE=no $(CARGO) test --locked -- --skip no_seed_breaks_a_rule
+	TIDEGATE_SEEDS=2000 CARGO_PROFILE_TEST_OPT_LEVEL=1 $(CARGO) test --locked --test simulation no_seed_breaks_a_rule -- --nocapture
 
 lint: ## Check format, clippy, the rules of the house and the dependencies
 	$(CARGO) fmt --all --check

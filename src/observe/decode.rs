@@ -28,6 +28,7 @@ pub fn replica_set(object: &Value, rollout_uid: &str) -> ReplicaSetSeen {
         running: count("/status/replicas"),
         ready: count("/status/readyReplicas"),
         available: count("/status/availableReplicas"),
+        caught_up: count("/status/observedGeneration") >= count("/metadata/generation"),
         owned: is_controlled_by(object, rollout_uid),
         deleting: metadata_text(object, "deletionTimestamp").is_some(),
     }
@@ -142,6 +143,16 @@ mod tests {
                 !replica_set(&object, "other").owned,
                 "an owner that is not the controller"
             );
+        }
+    }
+
+    #[test]
+    fn a_status_of_an_older_size_is_known_as_such() {
+        for (observed, caught_up) in [(json!(3), true), (json!(2), false), (Value::Null, false)] {
+            let object = json!({
+                "metadata": {"name": "checkout-a", "generation": 3}, "status": {"observedGeneration": observed},
+            });
+            assert_eq!(replica_set(&object, "mine").caught_up, caught_up, "{observed}");
         }
     }
 

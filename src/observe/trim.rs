@@ -18,6 +18,7 @@ pub fn trim(resource: Resource, object: &mut Value) {
                 "/status/replicas",
                 "/status/readyReplicas",
                 "/status/availableReplicas",
+                "/status/observedGeneration",
             ],
         ),
         Resource::Service => keep(object, &["/spec/selector", "/spec/type"]),
@@ -56,11 +57,12 @@ fn sections(pointer: &str) -> Option<(&str, &str)> {
 }
 
 fn metadata(metadata: Option<&Value>) -> Value {
-    const FIELDS: [&str; 7] = [
+    const FIELDS: [&str; 8] = [
         "namespace",
         "name",
         "uid",
         "resourceVersion",
+        "generation",
         "creationTimestamp",
         "deletionTimestamp",
         "ownerReferences",
@@ -104,7 +106,7 @@ mod tests {
                 "annotations": {"tidegate.dev/revision": "1", "tidegate.dev/pod-template": "{}", "note": "long"},
             },
             "spec": {"replicas": 3, "template": {"spec": {}}},
-            "status": {"replicas": 3, "conditions": []},
+            "status": {"replicas": 3, "observedGeneration": 2, "conditions": []},
         });
         trim(Resource::ReplicaSet, &mut object);
         assert_eq!(
@@ -112,12 +114,12 @@ mod tests {
             json!({
                 "apiVersion": "apps/v1", "kind": "ReplicaSet",
                 "metadata": {
-                    "name": "checkout-1", "namespace": "shop", "uid": "u", "resourceVersion": "1",
+                    "name": "checkout-1", "namespace": "shop", "uid": "u", "resourceVersion": "1", "generation": 3,
                     "labels": {"tidegate.dev/rollout": "checkout"},
                     "annotations": {"tidegate.dev/revision": "1"},
                 },
                 "spec": {"replicas": 3},
-                "status": {"replicas": 3},
+                "status": {"replicas": 3, "observedGeneration": 2},
             })
         );
     }

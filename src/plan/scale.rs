@@ -205,9 +205,13 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
         budgets.surge,
         budgets.unavailable,
     );
+    // Nothing goes while what is counted may be gone already.
+    let mut owned = world.snapshot.replica_sets.values().filter(|set| set.owned);
+    let counted = owned.all(|set| set.caught_up);
     for (set, replicas) in [(stable, next.stable), (current, next.canary)] {
         if let Some(set) = set {
-            planned.push(set, replicas, None, "by weight");
+            let kept = if counted { 0 } else { set.replicas };
+            planned.push(set, replicas.max(kept), None, "by weight");
         }
     }
     let available = present.canary_available + present.stable_available + present.older_available;
@@ -219,7 +223,7 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
         budgets.unavailable,
     );
     for set in world.older_sets() {
-        let going = set.replicas.min(go);
+        let going = if counted { set.replicas.min(go) } else { 0 };
         go -= going;
         planned.push(set, set.replicas - going, set.scale_down_at, "older");
     }

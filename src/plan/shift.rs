@@ -99,6 +99,7 @@ fn move_stable(world: &World, traffic: &Traffic, goal: &Goal) -> Result<Shift, W
     };
     let by_share = pods_for_share(world.replicas, share, traffic.max) - slack;
     let needed = by_share.max(1).min(world.replicas);
+    taken_its_size(world, &goal.stable_hash, WaitingReason::StablePods)?;
     let available = world.steady(&goal.stable_hash);
     if available < needed {
         let message = format!(
@@ -111,6 +112,17 @@ fn move_stable(world: &World, traffic: &Traffic, goal: &Goal) -> Result<Shift, W
         backend: Backend::Stable,
         hash: goal.stable_hash.clone(),
     })
+}
+
+/// The pods of a version are those that its size has left.
+fn taken_its_size(world: &World, hash: &PodTemplateHash, reason: WaitingReason) -> Result<(), Wait> {
+    if world.caught_up(hash) {
+        return Ok(());
+    }
+    Err(Wait::on(
+        reason,
+        format!("the ReplicaSet of version {hash} to take its size"),
+    ))
 }
 
 /// The canary Service moves only while no data plane can give it traffic.
@@ -157,6 +169,9 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
         let slack = if dynamic { 0 } else { world.budgets().unavailable };
         let by_share = pods_for_share(world.replicas, share, traffic.max) - slack;
         let needed = if urgent && !dynamic { 1 } else { by_share.max(1) };
+        if dynamic {
+            taken_its_size(world, takes_over, WaitingReason::StablePods)?;
+        }
         // A version whose ReplicaSet is not ours (the Service was never adopted) is judged by its endpoints.
         if available < needed && world.set(takes_over).is_some() {
             let message = format!("stable has {available} available pods of {needed}");
@@ -193,6 +208,7 @@ fn raise(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
     let needed = world
         .enough_of(pods_for_share(world.replicas, weight, traffic.max))
         .max(1);
+    taken_its_size(world, &world.current, WaitingReason::CanaryPods)?;
     let available = world.steady(&world.current);
     if available < needed {
         let message = format!("canary has {available} available pods of {needed} for weight {weight}");

@@ -53,6 +53,9 @@ pub struct ReplicaSetSeen {
     pub running: i64,
     pub ready: i64,
     pub available: i64,
+    /// The status was made for the size in the spec. Otherwise it may count pods that were told to go under another
+    /// size meanwhile.
+    pub caught_up: bool,
     /// Our Rollout is its controller; an object of the same name that is not ours is never touched.
     pub owned: bool,
     pub deleting: bool,

@@ -90,6 +90,12 @@ impl<'a> World<'a> {
         self.set(hash).map_or(0, ReplicaSetSeen::steady)
     }
 
+    /// Whether [`World::steady`] can be relied on when traffic is to come or pods are to go: a size that has just
+    /// been changed may have cost pods that are still counted.
+    pub fn caught_up(&self, hash: &PodTemplateHash) -> bool {
+        self.set(hash).is_none_or(|set| set.caught_up)
+    }
+
     /// The status speaks of the template in the spec; otherwise a new revision is about to begin.
     pub fn is_current_known(&self) -> bool {
         self.status.current_pod_hash.as_ref() == Some(&self.current)

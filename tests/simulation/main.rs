@@ -32,7 +32,7 @@ use run::{draw, run_seed, simulate};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What fits into a test run of unoptimized code; `TIDEGATE_SEEDS` asks for more.
+/// What fits into a run of unoptimized code; `TIDEGATE_SEEDS` asks for more, as `make test` does.
 const SEEDS: u64 = 200;
 /// A deliberate bug is found by then.
 const SABOTAGED_SEEDS: u64 = 60;

@@ -108,7 +108,7 @@ impl Truth {
         let after = commit.after.as_deref();
         match commit.kind.as_str() {
             "Pod" => self.apply_pod(commit, now),
-            "ReplicaSet" => self.apply_set(commit, by_controller),
+            "ReplicaSet" => self.apply_set(commit, now, by_controller),
             "Service" => {
                 let pointer = format!("/spec/selector/{}", HASH_LABEL.replace('/', "~1"));
                 let hash = after.map(|after| text(after, &pointer)).unwrap_or_default();
@@ -171,6 +171,10 @@ impl Truth {
                 self.pods.remove(&commit.name);
             }
         }
+        self.count_available(hash, now);
+    }
+
+    fn count_available(&mut self, hash: String, now: Time) {
         let count = self
             .pods
             .values()
@@ -183,7 +187,7 @@ impl Truth {
         }
     }
 
-    fn apply_set(&mut self, commit: &Commit, by_controller: bool) {
+    fn apply_set(&mut self, commit: &Commit, now: Time, by_controller: bool) {
         let Some(after) = commit.after.as_deref() else {
             return;
         };
@@ -195,6 +199,9 @@ impl Truth {
             for (_, available) in self.available.entry(hash).or_default() {
                 *available = (*available).min(replicas);
             }
+        } else if int(after, "/status/observedGeneration") == int(after, "/metadata/generation") {
+            // Whoever lets pods go has seen the size: what is left now stays.
+            self.count_available(hash, now);
         }
     }
 

@@ -113,6 +113,7 @@ fn see_replica_set(set: &Value) -> ReplicaSetSeen {
         running: number("/status/replicas"),
         ready: number("/status/readyReplicas"),
         available: number("/status/availableReplicas"),
+        caught_up: true,
         owned: text(set, "/metadata/ownerReferences/0/uid") == "rollout-uid",
         deleting: false,
     }

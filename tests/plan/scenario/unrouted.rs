@@ -1,11 +1,15 @@
 //! Without traffic routing: the pods are the traffic, and named Services must not lose any of it.
 
+use serde_json::json;
+use tidegate::api::patch::PatchOp;
 use tidegate::api::rollout_status::Phase;
-use tidegate::plan::model::Kind;
+use tidegate::plan::model::{Action, Kind};
+use tidegate::plan::plan;
+use tidegate::plan::snapshot::Snapshot;
 
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::Cluster;
-use crate::fixture::{VERSIONS, five_steps, hash, nginx};
+use crate::fixture::{VERSIONS, basic_with, five_steps, hash, nginx};
 
 fn paused() -> Cluster {
     let mut cluster = deployed(nginx(five_steps()));
@@ -24,6 +28,56 @@ fn remove_routing(cluster: &mut Cluster) {
         let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
         canary.remove("trafficRouting");
     });
+}
+
+/// Whether a plan makes a ReplicaSet smaller, or gives the canary more traffic.
+fn takes_a_risk(cluster: &Cluster, snapshot: &Snapshot) -> bool {
+    let planned = plan(snapshot, cluster.now);
+    let mut writes = planned.stages.iter().flat_map(|stage| &stage.writes);
+    writes.any(|write| {
+        let Action::Patch { ops, .. } = &write.action else {
+            return false;
+        };
+        let wanted = |path: &str| {
+            ops.iter().find_map(|op| match op {
+                PatchOp::Replace { path: at, value } | PatchOp::Add { path: at, value } if at == path => {
+                    Some(value.clone())
+                }
+                _ => None,
+            })
+        };
+        let weight = wanted("/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight");
+        let weight = weight.and_then(|weight| weight.as_str()?.parse::<i64>().ok());
+        match write.target.kind {
+            Kind::ReplicaSet => {
+                let before = snapshot.replica_sets[&write.target.name].replicas;
+                wanted("/spec/replicas").is_some_and(|replicas| replicas.as_i64() < Some(before))
+            }
+            _ => weight.is_some_and(|weight| weight > cluster.weight()),
+        }
+    })
+}
+
+#[test]
+fn nothing_depends_on_pods_that_a_change_of_size_may_have_cost() {
+    for released in [basic_with(five_steps(), json!({})), nginx(five_steps())] {
+        let mut cluster = deployed(released);
+        cluster.deploy("v2");
+        let mut risks = 0;
+        cluster.run_until(|cluster| {
+            let mut snapshot = cluster.snapshot();
+            if !takes_a_risk(cluster, &snapshot) {
+                return false;
+            }
+            risks += 1;
+            for set in snapshot.replica_sets.values_mut() {
+                set.caught_up = false;
+            }
+            assert!(!takes_a_risk(cluster, &snapshot), "{}", cluster.explain());
+            false
+        });
+        assert!(risks > 0, "{}", cluster.explain());
+    }
 }
 
 /// Pods behind the stable Service.
