@@ -250,7 +250,7 @@ fn without_routes_what_the_stable_service_alone_selects_does_not_shrink() {
     cluster.edit(Kind::Service, "checkout-stable", |service| {
         service["spec"]["selector"]["tidegate.dev/pod-template-hash"] = json!(hash("v1"));
     });
-    assert_eq!(found(&cluster), ["S3"]);
+    assert_eq!(found(&cluster), ["S2"]);
 }
 
 #[test]
@@ -278,8 +278,50 @@ fn without_routes_pods_go_only_while_enough_remain() {
     let base = idle(&cluster);
     assert_eq!(
         rules(&cluster.snapshot(), &base, vec![resize(&cluster, "v1", 0)]),
-        ["S3"]
+        ["S2"]
     );
+}
+
+fn set_available(cluster: &mut Cluster, version: &str, available: i64) {
+    let name = format!("checkout-{}", hash(version));
+    cluster.edit(Kind::ReplicaSet, &name, |set| {
+        set["status"]["availableReplicas"] = json!(available);
+    });
+}
+
+#[test]
+fn traffic_goes_back_only_to_a_stable_that_can_take_it() {
+    let mut cluster = paused(nginx(five_steps()));
+    let base = idle(&cluster);
+    let found = |cluster: &Cluster| rules(&cluster.snapshot(), &base, vec![weigh(cluster, "0")]);
+    assert_eq!(found(&cluster), [""; 0]);
+    set_available(&mut cluster, "v1", 2);
+    assert_eq!(found(&cluster), ["S7"]);
+    set_available(&mut cluster, "v2", 0);
+    assert_eq!(found(&cluster), [""; 0], "nobody serves the canary");
+    set_available(&mut cluster, "v2", 3);
+    cluster.edit_rollout(|rollout| rollout["status"]["abort"] = json!(true));
+    let mut aborted = base.clone();
+    aborted.status.abort = true;
+    assert_eq!(
+        rules(&cluster.snapshot(), &aborted, vec![weigh(&cluster, "0")]),
+        [""; 0],
+        "an abort needs one pod"
+    );
+}
+
+#[test]
+fn the_main_backend_of_an_ingress_keeps_a_pod_without_a_share() {
+    let mut cluster = paused(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
+    let mut base = idle(&cluster);
+    let weights = base.status.canary.weights.as_mut().unwrap();
+    weights.live[0].canary_weight = Weight(100);
+    cluster.edit(Kind::Ingress, "checkout-web-canary", |ingress| {
+        ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] = json!("100");
+    });
+    let found = |pods| rules(&cluster.snapshot(), &base, vec![resize(&cluster, "v1", pods)]);
+    assert_eq!(found(1), [""; 0]);
+    assert_eq!(found(0), ["S3"]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Rules {
         }
     }
 
-    /// S3, and S2 and S22 where the pods are the traffic.
+    /// S2, S3, and S22 where the pods are the traffic.
     fn check_scale(&self, commit: &Commit, truth: &Truth, moment: Moment) -> Verdict {
         let Some(after) = commit.after.as_deref() else {
             return Ok(());
@@ -111,6 +111,11 @@ impl Rules {
             format!(
                 "version {hash} shrinks from {before} to {replicas} and may get {share:.2} of the traffic: {needed} pods"
             )
+        })?;
+        let available = truth.available(&hash, moment.since).1;
+        let (had, left) = (available.min(before), available.min(replicas));
+        ensure(left >= had || left >= needed, "S2", || {
+            format!("version {hash} from {before} to {replicas} leaves {left} available pods of {needed}")
         })?;
         let is_stable = truth.status("stableRS") == hash && !self.dynamic;
         ensure(!is_stable || replicas >= wanted, "S3", || {

@@ -214,6 +214,13 @@ impl<'a> Scene<'a> {
         splits.map(weight).max().unwrap_or(0)
     }
 
+    /// An Ingress in the nginx dialect answers errors when its stable Service has no endpoints, whatever the weight.
+    pub fn is_main_backend(&self, hash: &str) -> bool {
+        let now = self.split();
+        let mut splits = self.recorded.iter().chain([&now]);
+        self.routes.keys().any(|(kind, _)| *kind == Kind::Ingress) && splits.any(|split| split.stable == hash)
+    }
+
     pub fn pods_of(&self, hash: &str) -> Pods {
         self.pods.get(hash).copied().unwrap_or_default()
     }

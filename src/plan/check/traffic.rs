@@ -1,5 +1,6 @@
-//! Rules about pods and traffic: S1 (no version without pods gets requests), S3 (no pods go that may get some),
-//! S4 (selectors), S5 (raising a weight), S6 (form of weights), S7 (one thing at a time), S21 (held releases).
+//! Rules about pods and traffic: S1 (no version without pods gets requests), S2 (enough pods remain available), S3
+//! (no pods go that may get requests), S4 (selectors), S5 (raising a weight), S6 (form of weights), S7 (one thing at a
+//! time, and back only to who can take it), S21 (held releases).
 
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ pub fn judge(before: &Scene, after: &Scene, write: &Write, changes: &mut Changes
     objections
 }
 
-/// S3.
+/// S2 and S3.
 fn judge_size(before: &Scene, after: &Scene, write: &Write, changes: &mut Changes) -> Option<Objection> {
     let set = before.snapshot.replica_sets.get(&write.target.name)?;
     let hash = set.hash.as_str();
@@ -61,6 +62,8 @@ fn judge_size(before: &Scene, after: &Scene, write: &Write, changes: &mut Change
     let needed = after.pods_for(after.share(hash));
     let whole = hash == after.stable && !after.deleting && !is_dynamic(after);
     let needed = if whole { needed.max(all) } else { needed };
+    let main = after.is_main_backend(hash) && all > 0 && !after.deleting;
+    let needed = needed.max(i64::from(main));
     let message = || {
         format!(
             "version {hash} would shrink to {} pods of {needed} that it needs",
@@ -75,17 +78,17 @@ fn judge_total(before: &Scene, after: &Scene, all: i64) -> Option<Objection> {
     let available = |scene: &Scene| scene.pods.values().map(|pods| pods.available).sum::<i64>();
     let least = all - unavailable(after, all);
     let (old, new) = (available(before), available(after));
-    (new < old && new < least).then(|| ("S3", format!("{new} pods would remain available of {least}")))
+    (new < old && new < least).then(|| ("S2", format!("{new} pods would remain available of {least}")))
 }
 
-/// A version that the stable Service alone selects keeps what that Service may be given.
+/// S2: a version that the stable Service alone selects keeps what that Service may be given.
 fn judge_selected(after: &Scene, hash: &str, pods: i64, all: i64) -> Option<Objection> {
     let least = all - unavailable(after, all);
     let alone = after.selected(&after.stable_service) == hash && !after.deleting;
     (alone && pods < least).then(|| {
         let message =
             format!("version {hash}, all that the stable Service selects, would shrink to {pods} of {least}");
-        ("S3", message)
+        ("S2", message)
     })
 }
 
@@ -175,6 +178,7 @@ fn judge_weight(before: &Scene, after: &Scene, changes: &mut Changes) -> Vec<Obj
     }
     let mut objections = Vec::new();
     if new.weight <= old.weight {
+        objections.extend(judge_lowering(&old, &new, after));
         return objections;
     }
     let rollout = &after.snapshot.rollout;
@@ -198,6 +202,34 @@ fn judge_weight(before: &Scene, after: &Scene, changes: &mut Changes) -> Vec<Obj
         objections.push(("S5", message));
     }
     objections
+}
+
+/// S7: traffic goes back only to a version that can take it, unless the canary has nobody to serve it. An abort
+/// asks for one pod, for what is bad about the canary may be worse than a stable that is short of pods.
+fn judge_lowering(old: &Split, new: &Split, after: &Scene) -> Option<Objection> {
+    let all = after.replicas.filter(|all| *all > 0)?;
+    let known = after.pods.contains_key(&new.stable);
+    if new.weight == old.weight || !known || after.deleting || after.pods_of(&old.canary).available == 0 {
+        return None;
+    }
+    let dynamic = is_dynamic(after);
+    let aborted = after
+        .snapshot
+        .rollout
+        .pointer("/status/abort")
+        .and_then(Value::as_bool)
+        == Some(true);
+    let slack = if dynamic { 0 } else { unavailable(after, all) };
+    let by_share = after.pods_for(after.max - new.weight) - slack;
+    let needed = if aborted && !dynamic { 1 } else { by_share.max(1) };
+    let available = after.pods_of(&new.stable).available;
+    let message = || {
+        format!(
+            "the weight would fall to {}, and stable has {available} available pods of {needed}",
+            new.weight
+        )
+    };
+    (available < needed).then(|| ("S7", message()))
 }
 
 /// S1: nobody is sent to a version without pods, unless there is nowhere else.
