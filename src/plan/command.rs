@@ -10,7 +10,7 @@ use crate::api::names::Revision;
 use crate::api::patch::PatchOp;
 use crate::api::rollout_command::{CommandPhase, RolloutCommand, RolloutCommandStatus, Verb};
 use crate::api::time::from_meta;
-use crate::plan::gate::precondition_of;
+use crate::plan::gate::{Finding, OpenGate, precondition_of};
 use crate::plan::model::{Action, Kind, Subresource, Target, Write};
 use crate::plan::world::World;
 
@@ -25,7 +25,7 @@ pub struct Commands<'a> {
     pub handled: Vec<String>,
 }
 
-pub fn read_commands<'a>(world: &World<'a>) -> Commands<'a> {
+pub fn read_commands<'a>(world: &World<'a>, gates: &[OpenGate]) -> Commands<'a> {
     let mut commands = Commands::default();
     for command in in_order(world)
         .into_iter()
@@ -39,7 +39,7 @@ pub fn read_commands<'a>(world: &World<'a>) -> Commands<'a> {
             commands.handled.push(uid);
             continue;
         }
-        match refusal(world, command) {
+        match refusal(world, gates, command) {
             Some((phase, message)) => commands.writes.push(answer(command, phase, &message, world.now)),
             // One at a time: the next is judged by the world that this one makes.
             None if commands.carry_out.is_none() => commands.carry_out = Some(command),
@@ -66,7 +66,7 @@ fn created_at(command: &RolloutCommand) -> Option<DateTime<Utc>> {
 }
 
 /// Why a command cannot be carried out, in words that say what to do instead.
-fn refusal(world: &World, command: &RolloutCommand) -> Option<(CommandPhase, String)> {
+fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Option<(CommandPhase, String)> {
     let revision = world.status.revision.unwrap_or_default();
     let begun = world.status.revision_started_at;
     let expected = command.spec.expect.clone().unwrap_or_default();
@@ -97,7 +97,22 @@ fn refusal(world: &World, command: &RolloutCommand) -> Option<(CommandPhase, Str
             format!("it was meant for step {step}, and the Rollout is at step {now_at}"),
         ));
     }
-    refusal_of_verb(world, command, revision).map(|message| (CommandPhase::Refused, message))
+    refusal_of_verb(world, command, revision)
+        .or_else(|| unforced(world, gates, command))
+        .map(|message| (CommandPhase::Refused, message))
+}
+
+/// Skipping everything that is left is no answer to an analysis that has not succeeded, unless somebody insists.
+fn unforced(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Option<String> {
+    if command.spec.verb != Verb::PromoteFull || command.spec.force {
+        return None;
+    }
+    let against = |gate: &&OpenGate| matches!(gate.finding(world), Finding::Refused | Finding::Undecided);
+    let gate = gates.iter().find(against)?;
+    let (run, verdict) = (gate.run_name(), gate.verdict());
+    Some(format!(
+        "AnalysisRun {run} is {verdict:?}; set force and a reason to promote it all the same"
+    ))
 }
 
 fn refusal_of_verb(world: &World, command: &RolloutCommand, revision: Revision) -> Option<String> {

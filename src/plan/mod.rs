@@ -123,7 +123,8 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
     if world.is_deleting() {
         return plan_deletion(&world, traffic);
     }
-    let commands = read_commands(&world);
+    let gates = open_gates(&world);
+    let commands = read_commands(&world, &gates);
     let problems = find_problems(&world, traffic.as_ref());
     let aborting = commands
         .carry_out
@@ -132,7 +133,6 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
         return plan_held(&world, traffic, &problems);
     }
     let sizes = plan_sizes(&world, traffic.as_ref());
-    let gates = open_gates(&world);
     let evidence = Evidence {
         world: &world,
         traffic: traffic.as_ref(),

@@ -203,7 +203,7 @@ proptest! {
             cluster.judge("Successful");
             cluster.run();
             if cluster.phase() != Phase::Healthy && !cluster.status().abort {
-                cluster.command("PromoteFull");
+                cluster.command_with("PromoteFull", json!({"force": true}));
                 cluster.run();
             }
         }

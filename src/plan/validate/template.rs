@@ -51,6 +51,7 @@ fn check_template(spec: &AnalysisTemplateSpec, findings: &mut Findings) {
             "rename one of them",
         );
         check_conditions(metric, &path, findings);
+        check_thresholds(metric, &path, findings);
         check_limits(metric, &path, findings);
         check_provider(metric, &path, findings);
     }
@@ -73,6 +74,26 @@ fn check_conditions(metric: &Metric, path: &str, findings: &mut Findings) {
         "must be set when there is only a failureCondition",
         "say what a measurement without data means: wait, inconclusive, success or fail",
     );
+}
+
+/// Thresholds that no measurement is ever above, below or equal to.
+fn check_thresholds(metric: &Metric, path: &str, findings: &mut Findings) {
+    let conditions = [
+        ("successCondition", &metric.success_condition),
+        ("failureCondition", &metric.failure_condition),
+    ];
+    for (field, condition) in conditions {
+        let is_part_of_a_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let mut words = condition
+            .iter()
+            .flat_map(|text| text.split(|letter| !is_part_of_a_word(letter)));
+        findings.require(
+            !words.any(|word| ["NaN", "Inf", "Infinity"].contains(&word)),
+            format!("{path}.{field}"),
+            "may not compare with NaN or Inf, which nothing ever equals",
+            "write a number, isNaN(result[0]) or isInf(result[0])",
+        );
+    }
 }
 
 fn check_limits(metric: &Metric, path: &str, findings: &mut Findings) {
