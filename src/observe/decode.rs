@@ -41,7 +41,9 @@ pub fn service(object: &Value) -> ServiceSeen {
         resource_version: text("resourceVersion"),
         uid: text("uid"),
         selector: texts(object.pointer("/spec/selector")),
-        annotations: texts(object.pointer("/metadata/annotations")),
+        annotations: object
+            .pointer("/metadata/annotations")
+            .map(|annotations| texts(Some(annotations))),
         external_name: object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName"),
     }
 }

@@ -1,5 +1,6 @@
-//! Effects: the writes that bring the cluster to what the persisted status asks for, in ordered stages.
-//! Growing comes first, then one change of the traffic, and shrinking only in a round without such a change.
+//! Effects: the writes that bring the cluster to what the persisted status asks for, in ordered stages. One change
+//! of the traffic comes before what might be refused, so that a ReplicaSet that nobody admits never keeps traffic
+//! from going back; shrinking comes last, and only in a round without such a change.
 
 use serde_json::json;
 
@@ -38,15 +39,19 @@ pub fn plan_effects(
     gates: &[OpenGate],
 ) -> Effects {
     let mut effects = Effects::default();
-    effects.stage("create what the release needs", create(world));
     let (growing, shrinking) = sizes.writes(world);
     let (runs, blocked) = plan_runs(world, gates);
-    effects.stage("grow before traffic comes, and judge", [growing, runs].concat());
-    effects.waits.extend(blocked);
+    effects.stage("hold on to the Rollout", hold_on(world).into_iter().collect());
     let shifted = match traffic {
         Some(traffic) => shift_traffic(world, traffic, &mut effects),
         None => move_plain_services(world, &mut effects),
     };
+    effects.stage(
+        "create what the release needs",
+        create(world).into_iter().collect(),
+    );
+    effects.stage("grow before traffic comes, and judge", [growing, runs].concat());
+    effects.waits.splice(0..0, blocked);
     if !shifted {
         effects.stage("shrink what traffic has left", shrinking);
     }
@@ -54,8 +59,8 @@ pub fn plan_effects(
     effects
 }
 
-fn create(world: &World) -> Vec<Write> {
-    let mut writes = Vec::new();
+/// The finalizer, before there is anything to be taken back.
+fn hold_on(world: &World) -> Option<Write> {
     let unrouted = world.spec.canary.routing.is_none() && world.status.canary.routing.is_none();
     let finalizers = world
         .snapshot
@@ -63,31 +68,28 @@ fn create(world: &World) -> Vec<Write> {
         .pointer("/metadata/finalizers")
         .and_then(|list| list.as_array());
     let has_finalizer = finalizers.is_some_and(|list| list.iter().any(|name| name == FINALIZER));
-    if !unrouted && !has_finalizer {
-        let op = match finalizers {
-            Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
-            None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
-        };
-        writes.push(patch_rollout(
-            world,
-            vec![op],
-            "routes go back to stable before the Rollout goes",
-        ));
-    }
-    if world.is_current_known() && world.set(&world.current).is_none() {
-        let revision = world.status.revision.unwrap_or_default();
-        writes.push(Write {
-            target: Target {
-                kind: Kind::ReplicaSet,
-                name: replica_set_name(&world.spec.name, &world.current),
-            },
-            action: Action::Create {
-                object: render_replica_set(world.spec, &world.current, revision),
-            },
-            reason: format!("revision {revision} has no ReplicaSet yet"),
-        });
-    }
-    writes
+    let op = match finalizers {
+        Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
+        None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
+    };
+    let reason = "routes go back to stable before the Rollout goes";
+    (!unrouted && !has_finalizer).then(|| patch_rollout(world, vec![op], reason))
+}
+
+/// The ReplicaSet of the current version.
+fn create(world: &World) -> Option<Write> {
+    let missing = world.is_current_known() && world.set(&world.current).is_none();
+    let revision = world.status.revision.unwrap_or_default();
+    missing.then(|| Write {
+        target: Target {
+            kind: Kind::ReplicaSet,
+            name: replica_set_name(&world.spec.name, &world.current),
+        },
+        action: Action::Create {
+            object: render_replica_set(world.spec, &world.current, revision),
+        },
+        reason: format!("revision {revision} has no ReplicaSet yet"),
+    })
 }
 
 /// A patch of the Rollout's metadata.
@@ -292,8 +294,8 @@ fn select_version(world: &World, service: &ServiceSeen, hash: &PodTemplateHash) 
     if ops.is_empty() {
         return None;
     }
-    if service.annotations.get(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
-        if service.annotations.is_empty() {
+    if service.annotation(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
+        if service.annotations.is_none() {
             ops.push(PatchOp::add(
                 "/metadata/annotations",
                 json!({ MANAGED_BY_ANNOTATION: world.spec.name }),

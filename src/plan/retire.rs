@@ -90,7 +90,7 @@ pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) 
 
 /// Removes our selector key and annotation, where they are ours.
 fn strip_service(world: &World, service: &ServiceSeen) -> Option<Write> {
-    if service.annotations.get(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
+    if service.annotation(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
         return None;
     }
     // Without traffic routing a release has taken the key out already.

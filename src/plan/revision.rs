@@ -67,10 +67,12 @@ pub fn replica_set_name(rollout: &str, hash: &PodTemplateHash) -> String {
     format!("{rollout}-{hash}")
 }
 
-/// The number for `hash`: its own if nothing is newer, else one more than any.
-pub fn number_revision(snapshot: &Snapshot, hash: &PodTemplateHash) -> Revision {
+/// The number for `hash`: its own if nothing is newer, else one more than any. `last` is the newest that was given
+/// out, also to a version whose ReplicaSet was never made.
+pub fn number_revision(snapshot: &Snapshot, last: Option<Revision>, hash: &PodTemplateHash) -> Revision {
     let owned = || snapshot.replica_sets.values().filter(|set| set.owned);
-    let newest = owned().filter_map(|set| set.revision).max().unwrap_or_default();
+    let seen = owned().filter_map(|set| set.revision);
+    let newest = seen.chain(last).max().unwrap_or_default();
     match owned().find(|set| set.hash == *hash).and_then(|set| set.revision) {
         Some(own) if own == newest => own,
         _ => Revision(newest.0.saturating_add(1)),
@@ -221,11 +223,20 @@ mod tests {
             replica_sets: [set("aa", 1), set("bb", 2)].into(),
             ..Default::default()
         };
-        for (hash, revision) in [("aa", 3), ("bb", 2), ("cc", 3)] {
+        // Revision 3 was given to a version whose ReplicaSet nobody admitted.
+        let refused = Some(Revision(3));
+        for (hash, last, revision) in [
+            ("aa", None, 3),
+            ("bb", None, 2),
+            ("cc", None, 3),
+            ("bb", Some(Revision(2)), 2),
+            ("bb", refused, 4),
+            ("dd", refused, 4),
+        ] {
             assert_eq!(
-                number_revision(&snapshot, &PodTemplateHash(hash.to_owned())),
+                number_revision(&snapshot, last, &PodTemplateHash(hash.to_owned())),
                 Revision(revision),
-                "{hash}"
+                "{hash} after {last:?}"
             );
         }
     }

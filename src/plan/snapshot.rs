@@ -61,6 +61,12 @@ pub struct ReplicaSetSeen {
     pub deleting: bool,
 }
 
+impl ServiceSeen {
+    pub fn annotation(&self, key: &str) -> Option<&String> {
+        self.annotations.as_ref()?.get(key)
+    }
+}
+
 impl ReplicaSetSeen {
     /// Pods that are available and not about to go.
     pub fn steady(&self) -> i64 {
@@ -74,7 +80,8 @@ pub struct ServiceSeen {
     pub resource_version: String,
     pub uid: String,
     pub selector: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
+    /// Those of ours. `None`: the Service has no annotations at all, and the first one brings the map.
+    pub annotations: Option<BTreeMap<String, String>>,
     pub external_name: bool,
 }
 

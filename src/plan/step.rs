@@ -50,13 +50,16 @@ pub fn begin_revision(world: &World) -> Option<Moved> {
     };
     let mut status = world.status.clone();
     status.current_pod_hash = Some(world.current.clone());
-    status.revision = Some(number_revision(world.snapshot, &world.current));
+    status.revision = Some(number_revision(
+        world.snapshot,
+        world.status.revision,
+        &world.current,
+    ));
     status.revision_started_at = Some(world.now);
     status.hash_algorithm = Some(HASH_ALGORITHM.to_owned());
     status.fast_track = fast_track;
     status.promotion = None;
     status.retries = 0;
-    status.handled_commands = world.status.handled_commands.clone();
     restart_steps(world, &mut status);
     clear_abort(&mut status);
     let (what, why) = match fast_track {
@@ -173,6 +176,8 @@ pub fn take_edited_steps(world: &World) -> Option<Moved> {
         enter_step(world, &mut status, world.step_index());
         "the executed steps are unchanged; it goes on"
     } else {
+        // No verdict counts that was given under other steps.
+        status.retries += 1;
         restart_steps(world, &mut status);
         "executed steps were changed; it starts at the first step, never above the current weight"
     };

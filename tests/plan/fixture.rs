@@ -46,7 +46,7 @@ fn service(name: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name, "namespace": "shop"},
+        "metadata": {"name": name, "namespace": "shop", "annotations": {"team": "payments"}},
         "spec": {"selector": {"app": "checkout"}},
     })
 }

@@ -32,11 +32,28 @@ pub fn judge(scene: &Scene, write: &Write) -> Option<String> {
                     .iter()
                     .filter(|op| !matches!(op, PatchOp::Test { .. }))
                     .map(path_of);
-                let mut foreign = foreign.filter(|path| !may_write(write.target.kind, path, *subresource));
+                // Added over a map that is there, it would take the place of everybody's annotations.
+                let brings_map =
+                    |path: &str| path == "/metadata/annotations" && has_annotations(scene, write);
+                let mut foreign = foreign
+                    .filter(|path| !may_write(write.target.kind, path, *subresource) || brings_map(path));
                 foreign
                     .next()
                     .map(|path| format!("{}: {path} is not our field", named()))
             }),
+    }
+}
+
+fn has_annotations(scene: &Scene, write: &Write) -> bool {
+    let name = &write.target.name;
+    let key = (write.target.kind, name.clone());
+    let service = scene.snapshot.services.get(name).and_then(Option::as_ref);
+    match write.target.kind {
+        Kind::Service => service.is_some_and(|service| service.annotations.is_some()),
+        _ => scene
+            .routes
+            .get(&key)
+            .is_some_and(|route| route.pointer("/metadata/annotations").is_some()),
     }
 }
 

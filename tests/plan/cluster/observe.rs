@@ -91,7 +91,11 @@ fn see_service(service: &Value) -> ServiceSeen {
         uid: text(service, "/metadata/uid"),
         resource_version: text(service, "/metadata/resourceVersion"),
         selector: strings(service, "/spec/selector"),
-        annotations: strings(service, "/metadata/annotations"),
+        annotations: service.pointer("/metadata/annotations").map(|_| {
+            let mut annotations = strings(service, "/metadata/annotations");
+            annotations.retain(|key, _| key.starts_with("tidegate.dev/"));
+            annotations
+        }),
         external_name: false,
     }
 }

@@ -148,6 +148,14 @@ impl Cluster {
                     Some(&object),
                     "{kind:?} {name}: a patch that changes nothing"
                 );
+                if *kind == Kind::Service {
+                    assert_eq!(
+                        object["metadata"]["annotations"]["team"],
+                        "payments",
+                        "{}",
+                        self.what_happened()
+                    );
+                }
                 let spec_before = before.as_ref().map(|before| before["spec"].clone());
                 assert!(
                     *subresource != Some(Subresource::Status)
