@@ -314,6 +314,24 @@ async fn an_object_that_makes_no_sense_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn a_status_of_a_newer_controller_is_not_taken_for_none() {
+    let world = World::at(Clock::System);
+    world.forget_schema("rollouts");
+    let newer = json!({"phase": "Unheard", "abort": true, "stableRS": "a"});
+    world.put_status(&newer);
+    world.post(Resource::Rollout, &world::rollout("other"));
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    until(|| message_of(&world, "other").as_deref() == Some("web:1")).await;
+    let metrics = controller.context.metrics.encode();
+    assert!(
+        metrics.contains("tidegate_api_errors_total{category=\"undecodable\"}"),
+        "{metrics}"
+    );
+    assert_eq!(world.object("Rollout", "checkout")["status"], newer);
+    controller.stop().await;
+}
+
+#[tokio::test]
 async fn an_api_server_that_comes_late_needs_no_restart() {
     let world = World::at(Clock::System);
     let away = || Fault::Refuse {

@@ -77,6 +77,13 @@ pub struct RolloutStatus {
     #[serde(default, skip_serializing_if = "CanaryStatus::is_empty")]
     pub canary: CanaryStatus,
 
+    /// `spec.replicas`, kept here for as long as the spec leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_replicas: Option<i64>,
+    /// Versions that were stable, the newest last: only those may come back without steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_stable: Vec<PodTemplateHash>,
+
     /// Pods of all versions.
     #[serde(default)]
     pub replicas: i64,
@@ -152,6 +159,8 @@ pub enum WaitingReason {
     Promotion,
     /// `spec.paused`.
     SpecPaused,
+    /// `spec.replicas` is 0, so nothing can be judged.
+    ScaledToZero,
     /// An inconclusive analysis asks for a person.
     InconclusiveAnalysis,
     /// An analysis runs.

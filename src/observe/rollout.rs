@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use crate::api::analysis_template::AnalysisTemplateSpec;
 use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::api::rollout::TemplateRef;
+use crate::api::rollout_status::RolloutStatus;
 use crate::client::Failure;
 use crate::plan::needs::{Needs, needs};
 use crate::plan::snapshot::{EndpointsReady, ObservedRoutes, Snapshot, TemplateSeen};
@@ -34,6 +36,14 @@ impl Observer {
             self.heals.forget(key);
             return Ok(None);
         };
+        if let Some(status) = rollout.get("status") {
+            // A status of a newer version of us, perhaps. Taken for none, an abort would be forgotten.
+            RolloutStatus::deserialize(status).map_err(|error| ObserveError::Undecodable {
+                resource: Resource::Rollout,
+                key: key.clone(),
+                problem: format!("status: {error}"),
+            })?;
+        }
         let needs = needs(&rollout);
         let snapshot = look.snapshot(key, rollout, &needs).await?;
         self.heals.plan(key, needs.in_progress, look.live, now);

@@ -7,7 +7,7 @@ use crate::plan::decide::{Evidence, Moved, note};
 use crate::plan::gate::{Finding, GateKind, OpenGate};
 use crate::plan::scale::basic_target;
 use crate::plan::snapshot::ReplicaSetSeen;
-use crate::plan::step::finish_step;
+use crate::plan::step::{become_stable, finish_step};
 use crate::plan::traffic::Backend;
 use crate::plan::validate::valid::Step;
 use crate::plan::wait::Wait;
@@ -17,7 +17,7 @@ pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
     let world = evidence.world;
     if world.replicas == 0 && !world.is_first_deploy() {
         return Err(Wait::on(
-            WaitingReason::StablePods,
+            WaitingReason::ScaledToZero,
             "spec.replicas is 0; nothing can be judged".to_owned(),
         ));
     }
@@ -259,7 +259,7 @@ fn baked(evidence: &Evidence) -> Result<(), Wait> {
 
 /// The new version is stable from now on.
 fn promote(world: &World, mut status: RolloutStatus) -> Moved {
-    status.stable_rs = Some(world.current.clone());
+    become_stable(&mut status, &world.current);
     status.promotion = None;
     status.fast_track = None;
     status.pause_conditions.clear();

@@ -25,6 +25,16 @@ pub struct Commands<'a> {
     pub handled: Vec<String>,
 }
 
+impl Commands<'_> {
+    /// Without the command that is to be carried out, unless it has this verb.
+    pub fn only(self, verb: Verb) -> Self {
+        Commands {
+            carry_out: self.carry_out.filter(|command| command.spec.verb == verb),
+            ..self
+        }
+    }
+}
+
 pub fn read_commands<'a>(world: &World<'a>, gates: &[OpenGate]) -> Commands<'a> {
     let mut commands = Commands::default();
     for command in in_order(world)

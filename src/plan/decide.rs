@@ -87,7 +87,7 @@ pub fn clear_abort(status: &mut RolloutStatus) {
     status.abort_reason = None;
 }
 
-fn carry_out_command(evidence: &Evidence) -> Option<Moved> {
+pub fn carry_out_command(evidence: &Evidence) -> Option<Moved> {
     let command = evidence.commands.carry_out?;
     let world = evidence.world;
     let who = command
@@ -151,10 +151,13 @@ fn abort_by_command(world: &World, command: &RolloutCommand, who: &str, given: &
 /// The person takes the responsibility for what was undecided, and ends the step that waits.
 fn accept_and_go_on(evidence: &Evidence, status: &mut RolloutStatus) {
     let world = evidence.world;
+    let silent = |gate: &OpenGate| {
+        world.steps_done() && gate.kind == GateKind::Background && !gate.is_satisfied(world)
+    };
     let undecided = evidence
         .gates
         .iter()
-        .filter(|gate| gate.finding(world) == Finding::Undecided);
+        .filter(|gate| gate.finding(world) == Finding::Undecided || silent(gate));
     let accepted: Vec<&OpenGate> = undecided.collect();
     status
         .canary
@@ -177,7 +180,7 @@ fn skip_to_end(world: &World, status: &mut RolloutStatus, track: FastTrack) {
 }
 
 /// Failed and Error take the traffic back; no verdict asks for a person.
-fn judge_analyses(evidence: &Evidence) -> Option<Moved> {
+pub fn judge_analyses(evidence: &Evidence) -> Option<Moved> {
     let world = evidence.world;
     let refused = evidence
         .gates

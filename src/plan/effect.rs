@@ -59,6 +59,29 @@ pub fn plan_effects(
     effects
 }
 
+/// What goes on while something must be mended first: stable keeps its size, and traffic leaves a canary that
+/// nobody serves or that is not meant to have it.
+pub fn plan_rescue(world: &World, traffic: Option<&mut Traffic>, sizes: &Sizes) -> Effects {
+    let mut effects = Effects::default();
+    if let Some(traffic) = traffic {
+        let lowers = matches!(
+            next_shift(world, traffic),
+            Ok(Some(Shift::Weight(weight))) if weight < traffic.seen_weight()
+        );
+        if lowers {
+            shift_traffic(world, traffic, &mut effects);
+        }
+    }
+    let stable = sizes
+        .sizes
+        .iter()
+        .filter(|size| Some(&size.set.hash) == world.stable());
+    let growing = stable.filter(|size| size.replicas > size.set.replicas);
+    let writes = growing.filter_map(|size| size.write(world)).collect();
+    effects.stage("keep stable at its size", writes);
+    effects
+}
+
 /// The finalizer, before there is anything to be taken back.
 fn hold_on(world: &World) -> Option<Write> {
     let unrouted = world.spec.canary.routing.is_none() && world.status.canary.routing.is_none();
@@ -151,8 +174,9 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
     if writes.is_empty() {
         return false;
     }
-    if is_foreign_change(world, traffic) && !world.aborted() {
-        if let Some(wait) = contention(world) {
+    let contended = still_contended(world);
+    if (contended.is_some() || is_foreign_change(world, traffic)) && !world.aborted() {
+        if let Some(wait) = contended.or_else(|| contention(world)) {
             effects.waits.insert(0, wait);
             return false;
         }
@@ -190,6 +214,14 @@ fn is_foreign_change(world: &World, traffic: &Traffic) -> bool {
     };
     let seen = traffic.seen_weight();
     seen != recorded && seen != find_goal(world, traffic).weight
+}
+
+/// What was seen in a round that left the weights alone is recorded by now, and looks foreign no more.
+fn still_contended(world: &World) -> Option<Wait> {
+    let waiting = world.status.waiting_on.as_ref();
+    let waiting = waiting.filter(|waiting| waiting.reason == WaitingReason::RouteContended)?;
+    let until = waiting.until.filter(|until| *until > world.now)?;
+    Some(Wait::until(waiting.reason, waiting.message.clone(), until))
 }
 
 /// Too many reverts in the last minute: the weights are left alone until it is over.

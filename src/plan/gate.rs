@@ -149,6 +149,9 @@ impl OpenGate<'_> {
     /// A background analysis without an end has said enough once every metric that counts has succeeded and none
     /// has failed; one with an end is waited for.
     pub fn is_satisfied(&self, world: &World) -> bool {
+        if world.status.canary.accepted_runs.contains(&self.run_name) {
+            return true;
+        }
         if self.finding(world) != Finding::Open {
             return self.finding(world) == Finding::Passed;
         }

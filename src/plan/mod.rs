@@ -17,6 +17,7 @@ pub mod condition;
 pub mod decide;
 pub mod effect;
 pub mod gate;
+pub mod held;
 pub mod model;
 pub mod needs;
 pub mod reference;
@@ -35,7 +36,6 @@ pub mod wait;
 pub mod world;
 
 use chrono::{DateTime, Duration, Utc};
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::rollout_command::Verb;
@@ -45,9 +45,10 @@ use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
 use crate::plan::gate::open_gates;
+use crate::plan::held::{invalid_spec, plan_held, plan_invalid, salvage};
 use crate::plan::model::{Plan, Report, Stage};
 use crate::plan::reference::{Problem, find_problems};
-use crate::plan::report::{Findings, report, report_invalid};
+use crate::plan::report::{Findings, report};
 use crate::plan::scale::{Size, plan_sizes, whole_seconds};
 use crate::plan::snapshot::Snapshot;
 use crate::plan::traffic::{Traffic, observe_traffic};
@@ -63,7 +64,7 @@ const REFUSED_AGAIN_SECONDS: i64 = 60;
 pub fn plan(snapshot: &Snapshot, now: DateTime<Utc>) -> Plan {
     let plan = match validate_rollout(&snapshot.rollout) {
         Ok(spec) => plan_rollout(snapshot, &spec, now),
-        Err(violations) => plan_invalid(snapshot, &violations, now),
+        Err(violations) => plan_without_spec(snapshot, &violations, now),
     };
     let breaches = check(snapshot, &plan);
     if breaches.is_empty() {
@@ -80,44 +81,29 @@ fn refuse(snapshot: &Snapshot, breaches: &[Breach], now: DateTime<Utc>) -> Plan 
         text: breach.to_string(),
     };
     let problems: Vec<Problem> = breaches.iter().map(problem).collect();
-    let mut plan = hold(snapshot, &problems, "Refused", now);
+    let mut plan = plan_invalid(snapshot, &problems, "Refused", now);
     plan.requeue_at = Some(now + Duration::seconds(REFUSED_AGAIN_SECONDS));
     plan
 }
 
-/// Holds weights and pods where they are and says what to mend.
-pub fn plan_invalid(snapshot: &Snapshot, violations: &[Violation], now: DateTime<Utc>) -> Plan {
-    let problem = |violation: &Violation| Problem {
-        reason: violation.reason.as_str(),
-        text: violation.to_string(),
+/// The spec is not valid. What is known of the release otherwise is enough to keep requests from being lost.
+fn plan_without_spec(snapshot: &Snapshot, violations: &[Violation], now: DateTime<Utc>) -> Plan {
+    let problems = invalid_spec(violations);
+    let Some(spec) = salvage(snapshot) else {
+        return plan_invalid(snapshot, &problems, "Invalid", now);
     };
-    let problems: Vec<Problem> = violations.iter().map(problem).collect();
-    hold(snapshot, &problems, "Invalid", now)
-}
-
-/// The status as it was, and what is wrong.
-fn hold(snapshot: &Snapshot, problems: &[Problem], rule: &str, now: DateTime<Utc>) -> Plan {
-    let raw = |path: &str| snapshot.rollout.pointer(path);
-    let before: RolloutStatus = raw("/status")
-        .and_then(|status| RolloutStatus::deserialize(status).ok())
-        .unwrap_or_default();
-    let generation = raw("/metadata/generation")
-        .and_then(Value::as_i64)
-        .unwrap_or_default();
-    let status = report_invalid(before, generation, problems, now);
-    let waiting_on = status.waiting_on.clone();
-    Plan {
-        status,
-        report: Report {
-            rule: rule.to_owned(),
-            waiting_on,
-            ..Report::default()
-        },
-        ..Plan::default()
-    }
+    let mut plan = plan_with(snapshot, &spec, problems, now);
+    // Of the steps nothing is known.
+    let step = snapshot.rollout.pointer("/status/step").and_then(Value::as_str);
+    plan.status.step = step.map(str::to_owned);
+    plan
 }
 
 pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>) -> Plan {
+    plan_with(snapshot, spec, Vec::new(), now)
+}
+
+fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, now: DateTime<Utc>) -> Plan {
     let world = World::new(snapshot, spec, whole_millis(now));
     let traffic = observe_traffic(&world);
     if world.is_deleting() {
@@ -125,14 +111,19 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
     }
     let gates = open_gates(&world);
     let commands = read_commands(&world, &gates);
-    let problems = find_problems(&world, traffic.as_ref());
-    let aborting = commands
-        .carry_out
-        .is_some_and(|command| command.spec.verb == Verb::Abort);
-    if !problems.is_empty() && !world.aborted() && !aborting {
-        return plan_held(&world, traffic, &problems);
-    }
+    let problems = [invalid, find_problems(&world, traffic.as_ref())].concat();
     let sizes = plan_sizes(&world, traffic.as_ref());
+    let turning_back = world.aborted() || world.is_rollback();
+    if !problems.is_empty() && !turning_back {
+        let evidence = Evidence {
+            world: &world,
+            traffic: None,
+            sizes: &sizes,
+            gates: &gates,
+            commands: &commands.only(Verb::Abort),
+        };
+        return plan_held(&evidence, traffic, &problems);
+    }
     let evidence = Evidence {
         world: &world,
         traffic: traffic.as_ref(),
@@ -142,16 +133,41 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
     };
     let rests = at_rest(&evidence);
     let wait = match decide(&evidence) {
-        Decision::Move { status, rule } => return plan_move(&world, traffic, &commands, *status, rule),
+        Decision::Move { status, rule } => {
+            return plan_move(&world, traffic.as_ref(), &commands, *status, rule);
+        }
         Decision::Wait(wait) => Some(wait),
         Decision::Rest => None,
     };
-    let mut traffic = traffic;
-    let mut effects = plan_effects(&world, traffic.as_mut(), &sizes, &gates);
-    let taken_back = take_back(&world, traffic.as_ref(), &mut effects);
+    let evidence = Evidence {
+        world: &world,
+        traffic: None,
+        sizes: &sizes,
+        gates: &gates,
+        commands: &commands,
+    };
+    act(&evidence, traffic, &problems, wait, rests)
+}
+
+/// Nothing is to be decided: what the status asks for is carried out, and `wait` is what the next decision waits for.
+fn act(
+    evidence: &Evidence,
+    mut traffic: Option<Traffic>,
+    problems: &[Problem],
+    wait: Option<Wait>,
+    rests: bool,
+) -> Plan {
+    let Evidence {
+        world,
+        gates,
+        commands,
+        ..
+    } = evidence;
+    let mut effects = plan_effects(world, traffic.as_mut(), evidence.sizes, gates);
+    let taken_back = take_back(world, traffic.as_ref(), &mut effects);
     effects.stage(
         "answer commands and clear up",
-        [commands.writes, cleanup::plan_cleanup(&world)].concat(),
+        [commands.writes.clone(), cleanup::plan_cleanup(world)].concat(),
     );
     let traffic = traffic.filter(|_| !taken_back);
     let idle = effects.stages.is_empty();
@@ -166,16 +182,16 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
         preferred(wait, first_wait)
     };
     let findings = Findings {
-        gates: &gates,
-        wait: wait.map(|wait| about_lost_stable(&world, wait)),
-        problems: &problems,
+        gates,
+        wait: wait.map(|wait| about_lost_stable(world, wait)),
+        problems,
         reverted: effects.reverted,
         at_rest: rests && !world.in_release() && world.status.promotion.is_none(),
     };
     let mut core = world.status.clone();
-    core.handled_commands = commands.handled;
-    let status = report(&world, core, traffic.as_ref(), findings);
-    let requeue_at = next_look(&world, &status, &effects.waits);
+    core.handled_commands = commands.handled.clone();
+    let status = report(world, core, traffic.as_ref(), findings);
+    let requeue_at = next_look(world, &status, &effects.waits);
     finish(
         effects.stages,
         status,
@@ -212,7 +228,7 @@ fn about_lost_stable(world: &World, wait: Wait) -> Wait {
 /// A decision: only the status changes, and at the end of a promotion the old version's farewell is set first.
 fn plan_move(
     world: &World,
-    traffic: Option<Traffic>,
+    traffic: Option<&Traffic>,
     commands: &Commands,
     core: RolloutStatus,
     rule: &str,
@@ -229,7 +245,7 @@ fn plan_move(
         wait: None,
         ..Findings::default()
     };
-    let status = report(world, core, traffic.as_ref(), findings);
+    let status = report(world, core, traffic, findings);
     finish(effects.stages, status, Some(world.now), rule)
 }
 
@@ -246,25 +262,6 @@ fn keep_old_version(world: &World) -> Vec<model::Write> {
         why: "kept after the promotion",
     };
     old.and_then(|set| size(set).write(world)).into_iter().collect()
-}
-
-/// Something the Rollout refers to must be mended first.
-fn plan_held(world: &World, traffic: Option<Traffic>, problems: &[Problem]) -> Plan {
-    let text = problems
-        .iter()
-        .map(|problem| problem.text.as_str())
-        .take(5)
-        .collect::<Vec<_>>()
-        .join(" · ");
-    let wait = Wait::on(WaitingReason::Invalid, text);
-    let findings = Findings {
-        wait: Some(wait),
-        problems,
-        ..Findings::default()
-    };
-    let traffic = traffic.filter(|_| world.status.canary.weights.is_some());
-    let status = report(world, world.status.clone(), traffic.as_ref(), findings);
-    finish(Vec::new(), status, None, "Invalid")
 }
 
 /// Stable gets everything, then our marks go, then the Rollout.

@@ -37,6 +37,7 @@ pub fn report(
 ) -> RolloutStatus {
     let mut status = core;
     status.observed_generation = Some(world.spec.generation);
+    status.wanted_replicas = Some(world.replicas);
     count_pods(world, &mut status);
     report_traffic(world, &mut status, traffic, findings.reverted);
     report_gates(&mut status, findings.gates);

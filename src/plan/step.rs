@@ -1,11 +1,14 @@
 //! Where in its steps a release stands: a version begins, a step is entered and finished, steps are edited.
 
-use crate::api::names::{HASH_LABEL, StepIndex};
+use crate::api::names::{HASH_LABEL, PodTemplateHash, StepIndex};
 use crate::api::rollout_status::{FastTrack, PauseCondition, PauseReason, RolloutStatus};
 use crate::plan::decide::{Moved, clear_abort, note};
 use crate::plan::revision::{HASH_ALGORITHM, hash_value, number_revision};
 use crate::plan::validate::valid::Step;
 use crate::plan::world::World;
+
+/// More than `revisionHistoryLimit` asks for, in all but odd cases.
+const KEPT_FORMER_STABLE: usize = 20;
 
 /// The status was lost (a restore, a foreign hand) while versions run: the one that the stable Service selects
 /// is stable, else one that the canary Service does not, else the one with most available pods.
@@ -26,7 +29,7 @@ pub fn adopt_stable(world: &World) -> Option<Moved> {
         (is(&stable), !is(&canary), set.available, set.revision)
     })?;
     let mut status = world.status.clone();
-    status.stable_rs = Some(chosen.hash.clone());
+    become_stable(&mut status, &chosen.hash);
     note(
         world,
         &mut status,
@@ -35,6 +38,14 @@ pub fn adopt_stable(world: &World) -> Option<Moved> {
         format!("version {} was found running", chosen.hash),
     );
     Some((status, "StableAdopted"))
+}
+
+pub fn become_stable(status: &mut RolloutStatus, hash: &PodTemplateHash) {
+    status.stable_rs = Some(hash.clone());
+    status.former_stable.retain(|former| former != hash);
+    status.former_stable.push(hash.clone());
+    let excess = status.former_stable.len().saturating_sub(KEPT_FORMER_STABLE);
+    status.former_stable.drain(..excess);
 }
 
 /// A template that is not the one in status: everything about the old release is forgotten but its traffic.
@@ -84,8 +95,8 @@ pub fn begin_revision(world: &World) -> Option<Moved> {
     Some((status, what))
 }
 
-/// The ReplicaSet of the template still exists and fewer than `rollbackWindow.revisions` are newer, stable
-/// excluded.
+/// The version was stable once, its ReplicaSet still exists, and fewer than `rollbackWindow.revisions` are newer,
+/// stable excluded.
 fn in_rollback_window(world: &World) -> bool {
     let Some(window) = world.spec.rollback_window else {
         return false;
@@ -93,6 +104,9 @@ fn in_rollback_window(world: &World) -> bool {
     let Some(revision) = world.set(&world.current).and_then(|set| set.revision) else {
         return false;
     };
+    if !world.status.former_stable.contains(&world.current) {
+        return false;
+    }
     let stable = world
         .stable_set()
         .and_then(|set| set.revision)

@@ -43,8 +43,12 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Without `spec.replicas` the live number stands; it never falls back to 1 while pods run.
+    /// Without `spec.replicas` the last number stands, else the live one; it never falls back to 1 while pods run.
+    /// A release makes stable smaller by itself, so its size says nothing then.
     fn live_replicas(&self) -> i64 {
+        if let Some(kept) = self.status.wanted_replicas {
+            return kept;
+        }
         self.stable_set()
             .or_else(|| self.set(&self.current))
             .map_or(1, |set| set.replicas)

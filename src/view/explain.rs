@@ -155,6 +155,7 @@ fn next_action(view: &RolloutView) -> String {
                 step_after(view)
             )
         }
+        WaitingReason::ScaledToZero => "scale it up".to_owned(),
         WaitingReason::SpecPaused => format!("`kubectl tidegate resume {name}`"),
         WaitingReason::InconclusiveAnalysis => format!(
             "a person decides: `kubectl tidegate promote {name}` goes on, `kubectl tidegate abort {name}` goes back"

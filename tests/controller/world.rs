@@ -160,13 +160,28 @@ impl World {
     /// What the ReplicaSet controller would report.
     pub fn report_available(&self, name: &str, pods: i64) {
         let path = Resource::ReplicaSet.object_path(&ObjectKey::new("shop", name));
-        let status = json!({"replicas": pods, "readyReplicas": pods, "availableReplicas": pods});
+        let generation = self.object("ReplicaSet", name)["metadata"]["generation"].clone();
+        let status = json!({
+            "replicas": pods, "readyReplicas": pods, "availableReplicas": pods, "observedGeneration": generation,
+        });
         let path = format!("{path}/status");
         self.ask(
             "PATCH",
             &path,
             "application/merge-patch+json",
             &json!({"status": status}),
+        );
+    }
+
+    /// A status that somebody else wrote.
+    pub fn put_status(&self, status: &Value) {
+        let path = Resource::Rollout.object_path(&ObjectKey::new("shop", "checkout"));
+        let body = json!({ "status": status });
+        self.ask(
+            "PATCH",
+            &format!("{path}/status"),
+            "application/merge-patch+json",
+            &body,
         );
     }
 

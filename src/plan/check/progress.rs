@@ -212,8 +212,10 @@ impl Progress<'_> {
             .runs(gate)
             .any(|run| match run.status.as_ref().map(|status| status.phase) {
                 Some(Verdict::Successful) => true,
-                Some(Verdict::Inconclusive | Verdict::NoData | Verdict::Terminated) => {
+                Some(Verdict::Failed | Verdict::Error) => false,
+                verdict => {
                     let accepted = &self.after.canary.accepted_runs;
+                    let goes_on = goes_on && verdict.is_some_and(|verdict| verdict.is_final());
                     goes_on
                         || run
                             .metadata
@@ -221,7 +223,6 @@ impl Progress<'_> {
                             .as_ref()
                             .is_some_and(|name| accepted.contains(name))
                 }
-                _ => false,
             });
         let promoted = self
             .after

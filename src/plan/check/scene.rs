@@ -37,7 +37,7 @@ pub struct Pods {
 #[derive(Clone)]
 pub struct Scene<'a> {
     pub snapshot: &'a Snapshot,
-    /// `spec.replicas`, or none where an autoscaler keeps the number.
+    /// `spec.replicas`, or the number that is kept while the spec leaves it out.
     pub replicas: Option<i64>,
     pub max: i64,
     pub stable_service: String,
@@ -101,7 +101,10 @@ impl<'a> Scene<'a> {
         };
         let mut scene = Scene {
             snapshot,
-            replicas: rollout.pointer("/spec/replicas").and_then(Value::as_i64),
+            replicas: rollout
+                .pointer("/spec/replicas")
+                .or_else(|| rollout.pointer("/status/wantedReplicas"))
+                .and_then(Value::as_i64),
             max: max.unwrap_or(100),
             stable_service: text(&format!("{base}/stableService")),
             canary_service: text(&format!("{base}/canaryService")),

@@ -45,6 +45,37 @@ fn success_goes_on() {
 }
 
 #[test]
+fn a_verdict_that_was_given_under_other_steps_counts_no_more() {
+    let mut cluster = deployed(nginx(json!([
+        {"setWeight": 5}, {"analysis": judged_by("errors")}, {"setWeight": 20}, {"pause": {}},
+    ])));
+    cluster.deploy("v2");
+    cluster.run();
+    cluster.judge("Successful");
+    cluster.run();
+    assert_eq!((cluster.step(), cluster.weight()), (3, 20));
+    cluster.edit_rollout(|rollout| {
+        rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 50});
+    });
+    cluster.run();
+    assert_eq!(
+        (cluster.step(), cluster.weight()),
+        (1, 50),
+        "{}",
+        cluster.explain()
+    );
+    assert_eq!(runs(&cluster).len(), 2);
+    cluster.judge("Successful");
+    cluster.run();
+    assert_eq!(
+        (cluster.step(), cluster.weight()),
+        (3, 20),
+        "{}",
+        cluster.explain()
+    );
+}
+
+#[test]
 fn failure_and_error_turn_back() {
     for verdict in ["Failed", "Error"] {
         let mut cluster = at_the_analysis();
@@ -146,6 +177,17 @@ fn a_background_analysis_blocks_the_promotion_until_it_has_said_something_good()
     cluster.run();
     assert_released(&cluster, "v2");
     assert_eq!(runs(&cluster)[0]["spec"]["terminate"], true);
+}
+
+#[test]
+fn a_person_may_promote_over_a_background_analysis_that_says_nothing() {
+    let mut cluster = in_the_background("endless");
+    cluster.command("Promote");
+    cluster.run();
+    assert_eq!(cluster.status().promotion, None);
+    cluster.command("Promote");
+    cluster.run();
+    assert_released(&cluster, "v2");
 }
 
 #[test]

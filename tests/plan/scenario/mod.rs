@@ -5,6 +5,7 @@ mod abort;
 mod analysis;
 mod command;
 mod fault;
+mod held;
 mod measured;
 mod release;
 mod scale;

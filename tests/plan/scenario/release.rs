@@ -167,6 +167,26 @@ fn a_revision_in_the_rollback_window_skips_the_steps() {
 }
 
 #[test]
+fn a_version_that_was_never_stable_has_no_place_in_the_rollback_window() {
+    let mut cluster = nginx(five_steps());
+    cluster.edit_rollout(|rollout| rollout["spec"]["rollbackWindow"] = json!({"revisions": 2}));
+    cluster.run();
+    cluster.deploy("v2");
+    cluster.run();
+    cluster.command("Abort");
+    cluster.run();
+    release(&mut cluster, "v3");
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(
+        (cluster.step(), cluster.weight()),
+        (3, 50),
+        "{}",
+        cluster.explain()
+    );
+}
+
+#[test]
 fn a_newer_version_takes_over_from_the_canary() {
     let mut cluster = deployed(nginx(five_steps()));
     cluster.deploy("v2");

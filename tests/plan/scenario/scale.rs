@@ -48,8 +48,10 @@ fn to_zero_and_back_in_mid_step() {
     for mut cluster in clusters() {
         cluster.deploy("v2");
         cluster.run();
+        cluster.edit_rollout(|rollout| rollout["spec"]["progressDeadlineAbort"] = json!(true));
         cluster.scale(0);
         cluster.run();
+        cluster.wait(3600);
         assert_eq!(
             (cluster.pods("v1"), cluster.pods("v2")),
             (0, 0),

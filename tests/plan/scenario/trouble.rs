@@ -53,6 +53,9 @@ fn what_is_missing_holds_everything_where_it_is() {
         );
         assert_eq!(cluster.phase(), Phase::Degraded);
         assert!(cluster.objects.keys().all(|(kind, _)| *kind != Kind::ReplicaSet));
+        if name == "checkout-canary" {
+            continue; // Its weight would lose requests: `held` has what becomes of it.
+        }
         let mut cluster = paused();
         cluster.remove(kind, name);
         let before = cluster.objects.clone();
@@ -92,6 +95,16 @@ fn a_foreign_weight_is_put_back_three_times() {
         WaitingReason::RouteContended
     );
     assert_eq!(cluster.condition("RouteContended").0, "True");
+    for _ in 0..5 {
+        cluster.now += chrono::Duration::seconds(5);
+        cluster.round();
+        assert_eq!(
+            cluster.weight(),
+            70,
+            "left alone for a while: {}",
+            cluster.what_happened()
+        );
+    }
     cluster.run();
     assert_eq!(
         (cluster.weight(), cluster.condition("RouteContended").0.as_str()),
@@ -285,25 +298,5 @@ fn a_status_that_is_lost_is_found_again() {
         (Phase::Paused, 3),
         "{}",
         cluster.what_happened()
-    );
-}
-
-#[test]
-fn an_invalid_spec_holds_and_an_abort_still_works() {
-    let mut cluster = paused();
-    cluster.edit_rollout(|rollout| {
-        rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 101})
-    });
-    cluster.run();
-    assert_eq!(
-        (cluster.condition("Valid").0.as_str(), cluster.weight()),
-        ("False", 50)
-    );
-    cluster
-        .edit_rollout(|rollout| rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 20}));
-    cluster.run();
-    assert_eq!(
-        (cluster.condition("Valid").0.as_str(), cluster.step()),
-        ("True", 3)
     );
 }

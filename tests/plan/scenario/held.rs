@@ -1,0 +1,180 @@
+//! What goes on while something must be mended first, and what does not: requests are not lost, people are obeyed,
+//! nothing is risked.
+
+use serde_json::json;
+use tidegate::api::rollout_status::{AbortSource, Phase};
+use tidegate::plan::model::{Action, Kind};
+use tidegate::plan::plan;
+
+use super::{assert_released, assert_turned_back, deployed};
+use crate::cluster::{Cluster, Fault};
+use crate::fixture::{basic_with, five_steps, gateway_with, nginx, nginx_with};
+
+fn paused(released: Cluster) -> Cluster {
+    let mut cluster = deployed(released);
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!((cluster.step(), cluster.weight()), (3, 50));
+    cluster.log.clear();
+    cluster
+}
+
+fn break_the_spec(cluster: &mut Cluster) {
+    cluster.edit_rollout(|rollout| {
+        rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 101});
+    });
+    cluster.run();
+    assert_eq!(
+        (cluster.condition("Valid").0.as_str(), cluster.weight()),
+        ("False", 50)
+    );
+}
+
+#[test]
+fn an_invalid_spec_holds_and_an_abort_still_works() {
+    for routed in [nginx(five_steps()), gateway_with(five_steps(), json!({}))] {
+        let mut cluster = paused(routed);
+        break_the_spec(&mut cluster);
+        let promote = cluster.command("Promote");
+        let abort = cluster.command("Abort");
+        cluster.run();
+        assert_eq!(cluster.answer(&abort), "Accepted", "{}", cluster.explain());
+        assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
+        assert_eq!(cluster.status().abort_reason.unwrap().by, AbortSource::Command);
+        assert_eq!(
+            cluster.answer(&promote),
+            "Refused",
+            "an aborted release is not promoted"
+        );
+        cluster.edit_rollout(|rollout| {
+            rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 20});
+        });
+        cluster.run();
+        assert_turned_back(&cluster, "v1");
+    }
+}
+
+#[test]
+fn a_rollout_with_an_invalid_spec_can_be_deleted() {
+    for routed in [nginx(five_steps()), gateway_with(five_steps(), json!({}))] {
+        let mut cluster = paused(routed);
+        break_the_spec(&mut cluster);
+        cluster
+            .edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
+        cluster.run();
+        assert!(cluster.rollout().is_none(), "{}", cluster.what_happened());
+    }
+}
+
+#[test]
+fn a_version_that_the_status_does_not_know_is_not_begun_by_an_invalid_spec() {
+    let mut cluster = paused(nginx(five_steps()));
+    break_the_spec(&mut cluster);
+    cluster.deploy("v3");
+    cluster.command("Abort");
+    cluster.run();
+    assert_eq!((cluster.pods("v3"), cluster.weight()), (0, 50));
+    assert_eq!(cluster.phase(), Phase::Degraded);
+}
+
+#[test]
+fn a_failed_analysis_takes_traffic_back_although_something_is_missing() {
+    let steps = json!([{"setWeight": 20}, {"analysis": {"templates": [{"templateName": "errors"}]}}]);
+    let mut cluster = deployed(nginx(steps));
+    cluster.deploy("v2");
+    cluster.run();
+    cluster.edit(Kind::Ingress, "web", |web| {
+        web["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/canary": "true"});
+    });
+    cluster.run();
+    assert_eq!(
+        (cluster.condition("Valid").1.as_str(), cluster.weight()),
+        ("RouteInvalid", 20)
+    );
+    cluster.judge("Failed");
+    cluster.run();
+    assert_eq!(cluster.status().abort_reason.unwrap().by, AbortSource::Analysis);
+    assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
+}
+
+#[test]
+fn weight_leaves_a_canary_service_that_is_gone() {
+    for routed in [nginx(five_steps()), gateway_with(five_steps(), json!({}))] {
+        let mut cluster = paused(routed);
+        cluster.remove(Kind::Service, "checkout-canary");
+        cluster.run();
+        assert_eq!(cluster.condition("Valid").1, "ServiceNotFound");
+        assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
+        assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (5, 3));
+    }
+}
+
+#[test]
+fn the_stable_version_comes_back_and_grows_although_something_is_missing() {
+    let mut cluster = paused(nginx(five_steps()));
+    cluster.remove(Kind::Service, "checkout-canary");
+    cluster.scale(8);
+    cluster.run();
+    assert_eq!(
+        (cluster.pods("v1"), cluster.pods("v2")),
+        (8, 3),
+        "{}",
+        cluster.explain()
+    );
+    cluster.deploy("v1");
+    cluster.run();
+    assert_eq!(cluster.status().current_pod_hash, cluster.status().stable_rs);
+    assert_eq!(cluster.weight(), 0);
+}
+
+/// Rounds in which nobody admits a new ReplicaSet.
+fn run_refused(cluster: &mut Cluster) {
+    for _ in 0..30 {
+        let planned = plan(&cluster.snapshot(), cluster.now);
+        let mut writes = planned.stages.iter().flat_map(|stage| &stage.writes);
+        let created = writes.position(|write| {
+            write.target.kind == Kind::ReplicaSet && matches!(write.action, Action::Create { .. })
+        });
+        match created {
+            Some(index) => cluster.round_with(Fault::Write(index)),
+            None => cluster.round(),
+        };
+        cluster.now += chrono::Duration::seconds(1);
+    }
+}
+
+#[test]
+fn a_version_that_is_not_admitted_keeps_no_traffic_from_going_back() {
+    for aborts in [false, true] {
+        let mut cluster = paused(nginx(five_steps()));
+        cluster.deploy("v3");
+        if aborts {
+            run_refused(&mut cluster);
+            cluster.command("Abort");
+        }
+        run_refused(&mut cluster);
+        assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
+        assert_eq!(cluster.status().abort, aborts);
+        assert_eq!((cluster.pods("v1"), cluster.pods("v3")), (5, 0));
+    }
+}
+
+#[test]
+fn replicas_that_are_left_out_keep_their_number_in_a_release() {
+    for released in [
+        basic_with(five_steps(), json!({})),
+        nginx_with(five_steps(), json!({"dynamicStableScale": true})),
+        nginx(five_steps()),
+    ] {
+        let mut cluster = deployed(released);
+        cluster.edit_rollout(|rollout| {
+            rollout["spec"].as_object_mut().unwrap().remove("replicas");
+        });
+        cluster.deploy("v2");
+        cluster.run();
+        assert_eq!(cluster.step(), 3, "{}", cluster.explain());
+        cluster.command("Promote");
+        cluster.run();
+        assert_released(&cluster, "v2");
+    }
+}
