@@ -27,6 +27,8 @@ const CONTENTION_SECONDS: i64 = 60;
 pub struct Effects {
     pub stages: Vec<Stage>,
     pub waits: Vec<Wait>,
+    /// Why the first analysis that should run cannot be made, for the condition `Valid`.
+    pub invalid_analysis: Option<&'static str>,
     /// A foreign change was put back.
     pub reverted: bool,
 }
@@ -51,6 +53,10 @@ pub fn plan_effects(
         create(world).into_iter().collect(),
     );
     effects.stage("grow before traffic comes, and judge", [growing, runs].concat());
+    effects.invalid_analysis = blocked.first().map(|problem| problem.reason);
+    let blocked = blocked
+        .into_iter()
+        .map(|problem| Wait::on(WaitingReason::Invalid, problem.text));
     effects.waits.splice(0..0, blocked);
     if !shifted {
         effects.stage("shrink what traffic has left", shrinking);

@@ -11,6 +11,7 @@ use crate::api::patch::PatchOp;
 use crate::api::rollout::{AnalysisStep, OnInconclusive};
 use crate::api::rollout_status::{Promotion, RunSummary, WaitingReason};
 use crate::plan::model::{Action, Kind, Precondition, Subresource, Target, Write};
+use crate::plan::reference::Problem;
 use crate::plan::revision::{hash_value, owner_reference};
 use crate::plan::template::{self, ArgContext, TemplateSet};
 use crate::plan::validate::valid::Step;
@@ -146,8 +147,8 @@ impl OpenGate<'_> {
         }
     }
 
-    /// A background analysis without an end has said enough once every metric that counts has succeeded and none
-    /// has failed; one with an end is waited for.
+    /// A background analysis without an end has said enough once every metric that counts has succeeded; one with an
+    /// end is waited for. What has failed too often is a verdict, and ends the release.
     pub fn is_satisfied(&self, world: &World) -> bool {
         if world.status.canary.accepted_runs.contains(&self.run_name) {
             return true;
@@ -193,15 +194,20 @@ impl OpenGate<'_> {
     }
 
     /// The run with everything it needs inside, or what keeps it from being made.
-    fn create(&self, world: &World) -> Result<Write, Wait> {
-        let invalid = |error: template::TemplateError| Wait::on(WaitingReason::Invalid, error.to_string());
+    fn create(&self, world: &World) -> Result<Write, Problem> {
+        let invalid = |error: template::TemplateError| Problem {
+            reason: error.reason(),
+            text: error.to_string(),
+        };
         let spec =
             template::build_run(&templates(world), self.analysis, &arg_context(world)).map_err(invalid)?;
         if self.kind != GateKind::Background {
             template::check_bounded(&spec).map_err(invalid)?;
         }
-        let mut spec = serde_json::to_value(spec)
-            .map_err(|error| Wait::on(WaitingReason::Invalid, error.to_string()))?;
+        let mut spec = serde_json::to_value(spec).map_err(|error| Problem {
+            reason: "InvalidTemplate",
+            text: error.to_string(),
+        })?;
         if let Some(map) = spec.as_object_mut() {
             map.insert("gate".to_owned(), json!(self.gate));
         }
@@ -228,13 +234,13 @@ impl OpenGate<'_> {
 }
 
 /// Runs to create for the open gates, runs to end because their gate is closed, and what stands in the way.
-pub fn plan_runs(world: &World, gates: &[OpenGate]) -> (Vec<Write>, Vec<Wait>) {
+pub fn plan_runs(world: &World, gates: &[OpenGate]) -> (Vec<Write>, Vec<Problem>) {
     let mut writes = Vec::new();
-    let mut waits = Vec::new();
+    let mut problems = Vec::new();
     for gate in gates.iter().filter(|gate| gate.run.is_none()) {
         match gate.create(world) {
             Ok(write) => writes.push(write),
-            Err(wait) => waits.push(wait),
+            Err(problem) => problems.push(problem),
         }
     }
     let wanted = |name: &str| gates.iter().any(|gate| gate.run_name == name);
@@ -250,7 +256,7 @@ pub fn plan_runs(world: &World, gates: &[OpenGate]) -> (Vec<Write>, Vec<Wait>) {
             writes.push(terminate(name, run));
         }
     }
-    (writes, waits)
+    (writes, problems)
 }
 
 fn templates(world: &World) -> TemplateSet {

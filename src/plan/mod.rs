@@ -185,6 +185,7 @@ fn act(
         gates,
         wait: wait.map(|wait| about_lost_stable(world, wait)),
         problems,
+        invalid_analysis: effects.invalid_analysis,
         reverted: effects.reverted,
         at_rest: rests && !world.in_release() && world.status.promotion.is_none(),
     };

@@ -23,6 +23,8 @@ pub struct Findings<'a> {
     pub gates: &'a [OpenGate<'a>],
     pub wait: Option<Wait>,
     pub problems: &'a [Problem],
+    /// Why an analysis that should run cannot be made.
+    pub invalid_analysis: Option<&'static str>,
     pub reverted: bool,
     /// Nothing is in progress and everything is in place.
     pub at_rest: bool,
@@ -51,7 +53,8 @@ pub fn report(
     let stuck = overdue(world).is_some();
     status.phase = Some(phase(world, &status, findings.problems, findings.at_rest, stuck));
     status.message = Some(message(&status, findings.problems, stuck));
-    set_conditions(world, &mut status, findings.problems, stuck);
+    let reason = findings.problems.first().map(|problem| problem.reason);
+    set_conditions(world, &mut status, reason.or(findings.invalid_analysis), stuck);
     status
 }
 
@@ -162,7 +165,7 @@ fn message(status: &RolloutStatus, problems: &[Problem], stuck: bool) -> String 
     }
 }
 
-fn set_conditions(world: &World, status: &mut RolloutStatus, problems: &[Problem], stuck: bool) {
+fn set_conditions(world: &World, status: &mut RolloutStatus, invalid: Option<&'static str>, stuck: bool) {
     let phase = status.phase.unwrap_or_default();
     let text = status.message.clone().unwrap_or_default();
     let needed = world.replicas - world.budgets().unavailable;
@@ -170,18 +173,11 @@ fn set_conditions(world: &World, status: &mut RolloutStatus, problems: &[Problem
     let contended = waits_for == Some(WaitingReason::RouteContended);
     let reconciling = matches!(phase, Phase::Progressing | Phase::Paused);
     let stalled = phase == Phase::Degraded;
-    let valid_reason = problems.first().map_or("Valid", |problem| problem.reason);
-    let template_invalid = waits_for == Some(WaitingReason::Invalid) && problems.is_empty();
     let stalled_reason = match () {
         () if status.abort => "Aborted",
         () if stuck => "ProgressDeadlineExceeded",
         () if stalled => "Invalid",
         () => "NotStalled",
-    };
-    let valid_reason = if template_invalid {
-        "AnalysisInvalid"
-    } else {
-        valid_reason
     };
     let reconciling_reason = match phase {
         Phase::Paused => "Paused",
@@ -201,7 +197,7 @@ fn set_conditions(world: &World, status: &mut RolloutStatus, problems: &[Problem
         ("Reconciling", reconciling, reconciling_reason),
         ("Stalled", stalled, stalled_reason),
         ("Available", status.available_replicas >= needed, "AvailablePods"),
-        ("Valid", problems.is_empty() && !template_invalid, valid_reason),
+        ("Valid", invalid.is_none(), invalid.unwrap_or("Valid")),
         (
             "RouteContended",
             contended,

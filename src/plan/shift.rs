@@ -5,7 +5,7 @@
 //! rescue and waits only for somebody to take the traffic.
 
 use crate::api::names::{PodTemplateHash, Weight};
-use crate::api::rollout_status::{FastTrack, Promotion, TrafficSplit, WaitingReason};
+use crate::api::rollout_status::{Promotion, TrafficSplit, WaitingReason};
 use crate::plan::replicas::{pods_for_share, weight_carried_by};
 use crate::plan::traffic::{Backend, Traffic, share_in};
 use crate::plan::validate::valid::Step;
@@ -228,9 +228,8 @@ fn reachable_weight(world: &World, traffic: &Traffic, goal: Weight) -> Weight {
             .flatten()
     });
     let carried = weight_carried_by(world.steady(&world.current), world.replicas, traffic.max);
-    let promoting = world.status.fast_track == Some(FastTrack::FirstDeploy);
     match surge {
-        Some(_) if !promoting && carried > traffic.seen_weight() => carried.min(goal),
+        Some(_) if carried > traffic.seen_weight() => carried.min(goal),
         _ => goal,
     }
 }

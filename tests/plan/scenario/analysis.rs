@@ -76,6 +76,20 @@ fn a_verdict_that_was_given_under_other_steps_counts_no_more() {
 }
 
 #[test]
+fn an_analysis_that_cannot_be_made_says_why() {
+    let mut cluster = deployed(nginx(
+        json!([{"setWeight": 20}, {"analysis": judged_by("nowhere")}]),
+    ));
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(
+        cluster.condition("Valid"),
+        ("False".to_owned(), "TemplateNotFound".to_owned())
+    );
+    assert_eq!((cluster.step(), cluster.weight()), (1, 20));
+}
+
+#[test]
 fn failure_and_error_turn_back() {
     for verdict in ["Failed", "Error"] {
         let mut cluster = at_the_analysis();
