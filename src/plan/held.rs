@@ -22,7 +22,7 @@ use crate::plan::traffic::Traffic;
 use crate::plan::validate::valid::ValidRollout;
 use crate::plan::validate::{Violation, validate_rollout};
 use crate::plan::wait::Wait;
-use crate::plan::{finish, next_look, plan_move};
+use crate::plan::{finish, is_dying, next_look, plan_move};
 
 /// Nothing can be said about the spec: the status as it was, and what to mend.
 pub fn plan_invalid(snapshot: &Snapshot, problems: &[Problem], rule: &str, now: DateTime<Utc>) -> Plan {
@@ -115,6 +115,8 @@ pub fn plan_held(evidence: &Evidence, mut traffic: Option<Traffic>, problems: &[
     let mut core = world.status.clone();
     core.handled_commands = evidence.commands.handled.clone();
     let status = report(world, core, traffic.as_ref().filter(|_| routed), findings);
-    let requeue_at = next_look(world, &status, &effects.waits);
+    // Whoever mends it wakes us, and so does every change of the pods.
+    let moves = !effects.stages.is_empty() || is_dying(world, &status);
+    let requeue_at = next_look(world, &status, &effects.waits).filter(|_| moves);
     finish(effects.stages, status, requeue_at, "Invalid")
 }

@@ -343,18 +343,22 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .filter(|at| *at > world.now)
         .min();
     // Endpoints are read live, not watched: while a decision waits for them, or a split was written and is not yet
-    // seen in place, or the canary has weight and no pod, look again soon.
+    // seen in place, or the canary is about to lose its endpoints, look again soon.
     let mut reasons = waits
         .iter()
         .map(|wait| wait.reason)
         .chain(waiting.map(|waiting| waiting.reason));
     let awaited = reasons.any(|reason| reason == WaitingReason::Endpoints);
     let unseen = weights.is_some_and(|weights| weights.since.is_none());
-    let dying = status.canary.weights.as_ref().is_some_and(|weights| {
-        weights.canary.weight.0 > 0 && world.steady(&weights.canary.pod_template_hash) == 0
-    });
-    let soon = (awaited || unseen || dying).then(|| world.now + Duration::seconds(1));
+    let soon = (awaited || unseen || is_dying(world, status)).then(|| world.now + Duration::seconds(1));
     due.into_iter().chain(soon).min()
+}
+
+/// The canary has weight and no pod: its endpoints, which are not watched, will soon say so too.
+fn is_dying(world: &World, status: &RolloutStatus) -> bool {
+    status.canary.weights.as_ref().is_some_and(|weights| {
+        weights.canary.weight.0 > 0 && world.steady(&weights.canary.pod_template_hash) == 0
+    })
 }
 
 fn finish(stages: Vec<Stage>, status: RolloutStatus, requeue_at: Option<DateTime<Utc>>, rule: &str) -> Plan {
