@@ -2,6 +2,8 @@
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is a failure")]
 
+#[path = "controller/command.rs"]
+mod command;
 #[path = "controller/steady.rs"]
 mod steady;
 #[path = "controller/world.rs"]

@@ -228,6 +228,15 @@ impl World {
         }
     }
 
+    /// Lets a cache believe that there is nothing of a kind.
+    pub fn forget(&self, context: &Context, resource: Resource) {
+        let event = CacheEvent::Restarted {
+            namespace: String::new(),
+            objects: vec![],
+        };
+        context.observer.stores.take(resource, event);
+    }
+
     pub fn fail_next_write(&self, fault: Fault) {
         self.script.lock().unwrap().next_write = fault;
     }
