@@ -5,6 +5,7 @@ mod abort;
 mod analysis;
 mod command;
 mod fault;
+mod history;
 mod measured;
 mod release;
 mod scale;
