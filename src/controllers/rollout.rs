@@ -45,9 +45,7 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
         return refuse_commands(context, key, now).await;
     };
     let plan = (context.planner)(&snapshot, now);
-    context
-        .metrics
-        .count_plan(plan.stages.iter().map(|stage| stage.writes.len()).sum());
+    context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
     match conclude(context, Some(&snapshot.rollout), applied).await? {
         Some(next) => Ok(next),
