@@ -436,6 +436,10 @@ async fn a_stop_does_not_wait_for_ever_for_a_write_in_flight() {
     world.fail_next_write(Fault::Hang);
     let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
     until(|| !world.has_fault_left()).await;
+    let told = tokio::time::Instant::now();
     controller.stop().await;
+    let took = told.elapsed();
+    assert!(took > Duration::from_secs(1), "{took:?}: it was waited for");
+    assert!(took <= Duration::from_secs(5), "{took:?}");
     assert_eq!(world.writes(), Vec::<String>::new());
 }
