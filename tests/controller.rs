@@ -4,6 +4,8 @@
 
 #[path = "controller/command.rs"]
 mod command;
+#[path = "controller/start.rs"]
+mod start_up;
 #[path = "controller/steady.rs"]
 mod steady;
 #[path = "controller/world.rs"]
