@@ -1,4 +1,4 @@
-//! What a controller asks for when it starts.
+//! What a controller asks for when it starts, and of whom.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tidegate::controllers::run::start;
 
 use crate::steady::{post_routed, requests, run_cluster};
 use crate::until;
-use crate::world::World;
+use crate::world::{World, rollout};
 
 const ROLLOUTS: u64 = 50;
 /// A list and a watch of eight kinds, and a few that begin anew.
@@ -43,4 +43,36 @@ fn reconciles(metrics: &str) -> u64 {
     let prefix = "tidegate_reconciles_total{kind=\"Rollout\",result=\"ok\"} ";
     let count = metrics.lines().find_map(|line| line.strip_prefix(prefix));
     count.map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_of_another_namespace_is_left_untouched() {
+    let world = World::new();
+    world.post_in("bank", Resource::Rollout, &{
+        let mut other = rollout("checkout");
+        other["metadata"]["namespace"] = json!("bank");
+        other
+    });
+    let other = || {
+        world
+            .server
+            .inspect(|store| store.get("Rollout", "bank", "checkout"))
+    };
+    let before = other();
+    let controller = start(world.context(tidegate::plan::plan), ["shop".to_owned()].into());
+    until(|| !world.list("ReplicaSet").is_empty()).await;
+    let name = world.list("ReplicaSet")[0].clone();
+    until(|| world.object("ReplicaSet", &name).pointer("/spec/replicas") == Some(&json!(1))).await;
+    world.report_available(&name, 1);
+    let phase = || {
+        world
+            .object("Rollout", "checkout")
+            .pointer("/status/phase")
+            .cloned()
+    };
+    until(|| phase() == Some(json!("Healthy"))).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    controller.stop().await;
+    assert_eq!(other(), before);
+    assert_eq!(world.list("ReplicaSet"), [name]);
 }
