@@ -2,6 +2,10 @@
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is a failure")]
 
+#[path = "controller/command.rs"]
+mod command;
+#[path = "controller/start.rs"]
+mod start_up;
 #[path = "controller/steady.rs"]
 mod steady;
 #[path = "controller/world.rs"]
@@ -416,11 +420,46 @@ async fn runs_whose_provider_hangs_do_not_hold_up_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn plans_are_counted_by_what_became_of_them() {
+    let world = World::new();
+    for (rule, writes, outcome) in [
+        ("Waiting", false, "empty"),
+        ("Acting", true, "writes"),
+        ("Refused", false, "refused"),
+    ] {
+        let context = world.context(move |_, _| {
+            let create = Action::Create {
+                object: replica_set("checkout-a", 0),
+            };
+            let stages = writes.then(|| vec![write(Kind::ReplicaSet, "checkout-a", create)]);
+            let mut planned = plan(stages.into_iter().collect(), rule);
+            planned.report.rule = rule.to_owned();
+            planned
+        });
+        world.catch_up(&context).await;
+        reconcile_rollout(&context, &world.key).await.unwrap();
+        let metrics = context.metrics.encode();
+        let counted: Vec<&str> = metrics
+            .lines()
+            .filter(|line| line.starts_with("tidegate_plans_total"))
+            .collect();
+        assert_eq!(
+            counted,
+            [format!("tidegate_plans_total{{outcome=\"{outcome}\"}} 1")]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_ever_for_a_write_in_flight() {
     let world = World::new();
     world.fail_next_write(Fault::Hang);
     let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
     until(|| !world.has_fault_left()).await;
+    let told = tokio::time::Instant::now();
     controller.stop().await;
+    let took = told.elapsed();
+    assert!(took > Duration::from_secs(1), "{took:?}: it was waited for");
+    assert!(took <= Duration::from_secs(5), "{took:?}");
     assert_eq!(world.writes(), Vec::<String>::new());
 }

@@ -3,16 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is a failure")]
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate::api::crd;
+use tidegate::api::resource::{ObjectKey, Resource};
+use tidegate::cli::connect::{ConnectOptions, load};
+use tidegate::client::{Api, Expected};
 use tidegate::clock::Clock;
 use tidegate::sandbox::api_server::http::HttpServer;
 use tidegate::sandbox::api_server::service::Outcome;
-use tidegate::sandbox::api_server::{ApiRequest, ApiServer};
+use tidegate::sandbox::api_server::{ApiRequest, ApiServer, Fault, Interceptor};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
@@ -34,13 +38,48 @@ fn post(server: &ApiServer, path: &str, object: &Value) {
     );
 }
 
-async fn run(server: &ApiServer) -> (Process, HttpServer) {
+/// A server with a Rollout in each of these namespaces.
+fn with_rollouts(namespaces: &[&str]) -> ApiServer {
+    let server = ApiServer::new(1, Clock::System);
+    for definition in crd::all().unwrap() {
+        server.install_crd(definition).unwrap();
+    }
+    for namespace in namespaces {
+        post(
+            &server,
+            "/api/v1/namespaces",
+            &json!({"metadata": {"name": namespace}}),
+        );
+        let rollout = json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout",
+            "metadata": {"name": "checkout", "namespace": namespace},
+            "spec": {
+                "replicas": 1, "selector": {"matchLabels": {"app": "checkout"}},
+                "template": {
+                    "metadata": {"labels": {"app": "checkout"}},
+                    "spec": {"containers": [{"name": "web", "image": "web:1"}]},
+                },
+                "strategy": {"canary": {"steps": [{"setWeight": 10}]}},
+            },
+        });
+        let path = format!("/apis/tidegate.dev/v1alpha1/namespaces/{namespace}/rollouts");
+        post(&server, &path, &rollout);
+    }
+    server
+}
+
+async fn listen(server: &ApiServer) -> (HttpServer, PathBuf) {
     let http = HttpServer::start(server.clone(), "127.0.0.1:0".parse().unwrap())
         .await
         .unwrap();
     let kubeconfig =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kubeconfig-{}", http.address.port()));
     http.write_kubeconfig(&kubeconfig).await.unwrap();
+    (http, kubeconfig)
+}
+
+async fn run(server: &ApiServer, more: &[&str]) -> (Process, HttpServer) {
+    let (http, kubeconfig) = listen(server).await;
     let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .args([
             "controller",
@@ -51,6 +90,7 @@ async fn run(server: &ApiServer) -> (Process, HttpServer) {
             "--kubeconfig",
         ])
         .arg(&kubeconfig)
+        .args(more)
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -98,33 +138,8 @@ async fn end(mut process: Process) -> std::process::ExitStatus {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_serves_metrics_works_and_stops_when_told() {
-    let server = ApiServer::new(1, Clock::System);
-    for definition in crd::all().unwrap() {
-        server.install_crd(definition).unwrap();
-    }
-    post(
-        &server,
-        "/api/v1/namespaces",
-        &json!({"metadata": {"name": "shop"}}),
-    );
-    let rollout = json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout",
-        "metadata": {"name": "checkout", "namespace": "shop"},
-        "spec": {
-            "replicas": 1, "selector": {"matchLabels": {"app": "checkout"}},
-            "template": {
-                "metadata": {"labels": {"app": "checkout"}},
-                "spec": {"containers": [{"name": "web", "image": "web:1"}]},
-            },
-            "strategy": {"canary": {"steps": [{"setWeight": 10}]}},
-        },
-    });
-    post(
-        &server,
-        "/apis/tidegate.dev/v1alpha1/namespaces/shop/rollouts",
-        &rollout,
-    );
-    let (process, _http) = run(&server).await;
+    let server = with_rollouts(&["shop"]);
+    let (process, _http) = run(&server, &[]).await;
     while server.inspect(|store| store.list("ReplicaSet").is_empty()) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -140,10 +155,79 @@ async fn a_controller_serves_metrics_works_and_stops_when_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_that_never_reached_its_cluster_is_not_ready_and_stops_when_told() {
     let server = ApiServer::new(1, Clock::System);
-    let (process, http) = run(&server).await;
+    let (process, http) = run(&server, &[]).await;
     drop(http);
     assert!(get(process.metrics, "/readyz").await.starts_with("HTTP/1.1 503"));
     assert!(get(process.metrics, "/healthz").await.starts_with("HTTP/1.1 200"));
     signal(&process, "-INT").await;
     assert!(end(process).await.success());
+}
+
+/// Notes what is asked for outside of the namespace `shop`.
+struct Fence(Arc<Mutex<Vec<String>>>);
+
+impl Interceptor for Fence {
+    fn before(&mut self, request: &ApiRequest) -> Fault {
+        let ours = request.path.contains("/namespaces/shop/");
+        if !ours && !request.path.ends_with("/clusteranalysistemplates") {
+            self.0.lock().unwrap().push(request.path.clone());
+        }
+        Fault::None
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_of_one_namespace_asks_for_nothing_outside_of_it() {
+    let server = with_rollouts(&["shop", "bank"]);
+    let outside = Arc::default();
+    server.set_interceptor(Some(Box::new(Fence(Arc::clone(&outside)))));
+    let (process, _http) = run(&server, &["--namespace", "shop"]).await;
+    while server.inspect(|store| store.list("ReplicaSet").is_empty()) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    signal(&process, "-TERM").await;
+    assert!(end(process).await.success());
+    assert_eq!(*outside.lock().unwrap(), Vec::<String>::new());
+}
+
+struct Away;
+
+impl Interceptor for Away {
+    fn before(&mut self, _: &ApiRequest) -> Fault {
+        Fault::Refuse {
+            status: 503,
+            reason: "ServiceUnavailable".to_owned(),
+            message: "away".to_owned(),
+        }
+    }
+}
+
+/// A write that is repeated below us would be repeated on old news.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_answered_with_503_is_sent_once() {
+    let server = with_rollouts(&["shop"]);
+    server.set_interceptor(Some(Box::new(Away)));
+    let (_http, kubeconfig) = listen(&server).await;
+    let options = ConnectOptions {
+        kubeconfig: Some(kubeconfig),
+        ..ConnectOptions::default()
+    };
+    let api = Api::new(load(&options).await.unwrap().client().unwrap());
+    let key = ObjectKey::new("shop", "checkout");
+    let expected = Expected {
+        uid: "1",
+        resource_version: "1",
+    };
+    let before = sent(&server);
+    let created = api.create(Resource::Rollout, "shop", &json!({})).await;
+    assert!(created.is_err(), "{created:?}");
+    assert_eq!(sent(&server) - before, 1, "POST");
+    let patched = api.patch(Resource::Rollout, &key, "", expected, &[]).await;
+    assert!(patched.is_err(), "{patched:?}");
+    assert_eq!(sent(&server) - before, 2, "PATCH");
+}
+
+fn sent(server: &ApiServer) -> u64 {
+    let counts = server.request_counts();
+    counts.iter().map(|(.., count)| count).sum()
 }

@@ -82,9 +82,7 @@ pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan) ->
         .unwrap_or_default()
         .to_owned();
     for write in plan.stages.iter().flat_map(|stage| &stage.writes) {
-        let Target { kind, name } = &write.target;
-        tracing::info!(%rollout, ?kind, name, reason = write.reason, "write");
-        let Some(answer) = applied.note(writer.carry_out(&rollout, request(&rollout, write)).await) else {
+        let Some(answer) = applied.note(writer.write(&rollout, write).await) else {
             return applied;
         };
         // Our own write to the Rollout makes a version that we know everything about.
@@ -103,6 +101,17 @@ pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan) ->
         let status = json!(plan.status);
         let written = write_status(writer, &rollout, Resource::Rollout, &rollout, expected, status).await;
         applied.note(written);
+    }
+    applied
+}
+
+/// Carries out writes about a Rollout that is not there, and so has no status to report in.
+pub async fn apply_writes(writer: Writer<'_>, rollout: &ObjectKey, writes: &[Write]) -> Applied {
+    let mut applied = Applied::default();
+    for write in writes {
+        if applied.note(writer.write(rollout, write).await).is_none() {
+            break;
+        }
     }
     applied
 }
@@ -146,6 +155,12 @@ impl Applied {
 }
 
 impl Writer<'_> {
+    async fn write(self, rollout: &ObjectKey, write: &Write) -> (Written, Result<Value, ApplyError>) {
+        let Target { kind, name } = &write.target;
+        tracing::info!(%rollout, ?kind, name, reason = write.reason, "write");
+        self.carry_out(rollout, request(rollout, write)).await
+    }
+
     async fn carry_out(
         self,
         rollout: &ObjectKey,

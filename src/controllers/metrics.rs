@@ -10,6 +10,10 @@ use prometheus_client::registry::Registry;
 
 use crate::api::analysis_run::Verdict;
 use crate::apply::Written;
+use crate::plan::model::Plan;
+
+/// The rule of a plan that the check let nothing of pass.
+const REFUSED: &str = "Refused";
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -52,7 +56,11 @@ impl Metrics {
             "Reconciles by kind and result",
             self.reconciles.clone(),
         );
-        registry.register("plans", "Plans, with and without writes", self.plans.clone());
+        registry.register(
+            "plans",
+            "Plans by outcome: empty, writes, or refused by the check",
+            self.plans.clone(),
+        );
         registry.register("writes", "Writes by kind, verb and result", self.writes.clone());
         registry.register(
             "verdicts",
@@ -93,8 +101,14 @@ impl Metrics {
             .inc();
     }
 
-    pub fn count_plan(&self, writes: usize) {
-        let outcome = if writes == 0 { "empty" } else { "writes" };
+    /// A refused plan has no writes either; it is a mistake of ours, and somebody should be told.
+    pub fn count_plan(&self, plan: &Plan) {
+        let writes = plan.stages.iter().any(|stage| !stage.writes.is_empty());
+        let outcome = match writes {
+            _ if plan.report.rule == REFUSED => "refused",
+            true => "writes",
+            false => "empty",
+        };
         self.plans.get_or_create(&[("outcome", outcome)]).inc();
     }
 

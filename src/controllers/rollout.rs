@@ -1,6 +1,6 @@
 //! One turn for one Rollout: observe, plan, apply, report.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -10,7 +10,7 @@ use crate::apply::problem::Problem;
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
-use crate::plan::snapshot::Snapshot;
+use crate::plan::command::refuse_unaddressed;
 
 /// How long a write that was refused is left alone.
 const REFUSED_RETRY: TimeDelta = TimeDelta::minutes(5);
@@ -42,20 +42,30 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
         report_undecodable(context, key, error).await?;
     }
     let Some(snapshot) = observed? else {
-        return Ok(Next::OnChange);
+        return refuse_commands(context, key, now).await;
     };
     let plan = (context.planner)(&snapshot, now);
-    context
-        .metrics
-        .count_plan(plan.stages.iter().map(|stage| stage.writes.len()).sum());
+    context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
-    match conclude(context, &snapshot, applied).await? {
+    match conclude(context, Some(&snapshot.rollout), applied).await? {
         Some(next) => Ok(next),
         None => {
             let deadlines = plan.requeue_at.into_iter().chain(context.observer.next_heal(key));
             Ok(deadlines.min().map_or(Next::OnChange, Next::At))
         }
     }
+}
+
+/// Whoever asked something of a Rollout that is not there would wait for an answer for ever.
+async fn refuse_commands(
+    context: &Context,
+    key: &ObjectKey,
+    now: DateTime<Utc>,
+) -> Result<Next, ReconcileError> {
+    let commands = context.observer.unaddressed_commands(key).await?;
+    let answers = refuse_unaddressed(key, &commands, now);
+    let applied = apply::apply_writes(context.writer(), key, &answers).await;
+    Ok(conclude(context, None, applied).await?.unwrap_or(Next::OnChange))
 }
 
 /// Nothing is decided on what is not understood; the user learns why nothing happens.
@@ -85,7 +95,7 @@ async fn report(context: &Context, rollout: &Value, problem: &Problem) {
 /// What a failed write means for the round; `None` if nothing failed.
 async fn conclude(
     context: &Context,
-    snapshot: &Snapshot,
+    rollout: Option<&Value>,
     applied: Applied,
 ) -> Result<Option<Next>, ReconcileError> {
     applied
@@ -98,7 +108,9 @@ async fn conclude(
     match error.source {
         Failure::Conflict | Failure::AlreadyExists | Failure::NotFound => Ok(Some(Next::Soon)),
         Failure::Refused { .. } => {
-            report(context, &snapshot.rollout, &Problem::refused(&error)).await;
+            if let Some(rollout) = rollout {
+                report(context, rollout, &Problem::refused(&error)).await;
+            }
             Ok(Some(Next::At(context.clock.now() + REFUSED_RETRY)))
         }
         Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) => Err(error.into()),

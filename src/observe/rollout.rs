@@ -12,6 +12,7 @@ use crate::api::analysis_template::AnalysisTemplateSpec;
 use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::api::rollout::TemplateRef;
+use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::RolloutStatus;
 use crate::client::Failure;
 use crate::plan::needs::{Needs, needs};
@@ -48,6 +49,26 @@ impl Observer {
         let snapshot = look.snapshot(key, rollout, &needs).await?;
         self.heals.plan(key, needs.in_progress, look.live, now);
         Ok(Some(snapshot))
+    }
+
+    /// Commands for a Rollout that is gone, as far as the cache knows of no answer. Each is read live: what we
+    /// remember of our own answers went with the Rollout.
+    pub async fn unaddressed_commands(&self, key: &ObjectKey) -> Result<Vec<RolloutCommand>, ObserveError> {
+        let look = Look {
+            observer: self,
+            live: true,
+        };
+        let mut commands = Vec::new();
+        for key in self.stores.of_rollout(Resource::RolloutCommand, key) {
+            let cached = self.stores.get(Resource::RolloutCommand, &key);
+            if cached.is_some_and(|command| command.pointer("/status/phase").is_some()) {
+                continue;
+            }
+            let live = look.object(Resource::RolloutCommand, &key).await?;
+            let read = live.and_then(|object| command((key, object)));
+            commands.extend(read.map(|(_, command)| command));
+        }
+        Ok(commands)
     }
 }
 

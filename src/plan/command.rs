@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::api::names::Revision;
 use crate::api::patch::PatchOp;
+use crate::api::resource::ObjectKey;
 use crate::api::rollout_command::{CommandPhase, RolloutCommand, RolloutCommandStatus, Verb};
 use crate::api::time::from_meta;
 use crate::plan::gate::{Finding, OpenGate, precondition_of};
@@ -148,6 +149,21 @@ fn refusal_of_verb(world: &World, command: &RolloutCommand, revision: Revision) 
 
 fn waits_for_person(world: &World) -> bool {
     !world.status.pause_conditions.is_empty()
+}
+
+/// Answers to those who ask something of a Rollout that is not there.
+pub fn refuse_unaddressed(
+    rollout: &ObjectKey,
+    commands: &[RolloutCommand],
+    now: DateTime<Utc>,
+) -> Vec<Write> {
+    let message = format!(
+        "there is no Rollout {} in namespace {}",
+        rollout.name, rollout.namespace
+    );
+    let open = commands.iter().filter(|command| phase_of(command).is_none());
+    open.map(|command| answer(command, CommandPhase::Refused, &message, now))
+        .collect()
 }
 
 fn answer(command: &RolloutCommand, phase: CommandPhase, message: &str, now: DateTime<Utc>) -> Write {

@@ -19,37 +19,47 @@ use crate::world::{World, Zero};
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io";
 
-fn service(name: &str) -> Value {
+fn service(app: &str, role: &str) -> Value {
     json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-        "spec": {"selector": {"app": "checkout"}, "ports": [{"port": 80}]},
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("{app}-{role}")},
+        "spec": {"selector": {"app": app}, "ports": [{"port": 80}]},
     })
 }
 
-fn ingress() -> Value {
-    let backend = json!({"service": {"name": "checkout-stable", "port": {"number": 80}}});
+fn ingress(app: &str) -> Value {
+    let backend = json!({"service": {"name": format!("{app}-stable"), "port": {"number": 80}}});
     let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
     json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "checkout"},
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": app},
         "spec": {
             "ingressClassName": "nginx",
-            "rules": [{"host": "checkout.example", "http": {"paths": [path]}}],
+            "rules": [{"host": format!("{app}.example"), "http": {"paths": [path]}}],
         },
     })
 }
 
 /// Two pods behind an Ingress, with the routing's shortest settle time.
-fn with_routing() -> Value {
+fn with_routing(app: &str) -> Value {
     json!({"spec": {"replicas": 2, "strategy": {"canary": {
-        "stableService": "checkout-stable", "canaryService": "checkout-canary",
-        "trafficRouting": {"settleSeconds": 1, "nginx": {"stableIngress": "checkout"}},
+        "stableService": format!("{app}-stable"), "canaryService": format!("{app}-canary"),
+        "trafficRouting": {"settleSeconds": 1, "nginx": {"stableIngress": app}},
         "scaleDownDelaySeconds": 1, "abortScaleDownDelaySeconds": 1,
         "steps": [{"setWeight": 10}, {"setWeight": 50}],
     }}}})
 }
 
+/// A Rollout with its Services and its Ingress.
+pub fn post_routed(world: &World, app: &str) {
+    for role in ["stable", "canary"] {
+        world.post(Resource::Service, &service(app, role));
+    }
+    world.post(Resource::Ingress, &ingress(app));
+    world.post(Resource::Rollout, &crate::world::rollout(app));
+    world.edit_named(app, &with_routing(app));
+}
+
 /// The controllers and nodes of a cluster, for pods that serve nothing.
-fn run_cluster(world: &World) -> JoinSet<()> {
+pub fn run_cluster(world: &World) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let client = |actor| world.server.client(actor);
     tasks.spawn(controllers::run(
@@ -68,6 +78,13 @@ fn status(world: &World, field: &str) -> Option<Value> {
     rollout.pointer(&format!("/status/{field}")).cloned()
 }
 
+/// What the controller has asked the API server so far.
+pub fn requests(world: &World) -> u64 {
+    let counts = world.server.request_counts();
+    let ours = counts.iter().filter(|(actor, ..)| actor.starts_with("tidegate"));
+    ours.map(|(.., count)| count).sum()
+}
+
 /// Rounds with the caches of a controller that has just started, each so much later that all is read live.
 async fn assert_nothing_is_written(world: &World) {
     let writes = world.writes();
@@ -76,16 +93,14 @@ async fn assert_nothing_is_written(world: &World) {
     let planner = Arc::new(tidegate::plan::plan);
     let context = Context::new(api, clock.clone(), planner, Arc::new(Zero));
     world.catch_up(&context).await;
-    let reads = || {
-        let counts = world.server.request_counts();
-        let ours = counts.iter().filter(|(actor, ..)| actor.starts_with("tidegate/"));
-        ours.map(|(.., count)| count).sum::<u64>()
-    };
     for round in 0..10 {
-        let before = reads();
+        let before = requests(world);
         reconcile_rollout(&context, &world.key).await.unwrap();
         assert_eq!(world.writes(), writes, "round {round}");
-        assert!(round == 0 || reads() > before, "round {round} read nothing live");
+        assert!(
+            round == 0 || requests(world) > before,
+            "round {round} read nothing live"
+        );
         clock.set(clock.now() + TimeDelta::seconds(301));
     }
 }
@@ -94,12 +109,7 @@ async fn assert_nothing_is_written(world: &World) {
 async fn after_every_end_of_a_release_nothing_is_written_any_more() {
     let world = World::at(Clock::System);
     world.remove(Resource::Rollout, "checkout");
-    for name in ["checkout-stable", "checkout-canary"] {
-        world.post(Resource::Service, &service(name));
-    }
-    world.post(Resource::Ingress, &ingress());
-    world.post(Resource::Rollout, &crate::world::rollout("checkout"));
-    world.edit(&with_routing());
+    post_routed(&world, "checkout");
     let _cluster = run_cluster(&world);
     let image = |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}});
     let weight = || {
@@ -126,4 +136,28 @@ async fn after_every_end_of_a_release_nothing_is_written_any_more() {
     controller.stop().await;
     assert_eq!(weight(), Some(json!("0")));
     assert_nothing_is_written(&world).await;
+
+    world.edit(&json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}]}}}}));
+    world.edit(&image("web:3"));
+    let controller = start(world.context(tidegate::plan::plan), [].into());
+    until(|| status(&world, "phase") == Some(json!("Paused"))).await;
+    assert_eq!(weight(), Some(json!("10")));
+    let before = requests(&world);
+    world.post(Resource::RolloutCommand, &abort());
+    let turned_back =
+        || status(&world, "phase") == Some(json!("Degraded")) && status(&world, "replicas") == Some(json!(2));
+    until(turned_back).await;
+    controller.stop().await;
+    assert_eq!(weight(), Some(json!("0")));
+    let asked = requests(&world) - before;
+    assert!(asked <= 60, "{asked} requests for one abort");
+    assert_nothing_is_written(&world).await;
+}
+
+fn abort() -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutCommand",
+        "metadata": {"name": "abort", "namespace": "shop"},
+        "spec": {"rollout": "checkout", "verb": "Abort"},
+    })
 }

@@ -96,8 +96,10 @@ impl World {
             clock,
             script,
         };
-        let namespace = json!({"metadata": {"name": "shop"}});
-        world.ask("POST", "/api/v1/namespaces", "application/json", &namespace);
+        for name in ["shop", "bank"] {
+            let namespace = json!({"metadata": {"name": name}});
+            world.ask("POST", "/api/v1/namespaces", "application/json", &namespace);
+        }
         world.post(Resource::Rollout, &rollout("checkout"));
         world
     }
@@ -120,12 +122,12 @@ impl World {
 
     /// Creates an object as somebody else.
     pub fn post(&self, resource: Resource, object: &Value) {
-        self.ask(
-            "POST",
-            &resource.collection_path("shop"),
-            "application/json",
-            object,
-        );
+        self.post_in("shop", resource, object);
+    }
+
+    pub fn post_in(&self, namespace: &str, resource: Resource, object: &Value) {
+        let path = resource.collection_path(namespace);
+        self.ask("POST", &path, "application/json", object);
     }
 
     pub async fn create(&self, resource: Resource, object: &Value) {
@@ -241,6 +243,15 @@ impl World {
             };
             context.observer.stores.take(resource, event);
         }
+    }
+
+    /// Lets a cache believe that there is nothing of a kind.
+    pub fn forget(&self, context: &Context, resource: Resource) {
+        let event = CacheEvent::Restarted {
+            namespace: String::new(),
+            objects: vec![],
+        };
+        context.observer.stores.take(resource, event);
     }
 
     pub fn fail_next_write(&self, fault: Fault) {

@@ -98,6 +98,20 @@ fn verdict(metric: Metric, outcomes: &[Outcome]) -> (Verdict, i64, String) {
 }
 
 #[test]
+fn a_sample_may_be_two_intervals_old_and_five_minutes_in_any_case() {
+    use crate::api::duration::Duration;
+    for (interval, oldest) in [(None, 300), (Some(30), 300), (Some(150), 300), (Some(600), 1_200)] {
+        let interval = interval.map(Duration::from_seconds);
+        let run = run(vec![Metric {
+            interval,
+            ..metric("m", 1)
+        }]);
+        let tasks = schedule(&run, at(0)).tasks;
+        assert_eq!(tasks[0].max_age, Duration::from_seconds(oldest), "{interval:?}");
+    }
+}
+
+#[test]
 fn limits_are_strict_and_errors_do_not_count() {
     let limit = |failures: i32| Metric {
         failure_limit: Some(IntOrString::Int(failures)),

@@ -2,11 +2,14 @@
 
 use chrono::Duration;
 use serde_json::json;
-use tidegate::api::rollout_status::Phase;
+use tidegate::api::analysis_run::AnalysisRun;
+use tidegate::api::measure::{Measured, Outcome, Samples};
+use tidegate::api::rollout_status::{AbortSource, Phase};
+use tidegate::plan::analysis::{record, schedule};
 use tidegate::plan::model::Kind;
 use tidegate::plan::plan;
 
-use super::{assert_turned_back, deployed};
+use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::Cluster;
 use crate::fixture::{five_steps, nginx, nginx_with};
 
@@ -155,4 +158,72 @@ fn all_canary_pods_crash() {
         "{}",
         cluster.what_happened()
     );
+}
+
+/// Takes the measurements that are due, each with this outcome, and looks again after each of them.
+fn measure(cluster: &mut Cluster, outcome: &Outcome) {
+    let runs: Vec<AnalysisRun> = cluster
+        .objects
+        .iter()
+        .filter(|((kind, _), _)| *kind == Kind::AnalysisRun)
+        .map(|(_, run)| serde_json::from_value(run.clone()).unwrap())
+        .collect();
+    for run in runs {
+        let measured: Vec<Measured> = schedule(&run, cluster.now)
+            .tasks
+            .into_iter()
+            .map(|task| Measured {
+                metric: task.metric,
+                started_at: cluster.now,
+                outcome: outcome.clone(),
+            })
+            .collect();
+        let status = record(&run, &measured, cluster.now);
+        let name = run.metadata.name.unwrap();
+        cluster.edit(Kind::AnalysisRun, &name, |run| run["status"] = json!(status));
+    }
+    cluster.wait(10);
+}
+
+/// At the analysis of `v2`, at weight 20, with a run that has begun.
+fn judged() -> Cluster {
+    let analysis = json!({"analysis": {"templates": [{"templateName": "errors"}]}});
+    let mut cluster = deployed(nginx(json!([{"setWeight": 20}, analysis, {"setWeight": 50}])));
+    cluster.deploy("v2");
+    cluster.run();
+    measure(&mut cluster, &Outcome::Error("begins".to_owned()));
+    cluster
+}
+
+#[test]
+fn an_outage_of_prometheus_aborts_at_once_or_promotes() {
+    let outage = Outcome::Error("connection refused".to_owned());
+    let sound = Outcome::Samples(Samples::Vector(vec![0.0]));
+    let mut cluster = judged();
+    // consecutiveErrorLimit is 4 unless given, and a good measurement begins the count anew.
+    hold_through(&mut cluster, &outage);
+    measure(&mut cluster, &sound);
+    let mut back = cluster.clone();
+    for _ in 0..2 {
+        measure(&mut back, &sound);
+    }
+    back.run();
+    assert_released(&back, "v2");
+    hold_through(&mut cluster, &outage);
+    measure(&mut cluster, &outage);
+    cluster.run();
+    assert_turned_back(&cluster, "v1");
+    assert_eq!(cluster.status().abort_reason.unwrap().by, AbortSource::Analysis);
+}
+
+fn hold_through(cluster: &mut Cluster, outage: &Outcome) {
+    for error in 1..=4 {
+        measure(cluster, outage);
+        assert_eq!(
+            (cluster.step(), cluster.weight(), cluster.status().abort),
+            (1, 20, false),
+            "error {error}\n{}",
+            cluster.what_happened()
+        );
+    }
 }

@@ -6,6 +6,7 @@ mod analysis;
 mod command;
 mod fault;
 mod held;
+mod history;
 mod measured;
 mod release;
 mod scale;
