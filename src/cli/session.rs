@@ -72,8 +72,12 @@ impl Session {
         }
     }
 
-    /// The Rollout and everything that hangs on it.
     pub async fn get_view(&self, name: &RolloutName) -> Result<RolloutView, CliError> {
+        Ok(build(&self.get_objects(name).await?))
+    }
+
+    /// The Rollout and everything that hangs on it.
+    pub async fn get_objects(&self, name: &RolloutName) -> Result<Objects, CliError> {
         let rollout = self.get_rollout(name).await?;
         let own = ListParams::default().labels(&format!("{ROLLOUT_LABEL}={name}"));
         let selector: Selector =
@@ -92,13 +96,13 @@ impl Session {
         )?;
         let is_own = |command: &RolloutCommand| command.spec.rollout == name.as_str();
         let commands = commands.into_iter().filter(is_own).collect();
-        Ok(build(&Objects {
+        Ok(Objects {
             rollout,
             replica_sets,
             pods,
             analysis_runs,
             commands,
-        }))
+        })
     }
 
     pub async fn list_replica_sets(&self, name: &RolloutName) -> Result<Vec<ReplicaSet>, CliError> {
