@@ -78,12 +78,9 @@
 //! | `apply` | IO | api, client, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `providers` | IO | api | chrono, futures, http, prometheus_http_query, promql_parser, reqwest, rustls, serde, serde_json, thiserror, tokio, tracing, url |
 //! | `controllers` | IO | api, apply, client, clock, observe, plan, providers | chrono, futures, http, k8s_openapi, kube, prometheus_client, rustls, serde, serde_json, thiserror, tokio, tower, tracing |
-//! | `server` | IO | api, apply, controllers::metrics, observe, view | axum, futures, http, http_body_util, prometheus_client, serde, serde_json, thiserror, tokio, tower, tracing |
+//! | `server` | IO | controllers::metrics | axum, futures, http, http_body_util, prometheus_client, serde, serde_json, thiserror, tokio, tower, tracing |
 //! | `sandbox` | IO | api, clock | axum, cel, chrono, form_urlencoded, futures, http, http_body_util, hyper, hyper_util, json_patch, k8s_openapi, kube, prometheus_client, rustls, schemars, serde, serde_json, serde_saphyr, sha2, thiserror, tokio, tower, tracing |
-//! | `sandbox::driver*` | IO | apply, client, controllers, observe, plan, providers, routers | |
-//! | `sandbox::demo*` | IO | apply, client, controllers, observe, plan, providers, routers | |
-//! | `sandbox::checker*` | IO | apply, client, controllers, observe, plan, providers, routers | |
-//! | `cli` | IO | api, apply, client, clock, controllers, observe, plan, providers, routers, server, view | any |
+//! | `cli` | IO | api, client, clock, controllers, plan, providers, server, view | any |
 //! | `cli::demo*` | IO | sandbox | |
 //! | `bin` | IO | cli | any |
 

@@ -192,6 +192,7 @@ fn every_argo_field_that_is_promised_is_in_the_schema() {
         let kind = match field.home {
             Home::Rollout => "Rollout",
             Home::Template | Home::Metric => "AnalysisTemplate",
+            Home::Run => "AnalysisRun",
         };
         let schema = crd::schema_of(kind).unwrap().unwrap();
         assert!(

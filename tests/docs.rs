@@ -1,5 +1,5 @@
 //! The documentation keeps up: every relative link leads to a file that exists, and to a heading in it if it names
-//! one, and every reason to wait is explained.
+//! one, every page is in the index of its folder, and every reason to wait is explained.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,6 +94,50 @@ fn a_broken_link_is_found() {
     let links = relative_links(markdown).into_iter();
     let broken: Vec<&str> = links.filter(|link| is_broken(&file, markdown, link)).collect();
     assert_eq!(broken, ["#its-up", "none.md", "README.md#none"]);
+}
+
+/// Pages of `names` that the index does not link.
+fn unlisted<'a>(index: &str, names: &[&'a str]) -> Vec<&'a str> {
+    let links = relative_links(index);
+    let is_listed = |name: &str| links.iter().any(|link| link.split('#').next() == Some(name));
+    names
+        .iter()
+        .copied()
+        .filter(|name| *name != "README.md" && !is_listed(name))
+        .collect()
+}
+
+#[test]
+fn every_page_is_in_the_index_of_its_folder() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["docs", "docs/decisions"].map(|name| root.join(name)) {
+        let pages: Vec<PathBuf> = documents(&folder)
+            .into_iter()
+            .filter(|page| page.parent() == Some(&folder))
+            .collect();
+        let names: Vec<&str> = pages
+            .iter()
+            .filter_map(|page| page.file_name()?.to_str())
+            .collect();
+        assert!(
+            names.len() > 5,
+            "the pages of {} were not found",
+            folder.display()
+        );
+        let index = fs::read_to_string(folder.join("README.md")).unwrap();
+        let missing = unlisted(&index, &names);
+        assert!(
+            missing.is_empty(),
+            "not in {}/README.md: {missing:?}",
+            folder.display()
+        );
+    }
+}
+
+#[test]
+fn a_page_that_is_not_in_the_index_is_found() {
+    let index = "[a](a.md#part) `b.md`\n```\n[b](b.md)\n```";
+    assert_eq!(unlisted(index, &["README.md", "a.md", "b.md"]), ["b.md"]);
 }
 
 #[test]

@@ -14,5 +14,8 @@ mod cluster;
 #[path = "plugin/binary.rs"]
 mod binary;
 
+#[path = "plugin/no_op.rs"]
+mod no_op;
+
 #[path = "plugin/verbs.rs"]
 mod verbs;

@@ -280,5 +280,10 @@ fn the_import_table_names_only_crates_that_we_depend_on() {
     assert_eq!(House::here().unknown_crates(), Vec::<&str>::new());
 }
 
+#[test]
+fn the_import_table_names_only_modules_that_there_are_and_what_they_use() {
+    assert_eq!(House::here().idle_rows(&house::sources()), Vec::<String>::new());
+}
+
 #[path = "tidy/snippets.rs"]
 mod snippets;

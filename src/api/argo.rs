@@ -26,6 +26,8 @@ pub enum Home {
     Rollout,
     /// AnalysisTemplate and ClusterAnalysisTemplate.
     Template,
+    /// AnalysisRun.
+    Run,
     /// The fields of a metric; they are in templates and runs alike.
     Metric,
 }
@@ -71,6 +73,7 @@ impl Field {
         match self.home {
             Home::Rollout => kind == "Rollout",
             Home::Template => matches!(kind, "AnalysisTemplate" | "ClusterAnalysisTemplate"),
+            Home::Run => kind == "AnalysisRun",
             Home::Metric => matches!(
                 kind,
                 "AnalysisTemplate" | "ClusterAnalysisTemplate" | "AnalysisRun"
@@ -134,6 +137,7 @@ pub fn render_page() -> String {
     for (title, home) in [
         ("Rollout", Home::Rollout),
         ("AnalysisTemplate and ClusterAnalysisTemplate", Home::Template),
+        ("AnalysisRun", Home::Run),
         ("Metrics, in templates and AnalysisRuns", Home::Metric),
     ] {
         let _ = write!(

@@ -22,15 +22,9 @@ pub struct AbortArgs {
 }
 
 pub async fn run(args: &AbortArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
-    let standing = Standing::of(&session.get_rollout(&args.name).await?);
-    carry_out(
-        session,
-        &args.name,
-        decide(&standing, args.reason.clone()),
-        args.output,
-        out,
-    )
-    .await
+    let rollout = session.get_rollout(&args.name).await?;
+    let decision = decide(&Standing::of(&rollout), args.reason.clone());
+    carry_out(session, &args.name, &rollout, decision, args.output, out).await
 }
 
 pub fn decide(standing: &Standing, reason: Option<String>) -> Decision {

@@ -85,10 +85,11 @@ impl Standing {
     }
 }
 
-/// Prints the no-op, or sends the command and reports the answer.
+/// Prints the no-op, or sends the command and reports the answer. `rollout` is what was decided on.
 pub async fn carry_out(
     session: &Session,
     name: &RolloutName,
+    rollout: &Rollout,
     decision: Decision,
     format: Option<Format>,
     out: &mut Output,
@@ -96,8 +97,7 @@ pub async fn carry_out(
     let spec = match decision {
         Decision::Send(spec) => spec,
         Decision::Nothing(sentence) => {
-            out.line(format!("{} unchanged: {sentence}", name.qualified()))?;
-            return Ok(Exit::Ok);
+            return out_unchanged(out, format, rollout, &name.qualified(), &sentence);
         }
     };
     let verb = spec.verb;
@@ -147,6 +147,27 @@ pub fn out_object(
         Format::Name | Format::Wide => out.line(label)?,
     }
     Ok(Exit::Ok)
+}
+
+/// A no-op. With `-o` standard output is for programs, so a person reads the sentence on standard error.
+pub fn out_unchanged(
+    out: &mut Output,
+    format: Option<Format>,
+    rollout: &Rollout,
+    label: &str,
+    sentence: &str,
+) -> Result<Exit, CliError> {
+    let sentence = format!("{label} unchanged: {sentence}");
+    match format {
+        Some(format) => {
+            out.note(sentence);
+            out_object(out, format, rollout, label)
+        }
+        None => {
+            out.line(sentence)?;
+            Ok(Exit::Ok)
+        }
+    }
 }
 
 fn describe_accepted(rollout: &Rollout, name: &RolloutName, verb: Verb, message: &str) -> String {

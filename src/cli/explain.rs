@@ -5,6 +5,7 @@ use super::output::Output;
 use super::plugin::Format;
 use super::session::Session;
 use super::target::RolloutName;
+use crate::view::age::Moments;
 use crate::view::explain::explain;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -17,7 +18,14 @@ pub struct ExplainArgs {
 }
 
 pub async fn run(args: &ExplainArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
-    let explanation = explain(&session.get_view(&args.name).await?, session.clock.now());
+    let objects = session.get_objects(&args.name).await?;
+    let moments = match args.output {
+        Some(Format::Json | Format::Yaml) => Moments::Absolute,
+        _ => Moments::Spans {
+            now: session.clock.now(),
+        },
+    };
+    let explanation = explain(&objects, moments);
     match args.output {
         Some(Format::Json) => out.json(&explanation)?,
         Some(Format::Yaml) => out.yaml(&explanation)?,

@@ -1,6 +1,7 @@
 //! The one writer behind everything both binaries print. A reader that goes away (`| head`) is an
 //! [`OutputError::Closed`], which ends the program quietly, never a panic.
 
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
@@ -40,25 +41,34 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Colours on a terminal only, and not with `NO_COLOR` (no-color.org) or a dumb terminal.
     pub fn detect() -> Self {
         let terminal = io::stdout().is_terminal();
         let size = terminal_size::terminal_size().filter(|_| terminal);
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
         let columns = std::env::var("COLUMNS")
             .ok()
             .and_then(|columns| columns.parse().ok());
         Screen {
-            paint: if terminal && !no_color && !dumb {
-                Paint::Colour
-            } else {
-                Paint::Plain
-            },
+            paint: choose_paint(terminal, no_color.as_deref(), term.as_deref()),
             width: size.map(|(width, _)| usize::from(width.0)).or(columns),
-            height: size.filter(|_| !dumb).map(|(_, height)| usize::from(height.0)),
+            height: size
+                .filter(|_| !is_dumb(term.as_deref()))
+                .map(|(_, height)| usize::from(height.0)),
         }
     }
+}
+
+/// Colours on a terminal only, and not with `NO_COLOR` (no-color.org) or a dumb terminal.
+fn choose_paint(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> Paint {
+    let unwanted = no_color.is_some_and(|value| !value.is_empty());
+    match terminal && !unwanted && !is_dumb(term) {
+        true => Paint::Colour,
+        false => Paint::Plain,
+    }
+}
+
+fn is_dumb(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| term == "dumb")
 }
 
 pub struct Output {
@@ -135,6 +145,23 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn colours_need_a_terminal_that_can_and_a_user_who_wants_them() {
+        for (terminal, no_color, term, paint) in [
+            (true, None, Some("xterm-256color"), Paint::Colour),
+            (true, None, None, Paint::Colour),
+            (true, Some(""), Some("xterm"), Paint::Colour),
+            (true, Some("1"), Some("xterm"), Paint::Plain),
+            (true, Some("0"), None, Paint::Plain),
+            (true, None, Some("dumb"), Paint::Plain),
+            (false, None, Some("xterm"), Paint::Plain),
+            (false, Some("1"), Some("dumb"), Paint::Plain),
+        ] {
+            let chosen = choose_paint(terminal, no_color.map(OsStr::new), term.map(OsStr::new));
+            assert_eq!(chosen, paint, "{terminal} {no_color:?} {term:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::command::out_object;
+use super::command::{out_object, out_unchanged};
 use super::error::{CliError, Exit};
 use super::output::Output;
 use super::plugin::Format;
@@ -30,8 +30,7 @@ pub async fn run(
     let done = if paused { "paused" } else { "resumed" };
     if rollout.spec.paused.unwrap_or(false) == paused {
         let state = if paused { "paused already" } else { "not paused" };
-        out.line(format!("{name} unchanged: it is {state}"))?;
-        return Ok(Exit::Ok);
+        return out_unchanged(out, args.output, &rollout, &name, &format!("it is {state}"));
     }
     // The uid keeps the edit from an object of the same name made anew; the status may change meanwhile.
     let operations = json!([

@@ -28,8 +28,9 @@ pub struct PromoteArgs {
 }
 
 pub async fn run(args: &PromoteArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
-    let standing = Standing::of(&session.get_rollout(&args.name).await?);
-    carry_out(session, &args.name, decide(&standing, args)?, args.output, out).await
+    let rollout = session.get_rollout(&args.name).await?;
+    let decision = decide(&Standing::of(&rollout), args)?;
+    carry_out(session, &args.name, &rollout, decision, args.output, out).await
 }
 
 pub fn decide(standing: &Standing, args: &PromoteArgs) -> Result<Decision, CliError> {

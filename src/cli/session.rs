@@ -72,8 +72,12 @@ impl Session {
         }
     }
 
-    /// The Rollout and everything that hangs on it.
     pub async fn get_view(&self, name: &RolloutName) -> Result<RolloutView, CliError> {
+        Ok(build(&self.get_objects(name).await?))
+    }
+
+    /// The Rollout and everything that hangs on it.
+    pub async fn get_objects(&self, name: &RolloutName) -> Result<Objects, CliError> {
         let rollout = self.get_rollout(name).await?;
         let own = ListParams::default().labels(&format!("{ROLLOUT_LABEL}={name}"));
         let selector: Selector =
@@ -92,13 +96,13 @@ impl Session {
         )?;
         let is_own = |command: &RolloutCommand| command.spec.rollout == name.as_str();
         let commands = commands.into_iter().filter(is_own).collect();
-        Ok(build(&Objects {
+        Ok(Objects {
             rollout,
             replica_sets,
             pods,
             analysis_runs,
             commands,
-        }))
+        })
     }
 
     pub async fn list_replica_sets(&self, name: &RolloutName) -> Result<Vec<ReplicaSet>, CliError> {
@@ -209,18 +213,21 @@ impl Session {
             .flat_map(|group| group.versions)
             .map(|version| version.version)
             .collect();
-        match versions.iter().any(|version| version == VERSION) {
-            _ if versions.is_empty() => {
-                "; Tidegate's CRDs are not installed here: `tidegate crds | kubectl apply -f -`".to_owned()
-            }
-            true => {
-                "; the CRDs here are older than this plugin: `tidegate crds | kubectl apply -f -`".to_owned()
-            }
-            false => format!(
-                "; the server has {GROUP} in {}, this plugin speaks {API_VERSION}: use the plugin of that version",
-                versions.join(", ")
-            ),
+        describe_skew(&versions)
+    }
+}
+
+/// What to do when the server knows no such resource, although it has our group in these versions.
+fn describe_skew(versions: &[String]) -> String {
+    match versions.iter().any(|version| version == VERSION) {
+        _ if versions.is_empty() => {
+            "; Tidegate's CRDs are not installed here: `tidegate crds | kubectl apply -f -`".to_owned()
         }
+        true => "; the CRDs here are older than this plugin: `tidegate crds | kubectl apply -f -`".to_owned(),
+        false => format!(
+            "; the server has {GROUP} in {}, this plugin speaks {API_VERSION}: use the plugin of that version",
+            versions.join(", ")
+        ),
     }
 }
 
@@ -268,5 +275,27 @@ mod tests {
             "; nearest names: checkout, checkout-api, basket"
         );
         assert_eq!(hint_nearest("x", vec![]), "; there is no Rollout in it");
+    }
+
+    #[test]
+    fn row_104_tells_absent_crds_from_old_ones_and_from_another_version() {
+        for (versions, hint) in [
+            (
+                &[][..],
+                "; Tidegate's CRDs are not installed here: `tidegate crds | kubectl apply -f -`",
+            ),
+            (
+                &["v1alpha1", "v1"][..],
+                "; the CRDs here are older than this plugin: `tidegate crds | kubectl apply -f -`",
+            ),
+            (
+                &["v1beta1", "v1"][..],
+                "; the server has tidegate.dev in v1beta1, v1, this plugin speaks tidegate.dev/v1alpha1: use the \
+                 plugin of that version",
+            ),
+        ] {
+            let versions: Vec<_> = versions.iter().map(|version| (*version).to_owned()).collect();
+            assert_eq!(describe_skew(&versions), hint);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::command::out_object;
+use super::command::{out_object, out_unchanged};
 use super::error::{CliError, Exit};
 use super::output::Output;
 use super::plugin::Format;
@@ -56,8 +56,7 @@ pub async fn run(args: &SetImageArgs, session: &Session, out: &mut Output) -> Re
     let name = args.name.qualified();
     let mut operations = plan_patch(&rollout.spec.template, &args.images).map_err(CliError::Refused)?;
     if operations.is_empty() {
-        out.line(format!("{name} unchanged: it has these images already"))?;
-        return Ok(Exit::Ok);
+        return out_unchanged(out, args.output, &rollout, &name, "it has these images already");
     }
     operations.insert(
         0,

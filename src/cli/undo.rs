@@ -4,7 +4,7 @@
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::{Value, json};
 
-use super::command::out_object;
+use super::command::{out_object, out_unchanged};
 use super::error::{CliError, Exit};
 use super::output::Output;
 use super::plugin::Format;
@@ -33,10 +33,8 @@ pub async fn run(args: &UndoArgs, session: &Session, out: &mut Output) -> Result
     let (revision, template) = choose(&rollout, &replica_sets, wanted)?;
     let name = args.name.qualified();
     if template == rollout.spec.template {
-        out.line(format!(
-            "{name} unchanged: its template is that of revision {revision} already"
-        ))?;
-        return Ok(Exit::Ok);
+        let sentence = format!("its template is that of revision {revision} already");
+        return out_unchanged(out, args.output, &rollout, &name, &sentence);
     }
     let operations = json!([
         {"op": "test", "path": "/metadata/uid", "value": rollout.metadata.uid},

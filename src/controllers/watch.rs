@@ -58,7 +58,7 @@ pub async fn watch(client: kube::Client, resource: Resource, namespace: String, 
     }
 }
 
-/// Kinds that every controller watches; the rest only while some Rollout names them.
+/// Kinds that every controller watches; the rest from the moment a Rollout names one, and from then on.
 pub const ALWAYS: [Resource; 6] = [
     Resource::Rollout,
     Resource::RolloutCommand,

@@ -1,6 +1,8 @@
-//! How long ago, and how long until, in the few characters kubectl uses.
+//! How long ago, and how long until, in the few characters kubectl uses; or the moments themselves, for data.
 
 use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::api::time::to_rfc3339;
 
 /// `42s`, `5m10s`, `47m`, `3h5m`, `21h`, `2d4h`, `90d`: exact while young, coarse when old. Never negative.
 pub fn format_span(span: TimeDelta) -> String {
@@ -26,6 +28,44 @@ fn pair(large: i64, large_unit: char, small: i64, small_unit: char) -> String {
     match small {
         0 => format!("{large}{large_unit}"),
         _ => format!("{large}{large_unit}{small}{small_unit}"),
+    }
+}
+
+/// How moments are told: a person reads spans that end at `now`; data holds the moments themselves, so that the same
+/// objects give the same bytes at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moments {
+    Spans { now: DateTime<Utc> },
+    Absolute,
+}
+
+impl Moments {
+    pub fn since(self, at: DateTime<Utc>) -> String {
+        match self {
+            Moments::Spans { now } => format!("for {}", format_span(now - at)),
+            Moments::Absolute => format!("since {}", to_rfc3339(at)),
+        }
+    }
+
+    pub fn until(self, at: DateTime<Utc>) -> String {
+        match self {
+            Moments::Spans { now } => format!("{} left", format_span(at - now)),
+            Moments::Absolute => format!("until {}", to_rfc3339(at)),
+        }
+    }
+
+    pub fn past(self, at: DateTime<Utc>) -> String {
+        match self {
+            Moments::Spans { now } => format!("{} ago", format_span(now - at)),
+            Moments::Absolute => format!("at {}", to_rfc3339(at)),
+        }
+    }
+
+    pub fn ahead(self, at: DateTime<Utc>) -> String {
+        match self {
+            Moments::Spans { now } => format!("in {} ({})", format_span(at - now), to_rfc3339(at)),
+            Moments::Absolute => to_rfc3339(at),
+        }
     }
 }
 

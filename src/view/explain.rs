@@ -1,14 +1,14 @@
 //! Why a Rollout is where it is: the rule that decided, what was measured, the threshold, what comes next and when.
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::age::format_span;
+use super::age::Moments;
+use super::build::{Objects, build};
 use super::model::{AnalysisRunView, MetricView, RolloutView};
 use super::table;
 use super::tree::{describe_abort, describe_counts, describe_wait, describe_weight};
+use super::warning::warn;
 use crate::api::rollout_status::{Phase, WaitingReason};
-use crate::api::time;
 
 /// The explanation as data; the text is made of the same parts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -24,16 +24,20 @@ pub struct Explanation {
     pub next: String,
     /// When it happens by itself, where that is known.
     pub when: Option<String>,
+    /// What the controller accepts and hardly anybody means, as `lint` says it.
+    pub warnings: Vec<String>,
 }
 
-pub fn explain(view: &RolloutView, now: DateTime<Utc>) -> Explanation {
+pub fn explain(objects: &Objects, moments: Moments) -> Explanation {
+    let view = build(objects);
     Explanation {
-        name: view.name.clone(),
-        namespace: view.namespace.clone(),
-        state: describe_state(view),
-        because: reasons(view, now),
-        next: next_action(view),
-        when: when(view, now),
+        state: describe_state(&view),
+        because: reasons(&view, moments),
+        next: next_action(&view),
+        when: when(&view, moments),
+        warnings: warnings(objects),
+        name: view.name,
+        namespace: view.namespace,
     }
 }
 
@@ -47,6 +51,9 @@ impl Explanation {
         put(&mut lines, width, "  next     ", &self.next);
         if let Some(when) = &self.when {
             put(&mut lines, width, "  when     ", when);
+        }
+        for warning in &self.warnings {
+            put(&mut lines, width, "  warning  ", warning);
         }
         lines
     }
@@ -80,7 +87,7 @@ fn describe_state(view: &RolloutView) -> String {
     )
 }
 
-fn reasons(view: &RolloutView, now: DateTime<Utc>) -> Vec<String> {
+fn reasons(view: &RolloutView, moments: Moments) -> Vec<String> {
     let mut reasons = Vec::new();
     if view.stale {
         reasons
@@ -89,9 +96,9 @@ fn reasons(view: &RolloutView, now: DateTime<Utc>) -> Vec<String> {
     reasons.extend(
         view.abort_reason
             .as_ref()
-            .map(|abort| format!("aborted {}", describe_abort(abort, now))),
+            .map(|abort| format!("aborted {}", describe_abort(abort, moments))),
     );
-    reasons.extend(view.waiting_on.as_ref().map(|_| describe_wait(view, now)));
+    reasons.extend(view.waiting_on.as_ref().map(|_| describe_wait(view, moments)));
     for run in view.runs_of_interest() {
         reasons.extend(run.metrics.iter().map(|metric| describe_metric(run, metric)));
         if run.metrics.is_empty() {
@@ -193,11 +200,15 @@ fn step_after(view: &RolloutView) -> String {
         .unwrap_or_else(|| "the promotion to all traffic".to_owned())
 }
 
-fn when(view: &RolloutView, now: DateTime<Utc>) -> Option<String> {
+fn when(view: &RolloutView, moments: Moments) -> Option<String> {
     let until = view.waiting_on.as_ref()?.until?;
-    Some(format!(
-        "in {} ({})",
-        format_span(until - now),
-        time::to_rfc3339(until)
-    ))
+    Some(moments.ahead(until))
+}
+
+fn warnings(objects: &Objects) -> Vec<String> {
+    let rollout = serde_json::to_value(&objects.rollout).unwrap_or_default();
+    let warnings = warn(&rollout).into_iter();
+    warnings
+        .map(|warning| format!("{}: {}", warning.path, warning.message))
+        .collect()
 }

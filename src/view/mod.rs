@@ -12,6 +12,7 @@ pub mod paint;
 pub mod row;
 pub mod table;
 pub mod tree;
+pub mod warning;
 
 #[cfg(test)]
 mod fixture;

@@ -1,5 +1,6 @@
 //! Golden output of every renderer at a narrow and a wide screen.
 
+use super::age::Moments;
 use super::explain::explain;
 use super::fixture::{aborted, analysing, healthy, now};
 use super::paint::Paint;
@@ -52,9 +53,23 @@ fn list_narrow_and_wide() {
 
 #[test]
 fn explanations() {
-    let texts = [analysing(), aborted(), healthy()]
-        .map(|objects| explain(&build(&objects), now()).render(Some(80)).join("\n"));
+    let texts = [analysing(), aborted(), healthy()].map(|objects| {
+        explain(&objects, Moments::Spans { now: now() })
+            .render(Some(80))
+            .join("\n")
+    });
     insta::assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn an_explanation_as_data_holds_moments_and_no_ages() {
+    let of_analysis = explain(&analysing(), Moments::Absolute);
+    let begin = "Analysis since 2026-03-01T11:58:00Z, until 2026-03-01T12:01:30Z: ";
+    assert!(of_analysis.because[0].starts_with(begin), "{of_analysis:?}");
+    assert_eq!(of_analysis.when.as_deref(), Some("2026-03-01T12:01:30Z"));
+    let of_abort = explain(&aborted(), Moments::Absolute);
+    let begin = "aborted at 2026-03-01T11:59:00Z by Analysis";
+    assert!(of_abort.because[0].starts_with(begin), "{of_abort:?}");
 }
 
 #[test]

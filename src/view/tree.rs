@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::age::{format_age, format_span};
+use super::age::{Moments, format_age, format_span};
 use super::model::{AnalysisRunView, MetricView, PodView, ReplicaSetView, RevisionView, Role, RolloutView};
 use super::paint::{Paint, Tone, phase_mark, verdict_mark};
 use super::table::{self, Cell};
@@ -93,14 +93,14 @@ fn render_header(view: &RolloutView, now: DateTime<Utc>, width: Option<usize>, p
         "Waiting on:",
         view.waiting_on
             .as_ref()
-            .map(|_| describe_wait(view, now))
+            .map(|_| describe_wait(view, Moments::Spans { now }))
             .as_deref(),
     );
     header.put_some(
         "Aborted:",
         view.abort_reason
             .as_ref()
-            .map(|abort| describe_abort(abort, now))
+            .map(|abort| describe_abort(abort, Moments::Spans { now }))
             .as_deref(),
     );
     for command in &view.pending_commands {
@@ -168,28 +168,26 @@ fn describe_replicas(view: &RolloutView) -> String {
 }
 
 /// Empty when nothing is waited for.
-pub fn describe_wait(view: &RolloutView, now: DateTime<Utc>) -> String {
+pub fn describe_wait(view: &RolloutView, moments: Moments) -> String {
     let Some(waiting) = &view.waiting_on else {
         return String::new();
     };
-    let until = waiting
-        .until
-        .map(|until| format!(", {} left", format_span(until - now)));
-    let since = format_span(now - waiting.since);
+    let until = waiting.until.map(|until| format!(", {}", moments.until(until)));
     format!(
-        "{:?} for {since}{}: {}",
+        "{:?} {}{}: {}",
         waiting.reason,
+        moments.since(waiting.since),
         until.unwrap_or_default(),
         waiting.message
     )
 }
 
-pub fn describe_abort(abort: &AbortReason, now: DateTime<Utc>) -> String {
+pub fn describe_abort(abort: &AbortReason, moments: Moments) -> String {
     let who = abort.who.as_ref().map(|who| format!(" ({who})"));
     let by = format!("{:?}", abort.by);
     let mut text = format!(
-        "{} ago by {by}{}: {}",
-        format_span(now - abort.at),
+        "{} by {by}{}: {}",
+        moments.past(abort.at),
         who.unwrap_or_default(),
         abort.reason
     );

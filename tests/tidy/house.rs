@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::source::Source;
+use crate::source::{Source, UsedPath};
 
 pub struct House {
     rows: Vec<Row>,
@@ -73,13 +73,42 @@ impl House {
             .collect()
     }
 
+    /// Rows without a module, and what rows allow of ours although none of their modules uses it.
+    pub fn idle_rows(&self, sources: &[Source]) -> Vec<String> {
+        let of_row = |row: &Row| {
+            let in_row = |source: &&Source| {
+                let module = source.module.as_deref().unwrap_or_default();
+                !source.is_test && row.is_about(module)
+            };
+            let modules: Vec<&Source> = sources.iter().filter(in_row).collect();
+            if modules.is_empty() {
+                return vec![format!("there is no module `{}`", row.name)];
+            }
+            let paths = modules.iter().flat_map(|source| source.paths());
+            // The binaries call the library by its name.
+            let ours = |path: UsedPath| match path.segments.as_slice() {
+                [root, ours @ ..] if root == "crate" || root == "tidegate" => Some(ours.join("::")),
+                _ => None,
+            };
+            let used: Vec<String> = paths.filter_map(ours).collect();
+            let idle = |allowed: &&String| !used.iter().any(|used| is_within(used, allowed));
+            let say = |allowed: &String| format!("`{}` does not use `{allowed}`", row.name);
+            row.ours.iter().filter(idle).map(say).collect()
+        };
+        self.rows.iter().flat_map(of_row).collect()
+    }
+
     fn rows_of(&self, module: &str) -> impl Iterator<Item = &Row> {
-        self.rows
-            .iter()
-            .filter(move |row| match row.name.strip_suffix('*') {
-                Some(stem) => module.starts_with(stem),
-                None => is_within(module, &row.name),
-            })
+        self.rows.iter().filter(move |row| row.is_about(module))
+    }
+}
+
+impl Row {
+    fn is_about(&self, module: &str) -> bool {
+        match self.name.strip_suffix('*') {
+            Some(stem) => module.starts_with(stem),
+            None => is_within(module, &self.name),
+        }
     }
 }
 

@@ -200,3 +200,29 @@ fn every_rule_and_every_ban_is_proved() {
         assert!(proved, "no bad snippet for the ban of {:?}", ban.what);
     }
 }
+
+#[test]
+fn a_row_without_a_module_and_an_idle_permission_are_found() {
+    let sources = [
+        ("src/api/mod.rs", "//! Owns it."),
+        ("src/plan/mod.rs", "//! Owns it.\nuse crate::api::names;"),
+        (
+            "src/observe/mod.rs",
+            "//! Owns it.\nuse crate::api::names;\nuse crate::plan::needs;",
+        ),
+        ("src/clock.rs", "//! Owns it."),
+        ("src/sandbox/driver.rs", "//! Owns it.\nuse crate::{api, plan};"),
+        ("src/bin/tidegate.rs", "//! Owns it.\nuse crate::cli;"),
+    ];
+    let sources: Vec<_> = sources
+        .iter()
+        .map(|(path, code)| Source::parse(path, code))
+        .collect();
+    assert_eq!(
+        House::new(LIB, MANIFEST).idle_rows(&sources),
+        [
+            "`observe` does not use `plan::snapshot`",
+            "there is no module `cli`"
+        ]
+    );
+}

@@ -1,6 +1,6 @@
 //! The table itself, in the order of Argo Rollouts' own reference.
 
-use super::Home::{Metric, Rollout, Template};
+use super::Home::{Metric, Rollout, Run, Template};
 use super::Stub::{Boolean, Integer, Object, Objects, String};
 use super::Support::{Different, Refused, Supported};
 use super::{Field, Home, Support};
@@ -84,15 +84,22 @@ pub const FIELDS: &[Field] = &[
     field(Rollout, "spec.strategy.canary.trafficRouting.apisix", Refused(Object), "use nginx or gatewayAPI"),
     field(Rollout, "spec.strategy.canary.trafficRouting.plugins", Refused(Object), "the Gateway API is built in: use gatewayAPI.httpRoutes in place of argoproj-labs/gatewayAPI"),
     field(Template, "spec.args[].value", Supported, ""),
-    field(Template, "spec.args[].valueFrom.secretKeyRef", Supported, ""),
+    field(Template, "spec.args[].valueFrom.secretKeyRef", Different, "the argument can be declared, but is refused wherever it is used: its value would be readable in the run"),
     field(Template, "spec.args[].valueFrom.fieldRef", Refused(Object), "give the argument its value in the Rollout"),
     field(Template, "spec.metrics", Supported, ""),
     field(Template, "spec.templates", Supported, ""),
     field(Template, "spec.dryRun", Different, "metricName is a name, not a regular expression"),
     field(Template, "spec.measurementRetention", Refused(Objects), "the newest 10 measurements are kept"),
+    field(Run, "spec.metrics", Supported, ""),
+    field(Run, "spec.args[].value", Supported, ""),
+    field(Run, "spec.args[].valueFrom.secretKeyRef", Different, "the argument can be declared, but its value is put nowhere"),
+    field(Run, "spec.terminate", Supported, ""),
+    field(Run, "spec.dryRun", Different, "a list of names of metrics"),
+    field(Run, "spec.measurementRetention", Refused(Objects), "the newest 10 measurements are kept"),
+    field(Run, "spec.ttlStrategy", Refused(Object), "spec.analysis of the Rollout bounds how many runs are kept"),
     field(Metric, "spec.metrics[].name", Supported, ""),
-    field(Metric, "spec.metrics[].initialDelay", Supported, ""),
-    field(Metric, "spec.metrics[].interval", Different, "at least 1s"),
+    field(Metric, "spec.metrics[].initialDelay", Different, "`{{args.x}}` is refused: write the duration"),
+    field(Metric, "spec.metrics[].interval", Different, "at least 1s; `{{args.x}}` is refused: write the duration"),
     field(Metric, "spec.metrics[].count", Different, "at least 1 when given"),
     field(Metric, "spec.metrics[].successCondition", Different, "one of successCondition and failureCondition is required"),
     field(Metric, "spec.metrics[].failureCondition", Different, "alone it needs noData, which says what a measurement without data means"),
@@ -100,7 +107,7 @@ pub const FIELDS: &[Field] = &[
     field(Metric, "spec.metrics[].inconclusiveLimit", Supported, ""),
     field(Metric, "spec.metrics[].consecutiveErrorLimit", Supported, ""),
     field(Metric, "spec.metrics[].consecutiveSuccessLimit", Supported, ""),
-    field(Metric, "spec.metrics[].provider.prometheus.address", Supported, ""),
+    field(Metric, "spec.metrics[].provider.prometheus.address", Different, "`{{args.x}}` is refused: write the address, or leave it out for the controller's `--prometheus-url`"),
     field(Metric, "spec.metrics[].provider.prometheus.query", Different, "arguments stand for label values, numbers and durations only"),
     field(Metric, "spec.metrics[].provider.prometheus.timeout", Different, "a duration: a number of seconds or 10s"),
     field(Metric, "spec.metrics[].provider.prometheus.insecure", Refused(Boolean), "give the controller the CA of the server"),

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::metric::check_metrics;
+use crate::api::argo::unsupported_fields;
 use crate::api::crd::schema_of;
 use crate::api::names::{API_VERSION, GROUP};
 use crate::api::schema::{complete, prune, validate};
-use crate::plan::validate::{Violation, validate_rollout, validate_template, warn_rollout};
+use crate::plan::validate::{Violation, validate_rollout, validate_template};
+use crate::view::warning::warn;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -93,19 +96,25 @@ fn check_ours(kind: &str, object: &Value) -> Vec<Finding> {
 /// What the controller would hold against the object.
 fn check_as_planner(kind: &str, object: &Value) -> Vec<Finding> {
     let violations = match kind {
-        "Rollout" => match validate_rollout(object) {
-            Ok(valid) => {
-                let warnings = warn_rollout(&valid).into_iter();
-                return warnings
-                    .map(|warning| Finding::warning(warning.path, warning.message))
-                    .collect();
-            }
-            Err(violations) => violations,
-        },
+        "Rollout" => validate_rollout(object).err().unwrap_or_default(),
         "AnalysisTemplate" | "ClusterAnalysisTemplate" => validate_template(object).err().unwrap_or_default(),
-        _ => vec![],
+        "AnalysisRun" => return [unsupported(kind, object), check_metrics(object)].concat(),
+        _ => return vec![],
     };
-    violations.into_iter().map(of_violation).collect()
+    let mut findings: Vec<_> = violations.into_iter().map(of_violation).collect();
+    if kind != "Rollout" {
+        let judged: BTreeSet<String> = findings.iter().map(|finding| finding.path.clone()).collect();
+        let of_texts = check_metrics(object).into_iter();
+        findings.extend(of_texts.filter(|finding| !judged.contains(&finding.path)));
+    }
+    findings
+}
+
+fn unsupported(kind: &str, object: &Value) -> Vec<Finding> {
+    let found = unsupported_fields(kind, object).into_iter();
+    found
+        .map(|field| Finding::error(field.path, field.message))
+        .collect()
 }
 
 fn of_violation(violation: Violation) -> Finding {
@@ -141,17 +150,16 @@ fn check_as_server(schema: &Value, object: &Value) -> Vec<Finding> {
 
 /// What works and then hurts.
 fn find_pitfalls(rollout: &Value) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let warnings = warn(rollout).into_iter();
+    let mut findings: Vec<_> = warnings
+        .map(|warning| Finding::warning(warning.path, warning.message))
+        .collect();
     if rollout.pointer("/spec/replicas").and_then(Value::as_i64) == Some(1) {
         findings.push(Finding::warning(
             "spec.replicas",
             "one replica: while its node is drained nothing serves; 2 or more keep serving",
         ));
     }
-    let drains = rollout
-        .pointer("/spec/drainSeconds")
-        .and_then(Value::as_i64)
-        .is_some_and(|seconds| seconds > 0);
     let containers = rollout
         .pointer("/spec/template/spec/containers")
         .and_then(Value::as_array);
@@ -161,11 +169,6 @@ fn find_pitfalls(rollout: &Value) -> Vec<Finding> {
         if container.get("readinessProbe").is_none() {
             let message = "no readinessProbe: a pod counts as ready before it can answer";
             findings.push(Finding::warning(path.clone(), message));
-        }
-        if !drains && container.pointer("/lifecycle/preStop").is_none() {
-            let message = "no preStop hook and no spec.drainSeconds: a pod stops while requests still reach it; \
-                           drainSeconds: 5 is a good start";
-            findings.push(Finding::warning(format!("{path}.lifecycle"), message));
         }
     }
     findings
@@ -265,6 +268,17 @@ mod tests {
                 "{image}"
             );
         }
+    }
+
+    #[test]
+    fn names_fields_of_argo_in_a_run() {
+        let run = json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun", "metadata": {"name": "a"},
+            "spec": {"metrics": [], "ttlStrategy": {"secondsAfterCompletion": 60}},
+        });
+        let found = messages(&run);
+        let begin = "Error spec.ttlStrategy: spec.ttlStrategy is not supported by Tidegate yet; ";
+        assert!(found.len() == 1 && found[0].starts_with(begin), "{found:?}");
     }
 
     #[test]

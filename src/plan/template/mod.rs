@@ -30,6 +30,7 @@ use crate::plan::analysis::{LimitError, Limits};
 use crate::plan::condition::{ConditionError, check_condition};
 
 pub use promql::QueryError;
+use promql::check_query;
 pub use resolve::{ArgValue, TemplateSet};
 use resolve::{Flat, flatten, resolve_args};
 pub use substitute::SubstituteError;
@@ -162,6 +163,11 @@ pub fn build_run(
         terminate: false,
         gate: None,
     })
+}
+
+/// Whether a query without arguments is PromQL; asked where a template is judged before its arguments are known.
+pub fn check_whole_query(query: &str) -> Result<(), QueryError> {
+    check_query(query).map(drop)
 }
 
 /// A run that a step waits for must end by itself; one in the background need not.

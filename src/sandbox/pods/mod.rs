@@ -25,13 +25,25 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     #[error(
-        "cannot run Pod {key} at {address}; choose another containerPort if this one is taken on this machine"
+        "cannot run Pod {key} at {address}; {}",
+        advise(.address, .source)
     )]
     Start {
         key: Key,
         address: SocketAddr,
         source: io::Error,
     },
+}
+
+/// Linux has every address of `127.0.0.0/8`, macOS only those it was given.
+fn advise(address: &SocketAddr, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrNotAvailable => format!(
+            "this machine lacks the address; on macOS give it one for every pod: sudo ifconfig lo0 alias {}",
+            address.ip()
+        ),
+        _ => "choose another containerPort if this one is taken on this machine".to_owned(),
+    }
 }
 
 /// What a running pod is on this machine.
@@ -80,6 +92,29 @@ impl Addresses {
             self.allocate()
         } else {
             address
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_the_machine_lacks_is_told_from_a_port_that_is_taken() {
+        for (kind, advice) in [
+            (
+                io::ErrorKind::AddrNotAvailable,
+                "sudo ifconfig lo0 alias 127.1.0.1",
+            ),
+            (io::ErrorKind::AddrInUse, "choose another containerPort"),
+        ] {
+            let error = Error::Start {
+                key: Key::new("shop", "a"),
+                address: "127.1.0.1:8080".parse().unwrap(),
+                source: kind.into(),
+            };
+            assert!(error.to_string().contains(advice), "{error}");
         }
     }
 }
