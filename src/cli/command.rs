@@ -46,7 +46,7 @@ impl Standing {
             name: rollout.metadata.name.clone().unwrap_or_default(),
             spec_paused: rollout.spec.paused.unwrap_or(false),
             stale: status.observed_generation < rollout.metadata.generation,
-            in_progress: status.promotion.is_some() || status.stable_rs != status.current_pod_hash,
+            in_progress: status.is_in_release(status.current_pod_hash.as_ref()),
             status,
         }
     }
@@ -55,6 +55,11 @@ impl Standing {
         self.status
             .revision
             .map_or_else(|| "no revision".to_owned(), |number| format!("revision {number}"))
+    }
+
+    /// Nothing is stable yet, so there is nothing to go back to and nothing to wait for a person.
+    pub fn is_first_deploy(&self) -> bool {
+        self.status.stable_rs.is_none()
     }
 
     /// A command that acts on the step must not act on what nobody has looked at.

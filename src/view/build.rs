@@ -80,7 +80,7 @@ pub fn build(objects: &Objects) -> RolloutView {
 }
 
 fn is_in_progress(status: &RolloutStatus) -> bool {
-    status.promotion.is_some() || (status.stable_rs.is_some() && status.stable_rs != status.current_pod_hash)
+    status.is_in_release(status.current_pod_hash.as_ref())
 }
 
 fn steps_ahead<'a>(steps: &'a [CanaryStep], status: &RolloutStatus) -> impl Iterator<Item = &'a CanaryStep> {

@@ -248,6 +248,14 @@ pub fn progressing() -> Value {
     status
 }
 
+/// Nothing is stable yet.
+pub fn first_deploy() -> Value {
+    json!({
+        "observedGeneration": 1, "phase": "Progressing", "currentPodHash": "h1", "revision": 1,
+        "currentStepIndex": 3, "fastTrack": "FirstDeploy", "replicas": 5,
+    })
+}
+
 pub fn healthy() -> Value {
     json!({
         "observedGeneration": 1, "phase": "Healthy", "stableRS": "h3", "currentPodHash": "h3", "revision": 3,
