@@ -14,5 +14,8 @@ mod cluster;
 #[path = "plugin/binary.rs"]
 mod binary;
 
+#[path = "plugin/hiccups.rs"]
+mod hiccups;
+
 #[path = "plugin/verbs.rs"]
 mod verbs;

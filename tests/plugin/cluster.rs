@@ -202,6 +202,15 @@ impl Cluster {
     }
 }
 
+/// What the API server may do to reads for a moment.
+pub fn refused(status: u16) -> Fault {
+    Fault::Refuse {
+        status,
+        reason: "ServiceUnavailable".to_owned(),
+        message: "be back soon".to_owned(),
+    }
+}
+
 struct Refuse {
     resource: &'static str,
     code: u16,
