@@ -38,7 +38,7 @@ pub fn check_address(text: &str, policy: &AddressPolicy) -> Result<Url, AddressE
     if text.len() > MAX_LENGTH {
         return Err(AddressError::TooLong);
     }
-    let url = Url::parse(text).map_err(|_| AddressError::NotAUrl(text.chars().take(120).collect()))?;
+    let url = Url::parse(text).map_err(|_| AddressError::NotAUrl(shown(text)))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(AddressError::Scheme(url.scheme().to_owned()));
     }
@@ -61,6 +61,12 @@ pub fn check_address(text: &str, policy: &AddressPolicy) -> Result<Url, AddressE
         }),
         None => Ok(url),
     }
+}
+
+/// What cannot be parsed may carry a password all the same, before an `@`.
+fn shown(text: &str) -> String {
+    let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    text.chars().take(120).collect()
 }
 
 /// Whether a connection may go to this address; the reason if not.
@@ -169,6 +175,18 @@ mod tests {
             &long,
         ] {
             assert!(check_address(text, &SANDBOX).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn never_shows_a_password() {
+        for text in [
+            "http://user:hunter2@host",
+            "http://user:hunter2@host:port",
+            "http://user:hun@ter2@[host",
+        ] {
+            let error = check_address(text, &SANDBOX).unwrap_err().to_string();
+            assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
         }
     }
 
