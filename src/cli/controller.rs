@@ -78,6 +78,8 @@ pub enum ControllerError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error("the controller's work ended although nobody stopped it; the log says more")]
+    Ended(#[source] Option<tokio::task::JoinError>),
     #[error("cannot set up the process")]
     Process(#[source] std::io::Error),
 }
@@ -110,7 +112,7 @@ async fn control(arguments: ControllerArguments, policy: AddressPolicy) -> Resul
     let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Process)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Process)?;
     let address = arguments.metrics_address;
-    let controller = begin(arguments, policy).await?;
+    let mut controller = begin(arguments, policy).await?;
     let shown = Shown {
         metrics: Arc::clone(&controller.context.metrics),
         ready: controller.readiness(),
@@ -124,6 +126,7 @@ async fn control(arguments: ControllerArguments, policy: AddressPolicy) -> Resul
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         served = serving => served.map_err(|source| ControllerError::Serve { address, source }),
+        ended = controller.ended() => Err(ControllerError::Ended(ended.err())),
     };
     tracing::info!("stopping");
     controller.stop().await;
