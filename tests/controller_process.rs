@@ -210,6 +210,13 @@ async fn a_password_is_never_shown() {
 }
 
 #[tokio::test]
+async fn metrics_are_not_asked_of_the_api_server() {
+    let api_server = ("KUBERNETES_SERVICE_HOST", "10.96.0.1");
+    let said = refused(1, &["--prometheus-url", "https://10.96.0.1"], &[api_server]).await;
+    assert!(said.contains("it is the API server"), "{said}");
+}
+
+#[tokio::test]
 async fn a_misspelt_log_level_is_refused() {
     assert!(
         refused(1, &["--log-level", "inof"], &[])

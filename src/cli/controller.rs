@@ -87,6 +87,9 @@ pub enum ControllerError {
 pub fn run(arguments: ControllerArguments) -> Result<(), ControllerError> {
     let policy = AddressPolicy {
         allow_loopback: arguments.allow_loopback_metrics,
+        api_server: std::env::var("KUBERNETES_SERVICE_HOST")
+            .ok()
+            .and_then(|host| host.parse().ok()),
     };
     if let Some(address) = &arguments.prometheus_url {
         check_address(address, &policy).map_err(ControllerError::PrometheusUrl)?;
