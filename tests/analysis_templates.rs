@@ -236,7 +236,10 @@ async fn templates_tell_good_versions_from_bad_ones() {
     let prometheus = start_prometheus(&serve_metrics().await);
     let provider = Prometheus::new(
         Some(prometheus.address.clone()),
-        AddressPolicy { allow_loopback: true },
+        AddressPolicy {
+            allow_loopback: true,
+            ..AddressPolicy::default()
+        },
     )
     .unwrap();
     wait_for_data(&provider).await;

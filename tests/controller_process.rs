@@ -202,6 +202,67 @@ impl Interceptor for Away {
     }
 }
 
+/// Ends with this exit code before it connects; what it says.
+async fn refused(code: i32, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["controller", "--kubeconfig", "/nonexistent"])
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?} {variables:?}: {said}"
+    );
+    said
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_none_is_not_all_of_them() {
+    for (arguments, variables) in [
+        (&["--namespace", "shop,"][..], &[][..]),
+        (&["--namespace", ""], &[]),
+        (&["--namespace", "Shop"], &[]),
+        (&[], &[("TIDEGATE_NAMESPACE", "shop,")]),
+    ] {
+        let said = refused(2, arguments, variables).await;
+        assert!(said.contains("--namespace"), "{said}");
+    }
+}
+
+/// It goes on to the kubeconfig, which is not there.
+#[tokio::test]
+async fn variables_that_are_empty_or_say_1_are_understood() {
+    for variable in [
+        ("TIDEGATE_NAMESPACE", ""),
+        ("TIDEGATE_PROMETHEUS_URL", ""),
+        ("TIDEGATE_LOG_LEVEL", ""),
+        ("TIDEGATE_ALLOW_LOOPBACK_METRICS", "1"),
+        ("TIDEGATE_ALLOW_LOOPBACK_METRICS", "no"),
+    ] {
+        let said = refused(1, &[], &[variable]).await;
+        assert!(said.contains("cannot connect to the cluster"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_never_shown() {
+    for address in ["http://u:hunter2@h", "http://u:hunter2@h:port"] {
+        for said in [
+            refused(1, &["--prometheus-url", address], &[]).await,
+            refused(1, &[], &[("TIDEGATE_PROMETHEUS_URL", address)]).await,
+        ] {
+            assert!(
+                said.contains("--prometheus-url") && !said.contains("hunter2"),
+                "{said}"
+            );
+        }
+    }
+}
+
 /// A write that is repeated below us would be repeated on old news.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_is_answered_with_503_is_sent_once() {
@@ -230,4 +291,20 @@ async fn a_write_that_is_answered_with_503_is_sent_once() {
 fn sent(server: &ApiServer) -> u64 {
     let counts = server.request_counts();
     counts.iter().map(|(.., count)| count).sum()
+}
+
+#[tokio::test]
+async fn metrics_are_not_asked_of_the_api_server() {
+    let api_server = ("KUBERNETES_SERVICE_HOST", "10.96.0.1");
+    let said = refused(1, &["--prometheus-url", "https://10.96.0.1"], &[api_server]).await;
+    assert!(said.contains("it is the API server"), "{said}");
+}
+
+#[tokio::test]
+async fn a_misspelt_log_level_is_refused() {
+    assert!(
+        refused(1, &["--log-level", "inof"], &[])
+            .await
+            .contains("--log-level")
+    );
 }

@@ -14,6 +14,9 @@ mod cluster;
 #[path = "plugin/binary.rs"]
 mod binary;
 
+#[path = "plugin/hiccups.rs"]
+mod hiccups;
+
 #[path = "plugin/no_op.rs"]
 mod no_op;
 

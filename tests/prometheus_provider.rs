@@ -134,7 +134,14 @@ fn task(address: &str) -> MeasureTask {
 
 fn provider() -> Prometheus {
     install_tls();
-    Prometheus::new(None, AddressPolicy { allow_loopback: true }).unwrap()
+    Prometheus::new(
+        None,
+        AddressPolicy {
+            allow_loopback: true,
+            ..AddressPolicy::default()
+        },
+    )
+    .unwrap()
 }
 
 async fn measure(replies: Vec<Reply>, change: impl FnOnce(&mut MeasureTask)) -> Outcome {
@@ -299,7 +306,7 @@ async fn row_70_credentials() {
     for status in ["401 Unauthorized", "403 Forbidden"] {
         has(
             error(measure_one(http(status, "", b"no")).await),
-            "check the credential",
+            "put a proxy that adds it before it",
         );
     }
 }

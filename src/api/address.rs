@@ -9,11 +9,13 @@ use url::{Host, Url};
 
 pub const MAX_LENGTH: usize = 2_048;
 
-/// What the administrator of the controller allows beyond the default.
+/// What the administrator of the controller allows beyond the default, and what the cluster forbids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressPolicy {
     /// Loopback addresses; on where controller and Prometheus share a machine, as in the sandbox.
     pub allow_loopback: bool,
+    /// Where the pod of the controller finds the API server, which no name may lead to.
+    pub api_server: Option<IpAddr>,
 }
 
 /// `AddressNotAllowed`, with what to write instead.
@@ -38,7 +40,7 @@ pub fn check_address(text: &str, policy: &AddressPolicy) -> Result<Url, AddressE
     if text.len() > MAX_LENGTH {
         return Err(AddressError::TooLong);
     }
-    let url = Url::parse(text).map_err(|_| AddressError::NotAUrl(text.chars().take(120).collect()))?;
+    let url = Url::parse(text).map_err(|_| AddressError::NotAUrl(shown(text)))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(AddressError::Scheme(url.scheme().to_owned()));
     }
@@ -63,9 +65,17 @@ pub fn check_address(text: &str, policy: &AddressPolicy) -> Result<Url, AddressE
     }
 }
 
+/// What cannot be parsed may carry a password all the same, before an `@`.
+fn shown(text: &str) -> String {
+    let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    text.chars().take(120).collect()
+}
+
 /// Whether a connection may go to this address; the reason if not.
 pub fn check_ip(ip: IpAddr, policy: &AddressPolicy) -> Result<(), &'static str> {
+    let is_api_server = |address: IpAddr| address.to_canonical() == ip.to_canonical();
     let refused = match ip {
+        _ if policy.api_server.is_some_and(is_api_server) => Some(API_SERVER),
         IpAddr::V4(ip) => refused_v4(ip, policy),
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
             Some(mapped) => refused_v4(mapped, policy),
@@ -76,6 +86,7 @@ pub fn check_ip(ip: IpAddr, policy: &AddressPolicy) -> Result<(), &'static str> 
 }
 
 const LOOPBACK: &str = "it is the controller itself (loopback is off)";
+const API_SERVER: &str = "it is the API server";
 const LINK_LOCAL: &str = "link-local addresses serve cloud metadata";
 const NOT_A_HOST: &str = "it is not the address of one host";
 
@@ -115,7 +126,7 @@ fn refused_name(name: &str, policy: &AddressPolicy) -> Option<&'static str> {
         "localhost" => (!policy.allow_loopback).then_some(LOOPBACK),
         _ if name.ends_with(".localhost") => (!policy.allow_loopback).then_some(LOOPBACK),
         "metadata" | "metadata.google.internal" => Some("it serves cloud metadata"),
-        _ if matches!(first_labels, "kubernetes" | "kubernetes.default") => Some("it is the API server"),
+        _ if matches!(first_labels, "kubernetes" | "kubernetes.default") => Some(API_SERVER),
         _ => None,
     }
 }
@@ -126,8 +137,12 @@ mod tests {
 
     const STRICT: AddressPolicy = AddressPolicy {
         allow_loopback: false,
+        api_server: None,
     };
-    const SANDBOX: AddressPolicy = AddressPolicy { allow_loopback: true };
+    const SANDBOX: AddressPolicy = AddressPolicy {
+        allow_loopback: true,
+        ..STRICT
+    };
 
     #[test]
     fn takes_what_clusters_use() {
@@ -170,6 +185,35 @@ mod tests {
         ] {
             assert!(check_address(text, &SANDBOX).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn never_shows_a_password() {
+        for text in [
+            "http://user:hunter2@host",
+            "http://user:hunter2@host:port",
+            "http://user:hun@ter2@[host",
+        ] {
+            let error = check_address(text, &SANDBOX).unwrap_err().to_string();
+            assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_api_server_is_refused_by_its_address() {
+        let policy = AddressPolicy {
+            api_server: Some("10.96.0.1".parse().unwrap()),
+            ..SANDBOX
+        };
+        for text in ["10.96.0.1", "::ffff:10.96.0.1"] {
+            assert_eq!(
+                check_ip(text.parse().unwrap(), &policy),
+                Err(API_SERVER),
+                "{text}"
+            );
+        }
+        assert!(check_address("https://10.96.0.1", &policy).is_err());
+        assert!(check_address("https://10.96.0.2", &policy).is_ok());
     }
 
     #[test]

@@ -54,6 +54,13 @@ pub struct StepIndex(pub u32);
 #[serde(transparent)]
 pub struct Weight(pub i64);
 
+impl Revision {
+    /// The text of [`REVISION_ANNOTATION`]; whatever is not a positive number counts as no revision.
+    pub fn from_annotation(text: &str) -> Option<Revision> {
+        text.parse().ok().filter(|number| *number > 0).map(Revision)
+    }
+}
+
 impl Weight {
     pub const ZERO: Weight = Weight(0);
 }

@@ -110,6 +110,14 @@ pub struct RolloutStatus {
     pub handled_commands: Vec<String>,
 }
 
+impl RolloutStatus {
+    /// Whether a version other than stable is being released, or was and was aborted. The first deploy is none:
+    /// there is no version yet that could take the traffic back.
+    pub fn is_in_release(&self, current: Option<&PodTemplateHash>) -> bool {
+        self.stable_rs.is_some() && self.stable_rs.as_ref() != current
+    }
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

@@ -47,6 +47,12 @@ pub fn decide(standing: &Standing, reason: Option<String>) -> Decision {
             why.unwrap_or_default()
         ));
     }
+    if standing.is_first_deploy() {
+        return Decision::Nothing(format!(
+            "{} is the first, there is no stable version to go back to",
+            standing.revision_text()
+        ));
+    }
     if !standing.in_progress {
         return Decision::Nothing(format!(
             "nothing is in progress, {} serves all traffic",

@@ -6,8 +6,9 @@ use std::time::Duration;
 use kube::Api;
 use kube::api::ObjectMeta;
 
-use super::error::{CliError, Exit, Request};
+use super::error::{CliError, Exit};
 use super::output::Output;
+use super::patience::{self, Patience};
 use super::plugin::Format;
 use super::session::{Session, post_params};
 use super::target::RolloutName;
@@ -46,7 +47,7 @@ impl Standing {
             name: rollout.metadata.name.clone().unwrap_or_default(),
             spec_paused: rollout.spec.paused.unwrap_or(false),
             stale: status.observed_generation < rollout.metadata.generation,
-            in_progress: status.promotion.is_some() || status.stable_rs != status.current_pod_hash,
+            in_progress: status.is_in_release(status.current_pod_hash.as_ref()),
             status,
         }
     }
@@ -55,6 +56,11 @@ impl Standing {
         self.status
             .revision
             .map_or_else(|| "no revision".to_owned(), |number| format!("revision {number}"))
+    }
+
+    /// Nothing is stable yet, so there is nothing to go back to and nothing to wait for a person.
+    pub fn is_first_deploy(&self) -> bool {
+        self.status.stable_rs.is_none()
     }
 
     /// A command that acts on the step must not act on what nobody has looked at.
@@ -102,7 +108,7 @@ pub async fn carry_out(
     };
     let verb = spec.verb;
     let created = create(session, spec).await?;
-    let command = await_answer(session, &created).await?;
+    let command = await_answer(session, &created, out).await?;
     let label = format!(
         "rolloutcommand.tidegate.dev/{}",
         command.metadata.name.as_deref().unwrap_or_default()
@@ -226,26 +232,37 @@ async fn create(session: &Session, spec: RolloutCommandSpec) -> Result<RolloutCo
 }
 
 /// The command once it is answered, or as it was when patience ended.
-async fn await_answer(session: &Session, created: &RolloutCommand) -> Result<RolloutCommand, CliError> {
-    let name = created.metadata.name.clone().unwrap_or_default();
-    let commands: Api<RolloutCommand> = session.api();
-    let request: Request = session.request::<RolloutCommand>("get", Some(&name));
-    let answered = async {
-        loop {
-            let command = commands.get(&name).await?;
-            if command
-                .status
-                .as_ref()
-                .is_some_and(|status| status.phase.is_some())
-            {
-                return Ok(command);
-            }
-            tokio::time::sleep(POLL).await;
+async fn await_answer(
+    session: &Session,
+    created: &RolloutCommand,
+    out: &mut Output,
+) -> Result<RolloutCommand, CliError> {
+    let name = created.metadata.name.as_deref().unwrap_or_default();
+    let mut patience = Patience::new(Some(patience::DEFAULT));
+    loop {
+        // What the API server takes to come back is not the controller's time.
+        match tokio::time::timeout(ANSWER_TIMEOUT, poll_answer(session, name)).await {
+            Ok(Ok(command)) => return Ok(command),
+            Ok(Err(failure)) => patience.bear(failure, out).await?,
+            Err(_) => return Ok(created.clone()),
         }
-    };
-    match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
-        Ok(Ok(command)) => Ok(command),
-        Ok(Err(error)) => Err(session.fail(request, error).await),
-        Err(_) => Ok(created.clone()),
+    }
+}
+
+async fn poll_answer(session: &Session, name: &str) -> Result<RolloutCommand, CliError> {
+    let commands: Api<RolloutCommand> = session.api();
+    loop {
+        let command = match commands.get(name).await {
+            Ok(command) => command,
+            Err(error) => {
+                let request = session.request::<RolloutCommand>("get", Some(name));
+                return Err(session.fail(request, error).await);
+            }
+        };
+        let status = command.status.as_ref();
+        if status.is_some_and(|status| status.phase.is_some()) {
+            return Ok(command);
+        }
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::connect::{self, ConnectError, ConnectOptions};
-use crate::api::address::AddressPolicy;
+use super::target::parse_namespace;
+use crate::api::address::{AddressError, AddressPolicy, check_address};
 use crate::client::Api;
 use crate::clock::Clock;
 use crate::controllers::context::Context;
@@ -25,7 +29,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(330);
 #[derive(Args, Clone, Debug)]
 pub struct ControllerArguments {
     /// Namespace to look after; repeat for more; all of them unless given.
-    #[arg(long, env = "TIDEGATE_NAMESPACE", value_delimiter = ',')]
+    #[arg(long, env = "TIDEGATE_NAMESPACE", value_delimiter = ',', value_parser = parse_namespace)]
     namespace: Vec<String>,
     /// Path of the kubeconfig; the service account of the pod unless there is one.
     #[arg(long)]
@@ -37,10 +41,11 @@ pub struct ControllerArguments {
     #[arg(long, env = "TIDEGATE_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
     metrics_address: SocketAddr,
     /// Prometheus for metrics that name no address.
-    #[arg(long, env = "TIDEGATE_PROMETHEUS_URL")]
+    // Until it is checked it may carry a password, which neither --help nor an error of the parser may show.
+    #[arg(long, env = "TIDEGATE_PROMETHEUS_URL", hide_env_values = true)]
     prometheus_url: Option<String>,
     /// Let metrics be read from loopback addresses.
-    #[arg(long, env = "TIDEGATE_ALLOW_LOOPBACK_METRICS")]
+    #[arg(long, env = "TIDEGATE_ALLOW_LOOPBACK_METRICS", value_parser = BoolishValueParser::new())]
     allow_loopback_metrics: bool,
     #[arg(long, env = "TIDEGATE_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -57,8 +62,13 @@ enum LogFormat {
 
 #[derive(Debug, Error)]
 pub enum ControllerError {
-    #[error("--log-level {0:?} is neither a level nor a list of directives")]
+    #[error(
+        "--log-level {0:?} is neither a level (error, warn, info, debug, trace) nor directives such as \
+         tidegate=debug,kube=warn"
+    )]
     LogLevel(String),
+    #[error("--prometheus-url cannot be used")]
+    PrometheusUrl(#[source] AddressError),
     #[error("cannot connect to the cluster")]
     Connect(#[from] ConnectError),
     #[error("cannot build the Prometheus client")]
@@ -68,11 +78,22 @@ pub enum ControllerError {
         address: SocketAddr,
         source: std::io::Error,
     },
+    #[error("the controller's work ended although nobody stopped it; the log says more")]
+    Ended(#[source] Option<tokio::task::JoinError>),
     #[error("cannot set up the process")]
     Process(#[source] std::io::Error),
 }
 
 pub fn run(arguments: ControllerArguments) -> Result<(), ControllerError> {
+    let policy = AddressPolicy {
+        allow_loopback: arguments.allow_loopback_metrics,
+        api_server: std::env::var("KUBERNETES_SERVICE_HOST")
+            .ok()
+            .and_then(|host| host.parse().ok()),
+    };
+    if let Some(address) = &arguments.prometheus_url {
+        check_address(address, &policy).map_err(ControllerError::PrometheusUrl)?;
+    }
     start_logging(&arguments)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -83,18 +104,18 @@ pub fn run(arguments: ControllerArguments) -> Result<(), ControllerError> {
         .enable_all()
         .build()
         .map_err(ControllerError::Process)?;
-    let ended = runtime.block_on(control(arguments));
+    let ended = runtime.block_on(control(arguments, policy));
     // A name lookup in flight would hold up the end of the process.
     runtime.shutdown_background();
     ended
 }
 
-async fn control(arguments: ControllerArguments) -> Result<(), ControllerError> {
+async fn control(arguments: ControllerArguments, policy: AddressPolicy) -> Result<(), ControllerError> {
     // Before anything that could take long, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Process)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Process)?;
     let address = arguments.metrics_address;
-    let controller = begin(arguments).await?;
+    let mut controller = begin(arguments, policy).await?;
     let shown = Shown {
         metrics: Arc::clone(&controller.context.metrics),
         ready: controller.readiness(),
@@ -108,6 +129,7 @@ async fn control(arguments: ControllerArguments) -> Result<(), ControllerError> 
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         served = serving => served.map_err(|source| ControllerError::Serve { address, source }),
+        ended = controller.ended() => Err(ControllerError::Ended(ended.err())),
     };
     tracing::info!("stopping");
     controller.stop().await;
@@ -115,7 +137,7 @@ async fn control(arguments: ControllerArguments) -> Result<(), ControllerError> 
     ended
 }
 
-async fn begin(arguments: ControllerArguments) -> Result<Handle, ControllerError> {
+async fn begin(arguments: ControllerArguments, policy: AddressPolicy) -> Result<Handle, ControllerError> {
     let options = ConnectOptions {
         kubeconfig: arguments.kubeconfig,
         context: arguments.context,
@@ -124,9 +146,6 @@ async fn begin(arguments: ControllerArguments) -> Result<Handle, ControllerError
     let mut connection = connect::load(&options).await?;
     connection.config.read_timeout = Some(READ_TIMEOUT);
     let api = Api::new(connection.client()?);
-    let policy = AddressPolicy {
-        allow_loopback: arguments.allow_loopback_metrics,
-    };
     let provider = Prometheus::new(arguments.prometheus_url, policy)?;
     let context = Context::new(
         api,
@@ -139,10 +158,7 @@ async fn begin(arguments: ControllerArguments) -> Result<Handle, ControllerError
 }
 
 fn start_logging(arguments: &ControllerArguments) -> Result<(), ControllerError> {
-    let level = &arguments.log_level;
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .parse(level)
-        .map_err(|_| ControllerError::LogLevel(level.clone()))?;
+    let filter = parse_log_level(&arguments.log_level)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -151,4 +167,36 @@ fn start_logging(arguments: &ControllerArguments) -> Result<(), ControllerError>
         LogFormat::Json => log.json().init(),
     }
     Ok(())
+}
+
+/// A word that is no level would be taken for the name of a module, and everything else would fall silent.
+fn parse_log_level(text: &str) -> Result<EnvFilter, ControllerError> {
+    let refused = || ControllerError::LogLevel(text.to_owned());
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let mut directives = text.split(',').map(str::trim);
+    match directives.all(|directive| directive.contains('=') || is_level(directive)) {
+        true => EnvFilter::builder().parse(text).map_err(|_| refused()),
+        false => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_level_silences_nothing() {
+        for text in [
+            "info",
+            "ERROR",
+            "off",
+            "tidegate=debug,kube=warn",
+            "info,kube=warn",
+        ] {
+            assert!(parse_log_level(text).is_ok(), "{text}");
+        }
+        for text in ["inof", "", "inof,kube=warn", "info,", "tidegate=inof", "tidegate"] {
+            assert!(parse_log_level(text).is_err(), "{text}");
+        }
+    }
 }

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::{OsStr, Resettable};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 #[cfg(feature = "sandbox")]
 use super::demo;
@@ -35,7 +36,7 @@ enum Command {
 
 /// The whole program, on the process's own arguments and streams.
 pub fn main() -> ExitCode {
-    let ended: Result<(), Box<dyn Error>> = match Arguments::parse().command {
+    let ended: Result<(), Box<dyn Error>> = match parse().command {
         Command::Controller(arguments) => controller::run(arguments).map_err(Into::into),
         #[cfg(feature = "sandbox")]
         Command::Demo(arguments) => demo::run(arguments).map_err(Into::into),
@@ -48,4 +49,17 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A manifest that leaves a variable empty means that it is not set.
+fn parse() -> Arguments {
+    let ignore_empty = |argument: clap::Arg| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        match value.is_some_and(|value| value.is_empty()) {
+            true => argument.env(Resettable::<OsStr>::Reset),
+            false => argument,
+        }
+    };
+    let command = Arguments::command().mut_subcommands(|subcommand| subcommand.mut_args(ignore_empty));
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }

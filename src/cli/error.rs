@@ -96,6 +96,18 @@ impl CliError {
             _ => Exit::Error,
         }
     }
+
+    /// The same request may succeed in a moment: nobody answered, or the server said that it is overloaded or broken.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            CliError::Server(error) => match error.as_ref() {
+                ServerError::Unreachable { .. } => true,
+                ServerError::Other { code, .. } => *code == 429 || *code >= 500,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
 }
 
 /// A request that did not get what it asked for.
@@ -120,6 +132,7 @@ pub enum ServerError {
     #[error("Error from server ({reason}): {request}: {message}")]
     Other {
         request: Request,
+        code: u16,
         reason: String,
         message: String,
     },
@@ -161,6 +174,7 @@ impl ServerError {
             }
             code => ServerError::Other {
                 request,
+                code,
                 reason: Some(status.reason.clone())
                     .filter(|reason| !reason.is_empty())
                     .unwrap_or_else(|| code.to_string()),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::{CliError, Exit};
 use super::output::Output;
+use super::patience::{self, Patience};
 use super::plugin::Format;
 use super::session::Session;
 use super::target::RolloutName;
@@ -74,8 +75,16 @@ fn print(
 /// A terminal is redrawn every second; elsewhere the tree is printed again when something other than an age changed.
 async fn watch(args: &GetArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
     let mut shown: Option<RolloutView> = None;
+    let mut patience = Patience::new(Some(patience::DEFAULT));
     loop {
-        let view = session.get_view(&args.name).await?;
+        let view = match session.get_view(&args.name).await {
+            Ok(view) => view,
+            Err(failure) => {
+                patience.bear(failure, out).await?;
+                continue;
+            }
+        };
+        patience.restore();
         let screen = out.screen;
         if screen.height.is_some() || shown.as_ref() != Some(&view) {
             let rendered = render_tree(&view, session.clock.now(), screen.width, screen.paint);

@@ -19,6 +19,7 @@ pub mod get;
 pub mod lint;
 pub mod list;
 pub mod output;
+pub mod patience;
 pub mod pause;
 pub mod plugin;
 pub mod promote;

@@ -97,6 +97,9 @@ pub enum LocalVerb {
     Version(version::VersionArgs),
     /// Print the completion script of a shell
     Completion(completion::CompletionArgs),
+    /// What kubectl_complete-tidegate runs
+    #[command(name = "__complete", hide = true, disable_help_flag = true)]
+    Complete(completion::CompleteArgs),
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -154,6 +157,7 @@ async fn dispatch(plugin: &Plugin, out: &mut Output) -> Result<Exit, CliError> {
         Verb::Local(LocalVerb::Lint(args)) => lint::run(args, out),
         Verb::Local(LocalVerb::Version(args)) => version::run(args, out),
         Verb::Local(LocalVerb::Completion(args)) => completion::run(args, out),
+        Verb::Local(LocalVerb::Complete(args)) => completion::complete(args, out),
         Verb::Cluster(verb) => {
             refuse_two_scopes(plugin)?;
             let GlobalArgs {

@@ -42,6 +42,12 @@ pub fn decide(standing: &Standing, args: &PromoteArgs) -> Result<Decision, CliEr
             standing.revision_text()
         )));
     }
+    if standing.is_first_deploy() {
+        return Ok(Decision::Nothing(format!(
+            "{} is the first and becomes stable without steps",
+            standing.revision_text()
+        )));
+    }
     if !standing.in_progress {
         return Ok(Decision::Nothing(format!(
             "{} is promoted already",

@@ -5,6 +5,7 @@ use std::time::Duration as StdDuration;
 
 use super::error::{CliError, Exit};
 use super::output::Output;
+use super::patience::{self, Patience};
 use super::session::Session;
 use super::target::RolloutName;
 use crate::api::duration::Duration;
@@ -55,11 +56,18 @@ async fn follow(
     said: &mut String,
     out: &mut Output,
 ) -> Result<Exit, CliError> {
+    // With --timeout that is what ends the waiting.
+    let limit = args.timeout.is_none().then_some(patience::DEFAULT);
+    let mut patience = Patience::new(limit);
     loop {
-        if let Some(exit) = look(args, session, said, out).await? {
-            return Ok(exit);
+        match look(args, session, said, out).await {
+            Ok(Some(exit)) => return Ok(exit),
+            Ok(None) => {
+                patience.restore();
+                tokio::time::sleep(POLL).await;
+            }
+            Err(failure) => patience.bear(failure, out).await?,
         }
-        tokio::time::sleep(POLL).await;
     }
 }
 

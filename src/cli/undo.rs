@@ -99,7 +99,7 @@ fn describe_absent(
 
 fn revision_of(set: &ReplicaSet) -> Option<Revision> {
     let text = set.metadata.annotations.as_ref()?.get(REVISION_ANNOTATION)?;
-    text.parse().ok().filter(|number| *number > 0).map(Revision)
+    Revision::from_annotation(text)
 }
 
 /// The template as the user wrote it where the ReplicaSet remembers it, else the ReplicaSet's without our label.

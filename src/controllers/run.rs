@@ -1,7 +1,7 @@
 //! The controller at work: watches in, reconciles out, until told to stop.
 //!
 //! Guarantees: nothing is decided before every essential cache has been listed; a reconcile that panics ends
-//! alone and its key is left in peace until its object changes; a stop waits for writes in flight, not longer
+//! alone and its key is left in peace until its object changes; whatever else ends ends the whole; a stop waits for writes in flight, not longer
 //! than [`STOP_WITHIN`]. An API server that is away for however long is waited for.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::analysis_run::reconcile_run;
 use super::context::{Context, Next};
@@ -53,11 +53,20 @@ impl Handle {
         self.ready.clone()
     }
 
+    /// Ends when the controller's own work did, which it never should before [`Handle::stop`]. The error says why, if
+    /// there was a panic.
+    pub async fn ended(&mut self) -> Result<(), JoinError> {
+        (&mut self.task).await
+    }
+
     /// Takes no new work, lets what is in flight finish, and gives up on it after [`STOP_WITHIN`].
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        // It ends by itself; that it panicked is no reason not to stop.
-        let _ended = self.task.await;
+        // Whoever has seen it end must not wait for it again.
+        if !self.task.is_finished() {
+            // It ends by itself; that it panicked is no reason not to stop.
+            let _ended = self.task.await;
+        }
     }
 }
 
@@ -115,8 +124,12 @@ struct Intake {
 
 impl Intake {
     async fn run(self) {
+        self.run_over(JoinSet::new()).await;
+    }
+
+    /// Ends, and with it the controller, when one of its watches does: a cache that nobody feeds is never noticed.
+    async fn run_over(self, mut watches: JoinSet<()>) {
         let (seen, mut events) = unbounded_channel();
-        let mut watches = JoinSet::new();
         let mut watched = BTreeSet::new();
         for resource in ALWAYS {
             self.begin(&mut watches, &mut watched, resource, &seen);
@@ -128,6 +141,10 @@ impl Intake {
                 () = stores.healed() => {
                     self.pass_on(stores.take_unheard());
                     continue;
+                }
+                Some(ended) = watches.join_next() => {
+                    tracing::error!(?ended, "a watch ended, and the controller with it");
+                    return;
                 }
             };
             let Some(Seen { resource, event }) = seen_now else {
@@ -240,7 +257,7 @@ impl Dispatcher {
         self.context.metrics.set_queue(self.name, waiting, quarantined);
     }
 
-    fn finish(&mut self, finished: Result<(Work, After), tokio::task::JoinError>) {
+    fn finish(&mut self, finished: Result<(Work, After), JoinError>) {
         match finished {
             Ok((work, after)) => self.queue.finish(&work, after, self.stopwatch.elapsed()),
             // Panics are caught inside.
@@ -290,5 +307,63 @@ fn after(next: Next, now: chrono::DateTime<chrono::Utc>) -> After {
         Next::OnChange => After::Rest,
         Next::Soon => After::BackOff,
         Next::At(at) => After::In((at - now).to_std().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::{BoxFuture, pending};
+
+    use super::*;
+    use crate::api::measure::{MeasureTask, Outcome};
+    use crate::client::Api;
+    use crate::clock::Clock;
+    use crate::providers::Provider;
+
+    struct Silent;
+
+    impl Provider for Silent {
+        fn measure<'a>(
+            &'a self,
+            _: &'a MeasureTask,
+            _: chrono::DateTime<chrono::Utc>,
+        ) -> BoxFuture<'a, Outcome> {
+            Box::pin(pending())
+        }
+    }
+
+    /// An API server that never answers.
+    fn context() -> Context {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        });
+        let api = Api::new(kube::Client::new(service, "default"));
+        Context::new(api, Clock::System, Arc::new(crate::plan::plan), Arc::new(Silent))
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_ends_the_intake() {
+        let (rollouts, _rollout_wakes) = unbounded_channel();
+        let (runs, _run_wakes) = unbounded_channel();
+        let intake = Intake {
+            context: Arc::new(context()),
+            namespaces: BTreeSet::new(),
+            readiness: watch::channel(false).0,
+            rollouts,
+            runs,
+        };
+        let mut watches = JoinSet::new();
+        watches.spawn(async { panic!("a bug in a watch") });
+        tokio::time::timeout(Duration::from_secs(60), intake.run_over(watches))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_end_that_nobody_asked_for_is_told_and_can_still_be_stopped() {
+        let mut handle = start(context(), BTreeSet::new());
+        handle.task.abort();
+        assert!(handle.ended().await.is_err());
+        handle.stop().await;
     }
 }

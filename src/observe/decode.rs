@@ -21,7 +21,7 @@ pub fn replica_set(object: &Value, rollout_uid: &str) -> ReplicaSetSeen {
         uid: text("uid"),
         resource_version: text("resourceVersion"),
         hash: PodTemplateHash(entry(object, "labels", HASH_LABEL).unwrap_or_default().to_owned()),
-        revision: annotation(REVISION_ANNOTATION).and_then(revision),
+        revision: annotation(REVISION_ANNOTATION).and_then(Revision::from_annotation),
         scale_down_at: annotation(SCALE_DOWN_AT_ANNOTATION).and_then(parse_rfc3339),
         created_at: metadata_text(object, "creationTimestamp").and_then(parse_rfc3339),
         replicas: count("/spec/replicas"),
@@ -80,10 +80,6 @@ fn hash_of_pod(pod: &str, rollout: &str) -> Option<PodTemplateHash> {
     let (hash, suffix) = pod.strip_prefix(rollout)?.strip_prefix('-')?.rsplit_once('-')?;
     let is_hash = !hash.is_empty() && !hash.contains('-') && !suffix.is_empty();
     is_hash.then(|| PodTemplateHash(hash.to_owned()))
-}
-
-fn revision(text: &str) -> Option<Revision> {
-    text.parse().ok().filter(|number| *number > 0).map(Revision)
 }
 
 fn is_controlled_by(object: &Value, uid: &str) -> bool {

@@ -107,7 +107,7 @@ impl<'a> World<'a> {
 
     /// A version other than stable is being released (or was, and was aborted).
     pub fn in_release(&self) -> bool {
-        self.stable().is_some_and(|stable| *stable != self.current)
+        self.status.is_in_release(Some(&self.current))
     }
 
     pub fn is_first_deploy(&self) -> bool {

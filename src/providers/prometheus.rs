@@ -156,7 +156,7 @@ async fn ask_once(
     }
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return Err(Failure::Permanent(format!(
-            "{status}: check the credential for {url}"
+            "{status}: {url} wants a credential and none can be given yet; put a proxy that adds it before it"
         )));
     }
     let body = read_body(response).await.map_err(Failure::Permanent)?;

@@ -80,7 +80,7 @@ pub fn build(objects: &Objects) -> RolloutView {
 }
 
 fn is_in_progress(status: &RolloutStatus) -> bool {
-    status.promotion.is_some() || (status.stable_rs.is_some() && status.stable_rs != status.current_pod_hash)
+    status.is_in_release(status.current_pod_hash.as_ref())
 }
 
 fn steps_ahead<'a>(steps: &'a [CanaryStep], status: &RolloutStatus) -> impl Iterator<Item = &'a CanaryStep> {
@@ -403,11 +403,6 @@ fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Whatever is not a positive number counts as no revision.
-pub fn revision_of(metadata: &ObjectMeta) -> Option<Revision> {
-    annotation(metadata, REVISION_ANNOTATION)?
-        .parse()
-        .ok()
-        .filter(|number| *number > 0)
-        .map(Revision)
+fn revision_of(metadata: &ObjectMeta) -> Option<Revision> {
+    annotation(metadata, REVISION_ANNOTATION).and_then(Revision::from_annotation)
 }

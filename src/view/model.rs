@@ -168,11 +168,6 @@ impl RolloutView {
         }
     }
 
-    pub fn find_replica_set(&self, role: Role) -> Option<&ReplicaSetView> {
-        let mut all = self.revisions.iter().flat_map(|revision| &revision.replica_sets);
-        all.find(|replica_set| replica_set.role == Some(role))
-    }
-
     /// Runs that have not ended, and those of the newest revision that ended badly.
     pub fn runs_of_interest(&self) -> impl Iterator<Item = &AnalysisRunView> {
         let newest = self.revision;

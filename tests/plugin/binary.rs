@@ -232,3 +232,17 @@ fn completion_for_the_common_shells() {
         assert!(out.contains("promote"), "{shell}");
     }
 }
+
+#[test]
+fn kubectl_gets_the_words_it_asks_for() {
+    let (code, out, err) = run(&["__complete", "--", "promote", "-n", "shop", "checkout", "--fu"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "--full\n:4\n", ""));
+    let (code, out, _) = run(&["__complete", "--", ""]);
+    assert_eq!(code, 0);
+    assert!(out.contains("abort\n") && !out.contains("__complete"), "{out}");
+    assert!(
+        run(&["completion", "--help"])
+            .1
+            .contains("kubectl_complete-tidegate")
+    );
+}

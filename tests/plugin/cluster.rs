@@ -202,6 +202,15 @@ impl Cluster {
     }
 }
 
+/// What the API server may do to reads for a moment.
+pub fn refused(status: u16) -> Fault {
+    Fault::Refuse {
+        status,
+        reason: "ServiceUnavailable".to_owned(),
+        message: "be back soon".to_owned(),
+    }
+}
+
 struct Refuse {
     resource: &'static str,
     code: u16,
@@ -246,6 +255,14 @@ pub fn progressing() -> Value {
     status["phase"] = json!("Progressing");
     status["waitingOn"]["reason"] = json!("CanaryPods");
     status
+}
+
+/// Nothing is stable yet.
+pub fn first_deploy() -> Value {
+    json!({
+        "observedGeneration": 1, "phase": "Progressing", "currentPodHash": "h1", "revision": 1,
+        "currentStepIndex": 3, "fastTrack": "FirstDeploy", "replicas": 5,
+    })
 }
 
 pub fn healthy() -> Value {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidegate::api::names::{Revision, StepIndex};
 use tidegate::api::rollout_command::{Expectation, Verb};
 
-use crate::cluster::{Cluster, aborted, healthy, paused, progressing};
+use crate::cluster::{Cluster, aborted, first_deploy, healthy, paused, progressing};
 
 #[tokio::test]
 async fn get_list_and_explain_show_the_release() {
@@ -272,6 +272,16 @@ async fn row_98_what_is_so_already_is_no_error_and_no_write() {
             "revision 3 is aborted already: error-rate failed",
         ),
         (healthy(), "promote checkout", "revision 3 is promoted already"),
+        (
+            first_deploy(),
+            "abort checkout",
+            "revision 1 is the first, there is no stable version to go back to",
+        ),
+        (
+            first_deploy(),
+            "promote checkout --full",
+            "revision 1 is the first and becomes stable without steps",
+        ),
         (healthy(), "resume checkout", "it is not paused"),
         (
             healthy(),

@@ -92,7 +92,10 @@ impl Stage {
             .map_err(StageError::Kubeconfig)?;
         let witness = Witness::default();
         cluster.server.set_interceptor(Some(Box::new(witness.clone())));
-        let policy = AddressPolicy { allow_loopback: true };
+        let policy = AddressPolicy {
+            allow_loopback: true,
+            ..AddressPolicy::default()
+        };
         let provider = Prometheus::new(Some(cluster.prometheus.url()), policy)?;
         let api = crate::client::Api::new(cluster.server.client("tidegate"));
         let context = Context::new(

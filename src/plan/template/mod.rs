@@ -272,7 +272,10 @@ fn build_prometheus(
             return Err((field, FieldError::NoArgsHere));
         }
         // Whether loopback is allowed is known to the provider, which checks again before it connects.
-        let policy = AddressPolicy { allow_loopback: true };
+        let policy = AddressPolicy {
+            allow_loopback: true,
+            ..AddressPolicy::default()
+        };
         check_address(address, &policy).map_err(|error| (field, error.into()))?;
     }
     let samples_query = provider
