@@ -11,8 +11,8 @@ use super::plugin::Plugin;
 /// What kubectl reads after the words: no files.
 const NO_FILES: &str = ":4";
 
-const HOW_KUBECTL_COMPLETES: &str = r#"The script completes kubectl-tidegate. For `kubectl tidegate <TAB>` put this on your PATH, executable, as
-kubectl_complete-tidegate:
+const HOW_KUBECTL_COMPLETES: &str = r#"The script completes kubectl-tidegate. For `kubectl tidegate <TAB>` put
+this on your PATH, executable, as kubectl_complete-tidegate:
 
   #!/bin/sh
   exec kubectl-tidegate __complete -- "$@"
