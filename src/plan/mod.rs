@@ -45,7 +45,7 @@ use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
 use crate::plan::gate::open_gates;
-use crate::plan::model::{Plan, Report, Stage};
+use crate::plan::model::{CLEAR_UP, Plan, Report, Stage};
 use crate::plan::reference::{Problem, find_problems};
 use crate::plan::report::{Findings, report, report_invalid};
 use crate::plan::scale::{Size, plan_sizes, whole_seconds};
@@ -150,7 +150,7 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
     let mut effects = plan_effects(&world, traffic.as_mut(), &sizes, &gates);
     let taken_back = take_back(&world, traffic.as_ref(), &mut effects);
     effects.stage(
-        "answer commands and clear up",
+        CLEAR_UP,
         [commands.writes, cleanup::plan_cleanup(&world)].concat(),
     );
     let traffic = traffic.filter(|_| !taken_back);
