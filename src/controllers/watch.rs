@@ -35,7 +35,9 @@ pub async fn watch(client: kube::Client, resource: Resource, namespace: String, 
             Ok(Event::Delete(object)) => raw(object).map(CacheEvent::Deleted),
             Ok(Event::Init) => {
                 listed.clear();
-                None
+                Some(CacheEvent::Restarting {
+                    namespace: namespace.clone(),
+                })
             }
             Ok(Event::InitApply(object)) => {
                 listed.extend(raw(object));
