@@ -120,12 +120,11 @@ impl World {
 
     /// Creates an object as somebody else.
     pub fn post(&self, resource: Resource, object: &Value) {
-        self.ask(
-            "POST",
-            &resource.collection_path("shop"),
-            "application/json",
-            object,
-        );
+        self.post_to(&resource.collection_path("shop"), object);
+    }
+
+    pub fn post_to(&self, path: &str, object: &Value) {
+        self.ask("POST", path, "application/json", object);
     }
 
     pub async fn create(&self, resource: Resource, object: &Value) {
