@@ -8,6 +8,8 @@ mod command;
 mod start_up;
 #[path = "controller/steady.rs"]
 mod steady;
+#[path = "controller/trouble.rs"]
+mod trouble;
 #[path = "controller/world.rs"]
 mod world;
 
@@ -152,11 +154,7 @@ async fn a_refused_write_stops_the_plan_and_is_told_once_with_the_servers_words(
             message: "exceeded quota: pods".to_owned(),
         });
         let next = reconcile_rollout(&context, &world.key).await;
-        assert_eq!(
-            next,
-            Ok(Next::At(world.now() + chrono::TimeDelta::minutes(5))),
-            "{round}"
-        );
+        assert!(matches!(next, Ok(Next::At(_))), "{round}: {next:?}");
     }
     assert_eq!(world.writes(), ["patch Rollout checkout/status"]);
     let status = world.object("Rollout", "checkout");
@@ -284,36 +282,6 @@ async fn a_panic_stops_one_key_until_its_object_changes() {
     assert!(metrics.encode().contains(panics), "tried once");
     world.edit_named("bad", &image("web:2"));
     until(|| message_of(&world, "bad").as_deref() == Some("web:2")).await;
-    controller.stop().await;
-}
-
-#[tokio::test]
-async fn an_object_that_makes_no_sense_does_not_hold_up_the_others() {
-    let world = World::at(Clock::System);
-    // As an API server with a newer definition would have it.
-    world.forget_schema("analysisruns");
-    let odd = json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun",
-        "metadata": {"name": "odd", "namespace": "shop", "labels": {"tidegate.dev/rollout": "checkout"}},
-        "spec": {"metrics": "several"},
-    });
-    world.post(Resource::AnalysisRun, &odd);
-    world.post(Resource::Rollout, &world::rollout("other"));
-    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
-    until(|| message_of(&world, "other").as_deref() == Some("web:1")).await;
-    until(|| message_of(&world, "checkout").is_some()).await;
-    let message = message_of(&world, "checkout").unwrap();
-    assert!(
-        message.starts_with("AnalysisRun shop/odd cannot be understood: "),
-        "{message}"
-    );
-    let metrics = controller.context.metrics.encode();
-    assert!(
-        metrics.contains("tidegate_api_errors_total{category=\"undecodable\"}"),
-        "{metrics}"
-    );
-    world.remove(Resource::AnalysisRun, "odd");
-    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
     controller.stop().await;
 }
 

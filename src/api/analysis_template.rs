@@ -169,7 +169,7 @@ pub struct PrometheusProvider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16_384))]
     pub samples_query: Option<String>,
-    /// 10s unless set.
+    /// 10s unless set, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
 }

@@ -8,6 +8,7 @@ pub mod argo;
 pub mod condition;
 pub mod crd;
 pub mod duration;
+pub mod failure;
 pub mod measure;
 pub mod names;
 pub mod patch;

@@ -58,7 +58,6 @@ pub enum Resource {
     Ingress,
     HttpRoute,
     EndpointSlice,
-    Secret,
 }
 
 impl Resource {
@@ -70,7 +69,7 @@ impl Resource {
             | Resource::AnalysisTemplate
             | Resource::ClusterAnalysisTemplate => super::names::GROUP,
             Resource::ReplicaSet => "apps",
-            Resource::Service | Resource::Secret => "",
+            Resource::Service => "",
             Resource::Ingress => "networking.k8s.io",
             Resource::HttpRoute => "gateway.networking.k8s.io",
             Resource::EndpointSlice => "discovery.k8s.io",
@@ -103,7 +102,6 @@ impl Resource {
             Resource::Ingress => "Ingress",
             Resource::HttpRoute => "HTTPRoute",
             Resource::EndpointSlice => "EndpointSlice",
-            Resource::Secret => "Secret",
         }
     }
 
@@ -119,7 +117,6 @@ impl Resource {
             Resource::Ingress => "ingresses",
             Resource::HttpRoute => "httproutes",
             Resource::EndpointSlice => "endpointslices",
-            Resource::Secret => "secrets",
         }
     }
 

@@ -1,8 +1,8 @@
 //! Writes: carries a plan out, stage by stage, and reports what came of it. Nothing is decided here.
 //!
 //! Guarantees: every write but a create names the version and uid it was decided on; the first failure stops the
-//! rest; the status is written last, and only if it says something new; every write is remembered, so that the
-//! next look does not miss it.
+//! rest, but for a refusal while clearing up, on which nothing else rests; the status is written last, and only if it
+//! says something new; every write is remembered, so that the next look does not miss it.
 
 pub mod problem;
 
@@ -13,12 +13,13 @@ use thiserror::Error;
 
 use problem::Problem;
 
+use crate::api::failure::with_causes;
 use crate::api::patch::PatchOp;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::api::rollout_status::RolloutStatus;
 use crate::client::own_writes::OwnWrites;
 use crate::client::{Api, Expected, Failure};
-use crate::plan::model::{Action, Kind, Plan, Precondition, Subresource, Target, Write};
+use crate::plan::model::{Action, CLEAR_UP, Kind, Plan, Precondition, Stage, Subresource, Target, Write};
 use crate::plan::snapshot::Snapshot;
 
 /// Where writes go, and where they are remembered.
@@ -34,6 +35,8 @@ pub struct Applied {
     pub writes: Vec<Written>,
     /// Why the rest was not carried out.
     pub failure: Option<ApplyError>,
+    /// Something was not cleared up, because the API server refused it.
+    pub left: bool,
 }
 
 /// One write that was tried.
@@ -81,15 +84,12 @@ pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan) ->
     let mut version = metadata_text(&snapshot.rollout, "resourceVersion")
         .unwrap_or_default()
         .to_owned();
-    for write in plan.stages.iter().flat_map(|stage| &stage.writes) {
-        let Some(answer) = applied.note(writer.write(&rollout, write).await) else {
+    for stage in &plan.stages {
+        if !writer
+            .carry_out_stage(&rollout, stage, &mut version, &mut applied)
+            .await
+        {
             return applied;
-        };
-        // Our own write to the Rollout makes a version that we know everything about.
-        if write.target.kind == Kind::Rollout {
-            version = metadata_text(&answer, "resourceVersion")
-                .unwrap_or(&version)
-                .to_owned();
         }
     }
     if differs(&snapshot.rollout, &plan.status) {
@@ -159,6 +159,38 @@ impl Writer<'_> {
         let Target { kind, name } = &write.target;
         tracing::info!(%rollout, ?kind, name, reason = write.reason, "write");
         self.carry_out(rollout, request(rollout, write)).await
+    }
+
+    /// Whether all of it that matters is done.
+    async fn carry_out_stage(
+        self,
+        rollout: &ObjectKey,
+        stage: &Stage,
+        version: &mut String,
+        applied: &mut Applied,
+    ) -> bool {
+        for write in &stage.writes {
+            let (written, answer) = self.write(rollout, write).await;
+            if stage.purpose == CLEAR_UP
+                && let Err(error) = &answer
+                && matches!(error.source, Failure::Refused { .. })
+            {
+                tracing::warn!(%rollout, error = %with_causes(error), "left as it is");
+                applied.writes.push(written);
+                applied.left = true;
+                continue;
+            }
+            let Some(answer) = applied.note((written, answer)) else {
+                return false;
+            };
+            // Our own write to the Rollout makes a version that we know everything about.
+            if write.target.kind == Kind::Rollout
+                && let Some(new) = metadata_text(&answer, "resourceVersion")
+            {
+                new.clone_into(version);
+            }
+        }
+        true
     }
 
     async fn carry_out(

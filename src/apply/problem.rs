@@ -8,12 +8,17 @@ use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::rollout_status::{Phase, RolloutStatus};
 
 const CONDITION: &str = "Valid";
+/// Characters of a message; a webhook may answer with a page.
+const MAX_MESSAGE: usize = 500;
 
 /// What somebody must mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// CamelCase.
     pub reason: &'static str,
+    /// What it is about. Of one and the same thing the first words stay: a webhook may refuse with other words every
+    /// time, and every status that we write starts the next round.
+    pub about: String,
     /// Names the object, and what is wrong with it in the words of whoever found it.
     pub message: String,
 }
@@ -23,7 +28,8 @@ impl Problem {
     pub fn refused(error: &super::ApplyError) -> Self {
         Problem {
             reason: "Refused",
-            message: format!("{error}: {}", error.source),
+            about: error.to_string(),
+            message: shorten(&format!("{error}: {}", error.source)),
         }
     }
 }
@@ -36,7 +42,7 @@ pub fn status(rollout: &Value, problem: &Problem, now: DateTime<Utc>) -> Option<
         None => RolloutStatus::default(),
     };
     status.phase = Some(Phase::Degraded);
-    status.message = Some(problem.message.clone());
+    let generation = rollout.pointer("/metadata/generation").and_then(Value::as_i64);
     let before = status
         .conditions
         .iter()
@@ -44,16 +50,33 @@ pub fn status(rollout: &Value, problem: &Problem, now: DateTime<Utc>) -> Option<
     let since = before
         .filter(|condition| condition.status == ConditionStatus::False)
         .map_or(now, |condition| condition.last_transition_time);
+    let told = before.filter(|condition| {
+        condition.status == ConditionStatus::False
+            && condition.reason == problem.reason
+            && condition.observed_generation == generation
+            && condition.message.starts_with(&format!("{}: ", problem.about))
+    });
+    let message = told
+        .map_or(&problem.message, |condition| &condition.message)
+        .clone();
+    status.message = Some(message.clone());
     status.conditions.retain(|condition| condition.type_ != CONDITION);
     status.conditions.push(Condition {
         type_: CONDITION.to_owned(),
         status: ConditionStatus::False,
         reason: problem.reason.to_owned(),
-        message: problem.message.clone(),
+        message,
         last_transition_time: since,
-        observed_generation: rollout.pointer("/metadata/generation").and_then(Value::as_i64),
+        observed_generation: generation,
     });
     Some(status)
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE) {
+        Some(_) => text.chars().take(MAX_MESSAGE - 1).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +86,42 @@ mod tests {
     use crate::api::resource::{ObjectKey, Resource};
     use crate::client::Failure;
     use serde_json::json;
+
+    fn refused(name: &str, message: &str) -> Problem {
+        Problem::refused(&ApplyError {
+            verb: "create",
+            resource: Resource::ReplicaSet,
+            key: ObjectKey::new("shop", name),
+            source: Failure::Refused {
+                code: 403,
+                message: message.to_owned(),
+            },
+        })
+    }
+
+    #[test]
+    fn the_first_words_of_a_refusal_stay_until_something_else_is_refused() {
+        let now = DateTime::UNIX_EPOCH;
+        let rollout = json!({"metadata": {"generation": 4}});
+        let first = status(&rollout, &refused("a", "denied, request 1"), now).unwrap();
+        let told = |generation: i64| json!({"metadata": {"generation": generation}, "status": first});
+        let again = status(&told(4), &refused("a", "denied, request 2"), now).unwrap();
+        assert_eq!(again, first);
+        for (generation, name) in [(4, "b"), (5, "a")] {
+            let other = status(&told(generation), &refused(name, "denied, request 2"), now).unwrap();
+            assert!(
+                other.message.unwrap().ends_with("request 2"),
+                "{generation} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_at_most_500_characters() {
+        let problem = refused("a", &"ü".repeat(2_000));
+        assert_eq!(problem.message.chars().count(), 500);
+        assert!(problem.message.ends_with("ü…"));
+    }
 
     #[test]
     fn a_refusal_names_the_object_keeps_the_rest_and_settles() {

@@ -50,7 +50,7 @@ pub struct ControllerArguments {
     #[arg(long, env = "TIDEGATE_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
     /// error, warn, info, debug or trace, or directives such as tidegate=debug,kube=warn.
-    #[arg(long, env = "TIDEGATE_LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "TIDEGATE_LOG_LEVEL", default_value = "info,kube_client=error")]
     log_level: String,
 }
 

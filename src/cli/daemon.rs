@@ -10,7 +10,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[cfg(feature = "sandbox")]
 use super::demo;
 use super::{controller, crds};
-use crate::client::failure::with_causes;
+use crate::api::failure::with_causes;
 
 #[derive(Parser)]
 #[command(name = "tidegate", version, about)]

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::connect::ConnectError;
 use super::output::OutputError;
+use crate::api::failure::with_causes;
 use crate::api::names::API_VERSION;
 
 /// Exit codes are part of the plugin's interface.
@@ -192,16 +193,9 @@ pub fn names_object(status: &Status) -> bool {
         .is_some_and(|details| !details.name.is_empty())
 }
 
-/// `: cause: its cause`, without repeating what the one before already says.
-fn chain(mut cause: Option<&(dyn std::error::Error + 'static)>) -> String {
-    let mut text = String::new();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = error.source();
-    }
-    text
+/// `: cause: its cause`.
+fn chain(cause: Option<&(dyn std::error::Error + 'static)>) -> String {
+    cause
+        .map(|cause| format!(": {}", with_causes(cause)))
+        .unwrap_or_default()
 }

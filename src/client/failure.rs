@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::api::failure::with_causes;
+
 /// Only [`Failure::Unknown`] leaves open whether a write was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {
@@ -72,18 +74,6 @@ fn is_stale_patch(status: &kube::core::Status) -> bool {
         .map(|cause| cause.message.as_str())
         .chain([status.message.as_str()]);
     texts.any(|text| text.contains("testing value") || text.contains("due to an error in our request"))
-}
-
-/// An error and its causes on one line, each said once.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |source| source.source());
-    let mut text = error.to_string();
-    for source in sources.map(ToString::to_string) {
-        if !text.contains(&source) {
-            text = format!("{text}: {source}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

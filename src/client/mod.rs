@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::names::FIELD_MANAGER;
@@ -16,9 +17,11 @@ use crate::api::patch::PatchOp;
 use crate::api::resource::{ObjectKey, Resource};
 
 pub mod failure;
+pub mod object;
 pub mod own_writes;
 
 pub use failure::Failure;
+use object::{Object, Page};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_SIZE: usize = 500;
@@ -79,11 +82,10 @@ impl Api {
         let mut objects = Vec::new();
         let mut next = path.clone();
         loop {
-            let mut page = self.call(Method::GET, &next, None).await?;
-            if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-                objects.extend(items);
-            }
-            match page.pointer("/metadata/continue").and_then(Value::as_str) {
+            let page: Page = self.call_for(Method::GET, &next, None).await?;
+            let items = page.items.into_iter().flatten();
+            objects.extend(items.map(|object| object.value));
+            match page.metadata.get("continue").and_then(Value::as_str) {
                 None | Some("") => break,
                 Some(token) => next = format!("{path}&continue={}", escape_query(token)),
             }
@@ -145,6 +147,16 @@ impl Api {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<(&str, String)>) -> Result<Value, Failure> {
+        let answer: Object = self.call_for(method, path, body).await?;
+        Ok(answer.value)
+    }
+
+    async fn call_for<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, String)>,
+    ) -> Result<T, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -161,7 +173,8 @@ impl Api {
             .await
             .map_err(|_| Failure::Unknown(format!("no answer within {} s", CALL_TIMEOUT.as_secs())))?;
         let text = answer.map_err(Failure::from)?;
-        serde_json::from_str(&text).map_err(|error| Failure::Unknown(format!("answer is not JSON: {error}")))
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::Unknown(format!("answer cannot be read: {error}")))
     }
 
     fn user_agent(&self) -> String {

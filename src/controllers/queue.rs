@@ -129,10 +129,13 @@ impl Queue {
         self.prune(now);
     }
 
-    /// When the next key is due, whether or not there is a place for it.
-    pub fn next_due(&self) -> Option<Duration> {
-        let first = |set: &BTreeSet<(Duration, Work)>| set.first().map(|(due, _)| *due);
-        first(&self.due).into_iter().chain(first(&self.urgent)).min()
+    /// When a key is due next after `now`. What is due by then and still here waits for a place, not for a time.
+    pub fn next_due(&self, now: Duration) -> Option<Duration> {
+        let later = (now + Duration::from_nanos(1), Work::Rollout(ObjectKey::default()));
+        let sets = [&self.due, &self.urgent].into_iter();
+        sets.filter_map(|set| set.range(&later..).next())
+            .map(|(due, _)| *due)
+            .min()
     }
 
     pub fn waiting(&self) -> usize {
@@ -239,7 +242,7 @@ mod tests {
         queue.finish(&work("shop", "a"), After::Rest, at(500));
         assert_eq!(queue.pop(at(500)), Some(work("shop", "a")));
         queue.finish(&work("shop", "a"), After::Rest, at(510));
-        assert_eq!((queue.pop(at(10_000)), queue.next_due()), (None, None));
+        assert_eq!((queue.pop(at(10_000)), queue.next_due(at(510))), (None, None));
     }
 
     #[test]
@@ -279,6 +282,25 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_that_has_its_share_does_not_hide_the_deadlines_of_others() {
+        let mut queue = queue();
+        for name in ["a", "b", "c"] {
+            queue.wake(wake(name, Cause::Dependency), at(0));
+        }
+        let bank = Wake {
+            work: work("bank", "z"),
+            cause: Cause::Dependency,
+        };
+        queue.wake(bank.clone(), at(0));
+        assert_eq!(queue.pop(at(0)), Some(bank.work.clone()));
+        queue.finish(&bank.work, After::In(at(1000)), at(1));
+        assert!(queue.pop(at(1)).is_some() && queue.pop(at(1)).is_some());
+        assert_eq!((queue.pop(at(1)), queue.waiting()), (None, 2));
+        assert_eq!(queue.next_due(at(1)), Some(at(1001)));
+        assert_eq!(queue.pop(at(1001)), Some(bank.work));
+    }
+
+    #[test]
     fn failures_back_off_and_success_forgets_them() {
         let mut queue = queue();
         let key = work("shop", "a");
@@ -288,7 +310,7 @@ mod tests {
         for _ in 0..20 {
             queue.pop(now).unwrap();
             queue.finish(&key, After::BackOff, now);
-            let due = queue.next_due().unwrap();
+            let due = queue.next_due(now).unwrap();
             delays.push(due - now);
             now = due;
         }
@@ -303,12 +325,12 @@ mod tests {
         );
         queue.pop(now).unwrap();
         queue.finish(&key, After::In(at(700)), now);
-        assert_eq!(queue.next_due(), Some(now + at(700)));
+        assert_eq!(queue.next_due(now), Some(now + at(700)));
         now += at(700);
         queue.pop(now).unwrap();
         queue.finish(&key, After::BackOff, now);
         assert_eq!(
-            queue.next_due(),
+            queue.next_due(now),
             Some(now + at(100)),
             "no sooner than ten times a second"
         );
@@ -321,7 +343,7 @@ mod tests {
         let key = queue.pop(at(0)).unwrap();
         queue.finish(&key, After::In(at(300_000)), at(1));
         queue.wake(wake("a", Cause::Dependency), at(5));
-        assert_eq!(queue.next_due(), Some(at(100)));
+        assert_eq!(queue.next_due(at(5)), Some(at(100)));
         assert_eq!(queue.waiting(), 1);
     }
 

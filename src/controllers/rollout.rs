@@ -5,7 +5,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::context::{Context, Next};
-use crate::api::resource::{ObjectKey, Resource};
+use crate::api::resource::ObjectKey;
 use crate::apply::problem::Problem;
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
@@ -37,20 +37,25 @@ impl ReconcileError {
 /// Our own writes come back as changes until the plan is empty.
 pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
     let now = context.clock.now();
-    let observed = context.observer.observe_rollout(key, now).await;
-    if let Err(error @ ObserveError::Undecodable { .. }) = &observed {
-        report_undecodable(context, key, error).await?;
-    }
-    let Some(snapshot) = observed? else {
+    let Some(snapshot) = context.observer.observe_rollout(key, now).await? else {
         return refuse_commands(context, key, now).await;
     };
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
-    match conclude(context, Some(&snapshot.rollout), applied).await? {
-        Some(next) => Ok(next),
-        None => {
-            let deadlines = plan.requeue_at.into_iter().chain(context.observer.next_heal(key));
+    after(
+        context,
+        key,
+        conclude(context, Some(&snapshot.rollout), applied, plan.requeue_at).await?,
+    )
+}
+
+fn after(context: &Context, key: &ObjectKey, after: After) -> Result<Next, ReconcileError> {
+    match after {
+        After::Soon => Ok(Next::Soon),
+        // A lost event heals all the same.
+        After::Later(retry) => {
+            let deadlines = retry.into_iter().chain(context.observer.next_heal(key));
             Ok(deadlines.min().map_or(Next::OnChange, Next::At))
         }
     }
@@ -65,23 +70,14 @@ async fn refuse_commands(
     let commands = context.observer.unaddressed_commands(key).await?;
     let answers = refuse_unaddressed(key, &commands, now);
     let applied = apply::apply_writes(context.writer(), key, &answers).await;
-    Ok(conclude(context, None, applied).await?.unwrap_or(Next::OnChange))
+    after(context, key, conclude(context, None, applied, None).await?)
 }
 
-/// Nothing is decided on what is not understood; the user learns why nothing happens.
-async fn report_undecodable(
-    context: &Context,
-    key: &ObjectKey,
-    error: &ObserveError,
-) -> Result<(), ReconcileError> {
-    let problem = Problem {
-        reason: "Undecodable",
-        message: error.to_string(),
-    };
-    if let Some(rollout) = context.observer.read(Resource::Rollout, key).await? {
-        report(context, &rollout, &problem).await;
-    }
-    Ok(())
+/// When to look again.
+enum After {
+    Soon,
+    /// Then, or when a live look is due.
+    Later(Option<DateTime<Utc>>),
 }
 
 /// That it could not be reported is no news: the next round tries again.
@@ -92,26 +88,28 @@ async fn report(context: &Context, rollout: &Value, problem: &Problem) {
     }
 }
 
-/// What a failed write means for the round; `None` if nothing failed.
+/// What the writes, and those that failed, mean for the round.
 async fn conclude(
     context: &Context,
     rollout: Option<&Value>,
     applied: Applied,
-) -> Result<Option<Next>, ReconcileError> {
+    planned: Option<DateTime<Utc>>,
+) -> Result<After, ReconcileError> {
     applied
         .writes
         .iter()
         .for_each(|written| context.metrics.count_write(written));
     let Some(error) = applied.failure else {
-        return Ok(None);
+        let retry = applied.left.then(|| context.clock.now() + REFUSED_RETRY);
+        return Ok(After::Later(planned.into_iter().chain(retry).min()));
     };
     match error.source {
-        Failure::Conflict | Failure::AlreadyExists | Failure::NotFound => Ok(Some(Next::Soon)),
+        Failure::Conflict | Failure::AlreadyExists | Failure::NotFound => Ok(After::Soon),
         Failure::Refused { .. } => {
             if let Some(rollout) = rollout {
                 report(context, rollout, &Problem::refused(&error)).await;
             }
-            Ok(Some(Next::At(context.clock.now() + REFUSED_RETRY)))
+            Ok(After::Later(Some(context.clock.now() + REFUSED_RETRY)))
         }
         Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) => Err(error.into()),
     }

@@ -19,8 +19,8 @@ use super::context::{Context, Next};
 use super::queue::{After, Places, Queue};
 use super::rollout::{ReconcileError, reconcile_rollout};
 use super::watch::{ALWAYS, ESSENTIAL, Seen, scopes, watch};
+use crate::api::failure::with_causes;
 use crate::api::resource::Resource;
-use crate::client::failure::with_causes;
 use crate::clock::Stopwatch;
 use crate::observe::ObserveError;
 use crate::observe::stores::{Wake, Work};
@@ -223,20 +223,20 @@ impl Dispatcher {
             _ = stopped.wait_for(|stop| *stop) => return,
         }
         loop {
-            self.dispatch(&mut running);
             let now = self.stopwatch.elapsed();
-            let due = self.queue.next_due();
+            self.dispatch(&mut running, now);
             // What is due now waits for a place, which somebody who finishes gives back.
-            let pause = due
-                .map_or(Duration::MAX, |due| due.saturating_sub(now))
-                .max(Duration::from_millis(1));
+            let due = self.queue.next_due(now);
+            let pause = due.map_or(Duration::MAX, |due| {
+                due.saturating_sub(now).max(Duration::from_millis(1))
+            });
             tokio::select! {
                 Some(finished) = running.join_next() => self.finish(finished),
                 wake = self.wakes.recv() => match wake {
                     Some(wake) => self.queue.wake(wake, self.stopwatch.elapsed()),
                     None => break,
                 },
-                () = tokio::time::sleep(pause), if due.is_some_and(|due| due > now) => {}
+                () = tokio::time::sleep(pause), if due.is_some() => {}
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
         }
@@ -249,8 +249,8 @@ impl Dispatcher {
         }
     }
 
-    fn dispatch(&mut self, running: &mut JoinSet<(Work, After)>) {
-        while let Some(work) = self.queue.pop(self.stopwatch.elapsed()) {
+    fn dispatch(&mut self, running: &mut JoinSet<(Work, After)>, now: Duration) {
+        while let Some(work) = self.queue.pop(now) {
             running.spawn(reconcile(Arc::clone(&self.context), work));
         }
         let (waiting, quarantined) = (self.queue.waiting(), self.queue.quarantined());

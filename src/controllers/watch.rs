@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 
 use futures::StreamExt;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::ApiResource;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::Resource;
+use crate::client::object::Object;
 use crate::observe::cache::CacheEvent;
 
 /// What one watch saw.
@@ -31,14 +31,16 @@ pub async fn watch(client: kube::Client, resource: Resource, namespace: String, 
     let mut listed = Vec::new();
     while let Some(event) = events.next().await {
         let event = match event {
-            Ok(Event::Apply(object)) => raw(object).map(CacheEvent::Applied),
-            Ok(Event::Delete(object)) => raw(object).map(CacheEvent::Deleted),
+            Ok(Event::Apply(object)) => Some(CacheEvent::Applied(object.value)),
+            Ok(Event::Delete(object)) => Some(CacheEvent::Deleted(object.value)),
             Ok(Event::Init) => {
                 listed.clear();
-                None
+                Some(CacheEvent::Restarting {
+                    namespace: namespace.clone(),
+                })
             }
             Ok(Event::InitApply(object)) => {
-                listed.extend(raw(object));
+                listed.push(object.value);
                 None
             }
             Ok(Event::InitDone) => Some(CacheEvent::Restarted {
@@ -86,7 +88,7 @@ pub fn scopes(resource: Resource, namespaces: &BTreeSet<String>) -> Vec<String> 
     }
 }
 
-fn api(client: kube::Client, resource: Resource, namespace: &str) -> kube::Api<DynamicObject> {
+fn api(client: kube::Client, resource: Resource, namespace: &str) -> kube::Api<Object> {
     let kind = ApiResource {
         group: resource.group().to_owned(),
         version: resource.version().to_owned(),
@@ -107,9 +109,4 @@ fn config(resource: Resource) -> watcher::Config {
         Resource::ReplicaSet => watcher::Config::default().labels(ROLLOUT_LABEL),
         _ => watcher::Config::default(),
     }
-}
-
-fn raw(mut object: DynamicObject) -> Option<Value> {
-    object.metadata.managed_fields = None;
-    serde_json::to_value(object).ok()
 }

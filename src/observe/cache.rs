@@ -1,7 +1,7 @@
 //! One sorted store of one kind of object, fed by watch events.
 //!
-//! Guarantees: an object is trimmed before it is kept, never replaced by an older version of itself, and found by
-//! its key in sorted order; every event names the keys it changed.
+//! Guarantees: an object is trimmed before it is kept, replaced by an older version of itself only when everything
+//! is listed anew, and found by its key in sorted order; every event names the keys it changed.
 //! Assumes nothing about how fresh it is: that is judged where it is read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,10 @@ pub enum CacheEvent {
     /// Created or changed.
     Applied(Value),
     Deleted(Value),
+    /// A watch of a namespace, or of all if it is empty, begins or begins anew and lists what there is.
+    Restarting {
+        namespace: String,
+    },
     /// Everything there is in a namespace, or in all if it is empty, after the watch began or began anew.
     Restarted {
         namespace: String,
@@ -32,6 +36,8 @@ pub struct Cache {
     /// Uids of objects that a live read found gone before the watch said so: late news of them is no news.
     gone: BTreeMap<ObjectKey, String>,
     synced: BTreeSet<String>,
+    /// What live reads brought since a list began that is not complete yet: they may be ahead of it.
+    listing: BTreeMap<String, BTreeSet<ObjectKey>>,
 }
 
 /// An object before and after an event.
@@ -50,6 +56,7 @@ impl Cache {
             by_rollout: BTreeMap::new(),
             gone: BTreeMap::new(),
             synced: BTreeSet::new(),
+            listing: BTreeMap::new(),
         }
     }
 
@@ -62,14 +69,6 @@ impl Cache {
         self.by_rollout.get(rollout).cloned().unwrap_or_default()
     }
 
-    pub fn len(&self) -> usize {
-        self.objects.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
-    }
-
     /// Whether everything in the namespace (all of them if empty) has been listed once.
     pub fn is_synced(&self, namespace: &str) -> bool {
         self.synced.contains(namespace)
@@ -79,24 +78,38 @@ impl Cache {
         match event {
             CacheEvent::Applied(object) => self.apply(object).into_iter().collect(),
             CacheEvent::Deleted(object) => self.delete(&object).into_iter().collect(),
+            CacheEvent::Restarting { namespace } => {
+                self.listing.insert(namespace, BTreeSet::new());
+                vec![]
+            }
             CacheEvent::Restarted { namespace, objects } => self.restart(namespace, objects),
         }
     }
 
     /// Takes in what a live read found.
     pub fn heal(&mut self, key: &ObjectKey, live: Option<&Value>) -> Option<Change> {
-        match live {
+        let change = match live {
             Some(object) => self.apply(object.clone()),
-            None => {
-                let change = self.remove(key)?;
-                let uid = change
-                    .before
-                    .as_ref()
-                    .and_then(|before| metadata_text(before, "uid"));
-                self.gone.insert(key.clone(), uid.unwrap_or_default().to_owned());
-                Some(change)
+            None => self.remove_for_good(key),
+        };
+        let version = |object| metadata_text(object, "resourceVersion");
+        if self.objects.get(key).map(version) == live.map(version) {
+            let lists = self.listing.iter_mut();
+            for (_, healed) in lists.filter(|(namespace, _)| covers(namespace, key)) {
+                healed.insert(key.clone());
             }
         }
+        change
+    }
+
+    fn remove_for_good(&mut self, key: &ObjectKey) -> Option<Change> {
+        let change = self.remove(key)?;
+        let uid = change
+            .before
+            .as_ref()
+            .and_then(|before| metadata_text(before, "uid"));
+        self.gone.insert(key.clone(), uid.unwrap_or_default().to_owned());
+        Some(change)
     }
 
     fn delete(&mut self, object: &Value) -> Option<Change> {
@@ -106,7 +119,7 @@ impl Cache {
         if same { self.remove(&key) } else { None }
     }
 
-    fn apply(&mut self, mut object: Value) -> Option<Change> {
+    fn apply(&mut self, object: Value) -> Option<Change> {
         let key = ObjectKey::of(&object)?;
         let is_gone = self.gone.get(&key).map(String::as_str) == metadata_text(&object, "uid");
         let is_stale = self
@@ -116,17 +129,37 @@ impl Cache {
         if is_stale || is_gone && self.gone.contains_key(&key) {
             return None;
         }
+        Some(self.put(key, object))
+    }
+
+    fn put(&mut self, key: ObjectKey, mut object: Value) -> Change {
         trim(self.resource, &mut object);
         let before = self.remove(&key).and_then(|change| change.before);
         if let Some(rollout) = rollout_of(self.resource, &object) {
             self.by_rollout.entry(rollout).or_default().insert(key.clone());
         }
         self.objects.insert(key.clone(), object.clone());
-        Some(Change {
+        Change {
             key,
             before,
             after: Some(object),
-        })
+        }
+    }
+
+    /// What a list shows is taken even where its version is older: when etcd is restored from a backup, versions go
+    /// back, and what was kept would be held against every change to come. Otherwise nothing is ahead of a list but
+    /// what was read live since it began.
+    fn replace(&mut self, object: Value) -> Option<Change> {
+        let key = ObjectKey::of(&object)?;
+        let same = |kept: &&Value| {
+            ["uid", "resourceVersion"]
+                .iter()
+                .all(|field| metadata_text(kept, field) == metadata_text(&object, field))
+        };
+        match self.objects.get(&key).filter(same) {
+            Some(_) => None,
+            None => Some(self.put(key, object)),
+        }
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Change> {
@@ -148,20 +181,31 @@ impl Cache {
 
     fn restart(&mut self, namespace: String, objects: Vec<Value>) -> Vec<Change> {
         let listed: BTreeSet<ObjectKey> = objects.iter().filter_map(ObjectKey::of).collect();
-        let covered = |key: &&ObjectKey| namespace.is_empty() || key.namespace == namespace;
+        let healed = self.listing.remove(&namespace).unwrap_or_default();
+        let covered = |key: &&ObjectKey| covers(&namespace, key) && !healed.contains(*key);
         let gone = self
             .objects
             .keys()
             .filter(covered)
             .filter(|key| !listed.contains(*key));
         let gone: Vec<ObjectKey> = gone.cloned().collect();
-        self.gone
-            .retain(|key, _| !namespace.is_empty() && key.namespace != namespace);
+        self.gone.retain(|key, _| !covered(&key));
         let mut changes: Vec<Change> = gone.iter().filter_map(|key| self.remove(key)).collect();
-        changes.extend(objects.into_iter().filter_map(|object| self.apply(object)));
+        for object in objects {
+            let is_healed = ObjectKey::of(&object).is_some_and(|key| healed.contains(&key));
+            changes.extend(if is_healed {
+                self.apply(object)
+            } else {
+                self.replace(object)
+            });
+        }
         self.synced.insert(namespace);
         changes
     }
+}
+
+fn covers(namespace: &str, key: &ObjectKey) -> bool {
+    namespace.is_empty() || key.namespace == namespace
 }
 
 /// The same version again, or an older one of the same object.
@@ -220,6 +264,10 @@ mod tests {
                 1,
             ),
             (restarted(vec![object("d", "5", "13")]), &[("d", "13")], 1),
+            (Applied(object("d", "5", "12")), &[("d", "13")], 0),
+            // etcd was restored from a backup.
+            (restarted(vec![object("d", "5", "7")]), &[("d", "7")], 1),
+            (Applied(object("d", "5", "8")), &[("d", "8")], 1),
         ];
         for (event, kept, changes) in rows {
             let shown = format!("{event:?}");
@@ -240,6 +288,29 @@ mod tests {
         assert_eq!(versions(&cache), pairs(&[("a", "13")]));
         cache.take(CacheEvent::Deleted(object("a", "1", "12")));
         assert_eq!(versions(&cache), pairs(&[("a", "13")]));
+    }
+
+    #[test]
+    fn what_was_read_live_since_a_list_began_is_ahead_of_it() {
+        let mut cache = Cache::new(Resource::Service);
+        for name in ["a", "b"] {
+            cache.take(CacheEvent::Applied(object(name, name, "10")));
+        }
+        cache.heal(&ObjectKey::new("shop", "a"), Some(&object("a", "a", "11")));
+        cache.take(CacheEvent::Restarting {
+            namespace: String::new(),
+        });
+        for (name, version) in [("b", "12"), ("c", "13")] {
+            cache.heal(&ObjectKey::new("shop", name), Some(&object(name, name, version)));
+        }
+        cache.take(CacheEvent::Applied(object("d", "d", "9")));
+        cache.heal(&ObjectKey::new("shop", "d"), None);
+        let list = ["a", "b", "d"].map(|name| object(name, name, "9"));
+        cache.take(CacheEvent::Restarted {
+            namespace: String::new(),
+            objects: list.into(),
+        });
+        assert_eq!(versions(&cache), pairs(&[("a", "9"), ("b", "12"), ("c", "13")]));
     }
 
     #[test]

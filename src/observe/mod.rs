@@ -166,10 +166,10 @@ impl Look<'_> {
         Ok(listed)
     }
 
-    /// What is not watched is not kept either.
+    /// What is not watched is not kept either: nobody would ever bring it up to date.
     fn note_live(self, resource: Resource, key: &ObjectKey, live: Option<&Value>) {
         self.observer.own.note_live(resource, key, live);
-        if !matches!(resource, Resource::EndpointSlice | Resource::Secret) {
+        if self.observer.stores.keeps(resource, &key.namespace) {
             self.observer.stores.heal(resource, key, live);
         }
     }

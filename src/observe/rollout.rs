@@ -1,6 +1,6 @@
 //! Everything about one Rollout at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Look, ObserveError, Observer, decode};
+use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
 use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
@@ -81,7 +82,7 @@ impl Look<'_> {
     ) -> Result<Snapshot, ObserveError> {
         let uid = metadata_text(&rollout, "uid").unwrap_or_default();
         let replica_sets = self.belongings(Resource::ReplicaSet, key).await?;
-        let runs = self.belongings(Resource::AnalysisRun, key).await?;
+        let (runs, unreadable_runs) = sort_out(self.belongings(Resource::AnalysisRun, key).await?);
         let commands = self.belongings(Resource::RolloutCommand, key).await?;
         let services = self.named(Resource::Service, key, needs.services.iter()).await?;
         let endpoints = if needs.endpoints {
@@ -115,10 +116,8 @@ impl Look<'_> {
                 ingresses,
                 http_routes,
             },
-            runs: runs
-                .into_iter()
-                .map(|(key, object)| Ok((key.name.clone(), understand(Resource::AnalysisRun, &key, object)?)))
-                .collect::<Result<_, _>>()?,
+            runs,
+            unreadable_runs,
             templates: self.templates(key, &needs.templates).await?,
             commands: commands.into_iter().filter_map(command).collect(),
             claims: self.observer.stores.claims(&rollout),
@@ -210,13 +209,39 @@ impl Look<'_> {
             let key = ObjectKey::new(namespace, reference.template_name.clone());
             let object = self.object(resource, &key).await?;
             let spec = object.and_then(|mut object| object.get_mut("spec").map(Value::take));
-            let spec: Option<AnalysisTemplateSpec> =
-                spec.map(|spec| understand(resource, &key, spec)).transpose()?;
+            let spec: Result<Option<AnalysisTemplateSpec>, ObserveError> =
+                spec.map(|spec| understand(resource, &key, spec)).transpose();
+            let (spec, problem) = match spec {
+                Ok(spec) => (spec, None),
+                Err(error) => (None, Some(error.to_string())),
+            };
             pending.extend(spec.iter().flat_map(|spec| spec.templates.iter().rev().cloned()));
-            seen.push(TemplateSeen { reference, spec });
+            seen.push(TemplateSeen {
+                reference,
+                spec,
+                problem,
+            });
         }
         Ok(seen)
     }
+}
+
+/// Runs that can be read, and the names of the rest: one of them must not hold up an abort, nor be made again.
+fn sort_out(runs: Vec<(ObjectKey, Value)>) -> (BTreeMap<String, AnalysisRun>, BTreeSet<String>) {
+    let mut readable = BTreeMap::new();
+    let mut unreadable = BTreeSet::new();
+    for (key, object) in runs {
+        match understand(Resource::AnalysisRun, &key, object) {
+            Ok(run) => {
+                readable.insert(key.name, run);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "run is left aside");
+                unreadable.insert(key.name);
+            }
+        }
+    }
+    (readable, unreadable)
 }
 
 /// A command we cannot read must not hold up an abort that we can.

@@ -112,6 +112,18 @@ impl Stores {
             .is_some_and(|cache| cache.is_synced(namespace))
     }
 
+    /// Whether a watch keeps what there is in a namespace up to date, or will: what is listed by owner is watched
+    /// from the beginning, the rest only once some Rollout names it.
+    pub fn keeps(&self, resource: Resource, namespace: &str) -> bool {
+        match resource {
+            Resource::EndpointSlice => false,
+            Resource::Service | Resource::Ingress | Resource::HttpRoute => {
+                self.is_synced(resource, namespace) || self.is_synced(resource, "")
+            }
+            _ => true,
+        }
+    }
+
     /// Kinds that some Rollout names an object of.
     pub fn named_kinds(&self) -> BTreeSet<Resource> {
         let inner = self.lock();
@@ -338,6 +350,21 @@ mod tests {
         ];
         assert_eq!(woken(stores.take_unheard()), expected);
         assert_eq!(woken(stores.take_unheard()), [], "once");
+    }
+
+    #[test]
+    fn only_what_a_watch_keeps_up_to_date_is_kept() {
+        let stores = stores();
+        assert!(!stores.keeps(Resource::HttpRoute, "shop") && !stores.keeps(Resource::EndpointSlice, "shop"));
+        assert!(stores.keeps(Resource::ReplicaSet, "shop"));
+        let listed = |namespace: &str| CacheEvent::Restarted {
+            namespace: namespace.to_owned(),
+            objects: vec![],
+        };
+        stores.take(Resource::HttpRoute, listed("shop"));
+        assert!(stores.keeps(Resource::HttpRoute, "shop") && !stores.keeps(Resource::HttpRoute, "bank"));
+        stores.take(Resource::HttpRoute, listed(""));
+        assert!(stores.keeps(Resource::HttpRoute, "bank"));
     }
 
     #[test]

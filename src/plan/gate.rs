@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::api::analysis_run::{AnalysisRun, Gate, Verdict};
 use crate::api::names::{API_VERSION, HASH_LABEL, ROLLOUT_LABEL};
 use crate::api::patch::PatchOp;
-use crate::api::rollout::{AnalysisStep, OnInconclusive};
+use crate::api::rollout::{AnalysisStep, OnInconclusive, TemplateRef};
 use crate::api::rollout_status::{Promotion, RunSummary, WaitingReason};
 use crate::plan::model::{Action, Kind, Precondition, Subresource, Target, Write};
 use crate::plan::reference::Problem;
@@ -195,9 +195,20 @@ impl OpenGate<'_> {
 
     /// The run with everything it needs inside, or what keeps it from being made.
     fn create(&self, world: &World) -> Result<Write, Problem> {
+        if world.snapshot.unreadable_runs.contains(&self.run_name) {
+            return Err(Problem {
+                reason: "Undecodable",
+                text: format!(
+                    "AnalysisRun {} cannot be understood; delete it, and it is made again",
+                    self.run_name
+                ),
+            });
+        }
         let invalid = |error: template::TemplateError| Problem {
             reason: error.reason(),
-            text: error.to_string(),
+            text: unreadable(world, &error)
+                .cloned()
+                .unwrap_or_else(|| error.to_string()),
         };
         let spec =
             template::build_run(&templates(world), self.analysis, &arg_context(world)).map_err(invalid)?;
@@ -272,6 +283,22 @@ fn templates(world: &World) -> TemplateSet {
         kind.insert(seen.reference.template_name.clone(), spec.clone());
     }
     set
+}
+
+/// A template that cannot be understood is missing from the set; what is wrong with it says more than that.
+fn unreadable<'a>(world: &World<'a>, error: &template::TemplateError) -> Option<&'a String> {
+    let template::TemplateError::TemplateMissing { kind, name } = error else {
+        return None;
+    };
+    let cluster = *kind == "ClusterAnalysisTemplate";
+    let mut named = world.snapshot.templates.iter().filter(|seen| {
+        let TemplateRef {
+            template_name,
+            cluster_scope,
+        } = &seen.reference;
+        template_name == name && (*cluster_scope == Some(true)) == cluster
+    });
+    named.find_map(|seen| seen.problem.as_ref())
 }
 
 fn arg_context(world: &World) -> ArgContext {

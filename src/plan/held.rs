@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::api::rollout_status::{RolloutStatus, WaitingReason};
 use crate::plan::decide::{Evidence, carry_out_command, judge_analyses};
 use crate::plan::effect::plan_rescue;
-use crate::plan::model::{Plan, Report};
+use crate::plan::model::{CLEAR_UP, Plan, Report};
 use crate::plan::reference::Problem;
 use crate::plan::report::{Findings, report, report_invalid};
 use crate::plan::revision::hash_template;
@@ -100,7 +100,7 @@ pub fn plan_held(evidence: &Evidence, mut traffic: Option<Traffic>, problems: &[
     }
     let routed = world.status.canary.weights.is_some();
     let mut effects = plan_rescue(world, traffic.as_mut().filter(|_| routed), evidence.sizes);
-    effects.stage("answer commands", evidence.commands.writes.clone());
+    effects.stage(CLEAR_UP, evidence.commands.writes.clone());
     let text = problems
         .iter()
         .map(|problem| problem.text.as_str())

@@ -46,7 +46,7 @@ use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
 use crate::plan::gate::open_gates;
 use crate::plan::held::{invalid_spec, plan_held, plan_invalid, salvage};
-use crate::plan::model::{Plan, Report, Stage};
+use crate::plan::model::{CLEAR_UP, Plan, Report, Stage};
 use crate::plan::reference::{Problem, find_problems};
 use crate::plan::report::{Findings, report};
 use crate::plan::scale::{Size, plan_sizes, whole_seconds};
@@ -166,7 +166,7 @@ fn act(
     let mut effects = plan_effects(world, traffic.as_mut(), evidence.sizes, gates);
     let taken_back = take_back(world, traffic.as_ref(), &mut effects);
     effects.stage(
-        "answer commands and clear up",
+        CLEAR_UP,
         [commands.writes.clone(), cleanup::plan_cleanup(world)].concat(),
     );
     let traffic = traffic.filter(|_| !taken_back);

@@ -19,6 +19,9 @@ pub struct Plan {
     pub report: Report,
 }
 
+/// Purpose of the last stage of a round. Nothing in the status rests on it.
+pub const CLEAR_UP: &str = "answer commands and clear up";
+
 /// Writes with no order between them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stage {

@@ -3,7 +3,7 @@
 //!
 //! `None` in a map means *read live and absent*; a missing key means *not read*.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,9 @@ pub struct Snapshot {
     pub routes: ObservedRoutes,
     /// AnalysisRuns of this Rollout, by name.
     pub runs: BTreeMap<String, AnalysisRun>,
+    /// Names of AnalysisRuns of this Rollout that could not be understood.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unreadable_runs: BTreeSet<String>,
     pub templates: Vec<TemplateSeen>,
     /// RolloutCommands that name this Rollout, by name.
     pub commands: BTreeMap<String, RolloutCommand>,
@@ -106,8 +109,11 @@ impl EndpointsReady {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TemplateSeen {
     pub reference: TemplateRef,
-    /// `None`: absent.
+    /// `None`: absent, or not to be understood.
     pub spec: Option<AnalysisTemplateSpec>,
+    /// What cannot be understood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A Service or route that belongs to somebody else.

@@ -12,6 +12,7 @@ use super::answer::{read_answer, read_refusal};
 use super::dial::{build_plain, build_secure};
 use super::{Limits, Provider};
 use crate::api::address::{AddressPolicy, check_address};
+use crate::api::failure::with_causes;
 use crate::api::measure::{MeasureTask, Outcome};
 
 const MAX_BODY_BYTES: usize = 1_048_576;
@@ -50,7 +51,7 @@ impl Prometheus {
             default_address,
             policy,
             plain: build_plain(policy)?,
-            secure: build_secure(policy).map_err(|error| describe(&error)),
+            secure: build_secure(policy).map_err(|error| with_causes(&error)),
             limits: Limits::default(),
         })
     }
@@ -138,7 +139,7 @@ async fn ask_once(
     task: &MeasureTask,
     now: DateTime<Utc>,
 ) -> Result<Outcome, Failure> {
-    let permanent = |error: &dyn std::error::Error| Failure::Permanent(describe(error));
+    let permanent = |error: &dyn std::error::Error| Failure::Permanent(with_causes(error));
     let api = prometheus_http_query::Client::from(client.clone(), url.as_str())
         .map_err(|error| permanent(&error))?;
     let request = api.query(query).timeout(task.timeout.as_millis());
@@ -181,20 +182,11 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, String> {
         ));
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| with_causes(&error))? {
         if body.len().saturating_add(chunk.len()) > MAX_BODY_BYTES {
             return Err(format!("the answer is longer than {MAX_BODY_BYTES} bytes"));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// An error with its causes; the innermost says what happened.
-fn describe(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| match cause.to_string() {
-        said if text.contains(&said) => text,
-        cause => format!("{text}: {cause}"),
-    })
 }

@@ -126,8 +126,11 @@ impl World {
     }
 
     pub fn post_in(&self, namespace: &str, resource: Resource, object: &Value) {
-        let path = resource.collection_path(namespace);
-        self.ask("POST", &path, "application/json", object);
+        self.post_to(&resource.collection_path(namespace), object);
+    }
+
+    pub fn post_to(&self, path: &str, object: &Value) {
+        self.ask("POST", path, "application/json", object);
     }
 
     pub async fn create(&self, resource: Resource, object: &Value) {

@@ -10,6 +10,8 @@ use crate::api::measure::MeasureTask;
 use crate::plan::condition::takes_list;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_seconds(10);
+/// A query that hangs keeps a place from others for as long. Runs may be older than the limit in the schema.
+const MAX_TIMEOUT: Duration = Duration::from_seconds(60);
 /// Prometheus itself looks back this far for the newest sample.
 const MIN_MAX_AGE: Duration = Duration::from_seconds(300);
 
@@ -83,7 +85,8 @@ fn task(run: &AnalysisRun, metric: &Metric) -> Option<MeasureTask> {
         timeout: provider
             .timeout
             .filter(|timeout| !timeout.is_zero())
-            .unwrap_or(DEFAULT_TIMEOUT),
+            .unwrap_or(DEFAULT_TIMEOUT)
+            .min(MAX_TIMEOUT),
         max_age: two_intervals.max(MIN_MAX_AGE),
         many_series: conditions
             .into_iter()

@@ -45,6 +45,19 @@ fn run(metrics: Vec<Metric>) -> AnalysisRun {
     run
 }
 
+#[test]
+fn no_query_keeps_its_place_longer_than_a_minute() {
+    use crate::api::duration::Duration;
+    for (written, used) in [(None, 10), (Some(30), 30), (Some(60), 60), (Some(2_592_000), 60)] {
+        let mut slow = metric("slow", 1);
+        if let Some(prometheus) = &mut slow.provider.prometheus {
+            prometheus.timeout = written.map(Duration::from_seconds);
+        }
+        let tasks = schedule(&run(vec![slow]), at(0)).tasks;
+        assert_eq!(tasks[0].timeout, Duration::from_seconds(used), "{written:?}");
+    }
+}
+
 fn value(value: f64) -> Outcome {
     Outcome::Samples(Samples::Vector(vec![value]))
 }

@@ -77,6 +77,7 @@ fn pattern_in_words(violation: &schema::Violation, value: Option<&Value>) -> Opt
         "maxSurge" | "maxUnavailable" => "write a number of pods, or a percentage from \"0%\" to \"100%\"",
         "canaryService" | "stableService" => "write the name of a Service in the Rollout's namespace",
         "interval" => "write at least 1s",
+        "timeout" => "write at most 60s",
         "count" => "write a number from 1, or \"{{args.<name>}}\"",
         name if name.ends_with("Limit") => "write a number, or \"{{args.<name>}}\"",
         _ if violation.field.contains("Annotations.") => {

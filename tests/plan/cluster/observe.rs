@@ -54,6 +54,7 @@ impl Cluster {
             runs: typed(Kind::AnalysisRun)
                 .map(|(name, run)| (name, from_raw(run, "AnalysisRun")))
                 .collect(),
+            unreadable_runs: Default::default(),
             templates: self.templates.clone(),
             commands: typed(Kind::RolloutCommand)
                 .map(|(name, it)| (name, from_raw(it, "RolloutCommand")))

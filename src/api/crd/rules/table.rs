@@ -50,18 +50,23 @@ fn at_least_a_second() -> Value {
     json!({"minimum": 1, "allOf": [{"pattern": "[1-9][0-9]*([dhs]|m([0-9]|$))|[1-9][0-9]{3,}ms"}]})
 }
 
+/// At most a minute, in the grammar of durations: as long as that, a query that hangs keeps others waiting.
+fn at_most_a_minute() -> Value {
+    json!({"maximum": 60, "allOf": [{"pattern": "^(1m|60s|([1-5]?[0-9]s)?([0-9]{1,3}ms)?|[0-9]{1,4}ms|[1-5][0-9]{4}ms|60000ms)$"}]})
+}
+
 /// A count, or the argument that holds it.
 fn count_from_one() -> Value {
-    json!({"minimum": 1, "pattern": "^(0*[1-9][0-9]*|\\{\\{ *args\\.[A-Za-z0-9_-]+ *\\}\\})$"})
+    json!({"minimum": 1, "maximum": i32::MAX, "pattern": "^(0*[1-9][0-9]*|\\{\\{ *args\\.[A-Za-z0-9_-]+ *\\}\\})$"})
 }
 
 fn count_from_zero() -> Value {
-    json!({"minimum": 0, "pattern": "^([0-9]+|\\{\\{ *args\\.[A-Za-z0-9_-]+ *\\}\\})$"})
+    json!({"minimum": 0, "maximum": i32::MAX, "pattern": "^([0-9]+|\\{\\{ *args\\.[A-Za-z0-9_-]+ *\\}\\})$"})
 }
 
 /// -1 switches the limit off.
 fn count_or_off() -> Value {
-    json!({"minimum": -1, "pattern": "^(-1|[0-9]+|\\{\\{ *args\\.[A-Za-z0-9_-]+ *\\}\\})$"})
+    json!({"minimum": -1, "maximum": i32::MAX, "pattern": "^(-1|[0-9]+|\\{\\{ *args\\.[A-Za-z0-9_-]+ *\\}\\})$"})
 }
 
 fn annotation_value() -> Value {
@@ -104,6 +109,7 @@ pub const LIMITS: &[Limit] = &[
     limit(WITH_METRICS, "spec.metrics[].inconclusiveLimit", count_or_off),
     limit(WITH_METRICS, "spec.metrics[].consecutiveErrorLimit", count_or_off),
     limit(WITH_METRICS, "spec.metrics[].consecutiveSuccessLimit", count_from_zero),
+    limit(WITH_METRICS, "spec.metrics[].provider.prometheus.timeout", at_most_a_minute),
     limit(COMMAND, "spec.alert.fingerprint", || json!({"maxLength": 256})),
 ];
 

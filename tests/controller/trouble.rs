@@ -1,0 +1,190 @@
+//! One odd object, or one write that is refused: what else goes on all the same.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use tidegate::api::resource::Resource;
+use tidegate::clock::Clock;
+use tidegate::controllers::context::Next;
+use tidegate::controllers::rollout::reconcile_rollout;
+use tidegate::controllers::run::start;
+use tidegate::plan::model::{Action, CLEAR_UP, Kind, Plan, Stage};
+use tidegate::plan::snapshot::Snapshot;
+use tidegate::sandbox::api_server::Fault;
+
+use super::world::{self, World, plan, write};
+use super::{echo, image, message_of, until};
+
+fn refusal(message: &str) -> Fault {
+    Fault::Refuse {
+        status: 403,
+        reason: "Forbidden".to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+/// A plan that makes a ReplicaSet.
+fn making(name: &str) -> Plan {
+    let object = world::replica_set(name, 0);
+    plan(
+        vec![vec![write(Kind::ReplicaSet, name, Action::Create { object })]],
+        "made",
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_in_ever_other_words_is_told_once() {
+    let world = World::new();
+    let context = world.context(|_, _| making("checkout-a"));
+    world.catch_up(&context).await;
+    for request in 0..3 {
+        world.fail_next_write(refusal(&format!("denied, request {request}")));
+        reconcile_rollout(&context, &world.key).await.unwrap();
+    }
+    assert_eq!(world.writes(), ["patch Rollout checkout/status"]);
+    let message = message_of(&world, "checkout").unwrap();
+    assert!(message.ends_with("denied, request 0"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_does_not_put_off_the_live_look_at_a_rollout_in_progress() {
+    let world = World::new();
+    let context = world.context(|_, _| making("checkout-a"));
+    world.catch_up(&context).await;
+    world.fail_next_write(refusal("exceeded quota: pods"));
+    let Ok(Next::At(next)) = reconcile_rollout(&context, &world.key).await else {
+        panic!("no time")
+    };
+    assert!(next <= world.now() + TimeDelta::seconds(60), "{next}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_cleared_up_does_not_hold_up_the_status() {
+    for (purpose, expected) in [
+        (CLEAR_UP, "made"),
+        ("create what the release needs", "cannot create"),
+    ] {
+        let world = World::new();
+        let context = world.context(move |_, _| {
+            let mut plan = making("checkout-a");
+            let purpose = purpose.to_owned();
+            plan.stages = plan
+                .stages
+                .into_iter()
+                .map(|stage| Stage {
+                    purpose: purpose.clone(),
+                    ..stage
+                })
+                .collect();
+            plan
+        });
+        world.catch_up(&context).await;
+        world.fail_next_write(refusal("the Role lacks it"));
+        let next = reconcile_rollout(&context, &world.key).await;
+        assert!(matches!(next, Ok(Next::At(_))), "{next:?}: it is tried again");
+        let message = message_of(&world, "checkout").unwrap();
+        assert!(message.starts_with(expected), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_full_of_hanging_runs_does_not_slow_down_another() {
+    let world = World::at(Clock::System);
+    let namespace = |name: &str| json!({"metadata": {"name": name}});
+    world.post_to("/api/v1/namespaces", &namespace("bank"));
+    for number in 0..260 {
+        let name = format!("hanging-{number}");
+        world.post(Resource::AnalysisRun, &world::run(&name, world::HANGS));
+    }
+    let mut run = world::run("sound", "vector(0)");
+    run["metadata"]["namespace"] = json!("bank");
+    run["spec"]["metrics"][0]["interval"] = json!(1);
+    run["spec"]["metrics"][0]["count"] = json!(3);
+    world.post_to(&Resource::AnalysisRun.collection_path("bank"), &run);
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let phase = || {
+        let run = world
+            .server
+            .inspect(|store| store.get("AnalysisRun", "bank", "sound"));
+        run.unwrap().pointer("/status/phase").cloned()
+    };
+    until(|| phase() == Some(json!("Successful"))).await;
+    drop(controller);
+}
+
+/// A Rollout whose first step is an analysis.
+fn with_analysis() -> Value {
+    json!({"spec": {"strategy": {"canary": {
+        "steps": [{"analysis": {"templates": [{"templateName": "odd"}]}}, {"setWeight": 10}],
+    }}}})
+}
+
+#[tokio::test]
+async fn an_unreadable_template_holds_up_its_gate_and_no_abort() {
+    let world = World::at(Clock::System);
+    world.forget_schema("analysistemplates");
+    let template = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisTemplate",
+        "metadata": {"name": "odd", "namespace": "shop"},
+        "spec": {"metrics": [{
+            "name": "errors", "interval": "30d1h", "successCondition": "result < 1",
+            "provider": {"prometheus": {"query": "vector(0)"}},
+        }]},
+    });
+    world.post(Resource::AnalysisTemplate, &template);
+    world.edit(&with_analysis());
+    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let status = |field: &str| {
+        world
+            .object("Rollout", "checkout")
+            .pointer(&format!("/status/{field}"))
+            .cloned()
+    };
+    let sized = |name: &str| world.object("ReplicaSet", name).pointer("/spec/replicas") == Some(&json!(1));
+    until(|| world.list("ReplicaSet").len() == 1).await;
+    let first = world.list("ReplicaSet")[0].clone();
+    until(|| sized(&first)).await;
+    world.report_available(&first, 1);
+    until(|| status("phase") == Some(json!("Healthy"))).await;
+    world.edit(&image("web:2"));
+    let told = || message_of(&world, "checkout").unwrap_or_default();
+    until(|| told().contains("AnalysisTemplate shop/odd cannot be understood")).await;
+    let command = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutCommand",
+        "metadata": {"name": "stop", "namespace": "shop"},
+        "spec": {"rollout": "checkout", "verb": "Abort"},
+    });
+    world.post(Resource::RolloutCommand, &command);
+    let answer = || {
+        world
+            .object("RolloutCommand", "stop")
+            .pointer("/status/phase")
+            .cloned()
+    };
+    until(|| answer() == Some(json!("Accepted"))).await;
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn an_unreadable_run_is_left_aside_and_not_made_again() {
+    let world = World::at(Clock::System);
+    world.forget_schema("analysisruns");
+    let odd = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun",
+        "metadata": {"name": "odd", "namespace": "shop", "labels": {"tidegate.dev/rollout": "checkout"}},
+        "spec": {"metrics": "several"},
+    });
+    world.post(Resource::AnalysisRun, &odd);
+    world.post(Resource::Rollout, &world::rollout("other"));
+    let seen = |snapshot: &Snapshot, _| {
+        let message = format!("{:?} of {}", snapshot.unreadable_runs, snapshot.runs.len());
+        plan(vec![], &message)
+    };
+    let controller = start(world.context(seen), [].into());
+    until(|| message_of(&world, "checkout").as_deref() == Some("{\"odd\"} of 0")).await;
+    until(|| message_of(&world, "other").as_deref() == Some("{} of 0")).await;
+    let undecodable = "tidegate_api_errors_total{category=\"undecodable\"}";
+    until(|| controller.context.metrics.encode().contains(undecodable)).await;
+    world.remove(Resource::AnalysisRun, "odd");
+    until(|| message_of(&world, "checkout").as_deref() == Some("{} of 0")).await;
+    controller.stop().await;
+}
