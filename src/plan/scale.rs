@@ -82,7 +82,8 @@ fn stable_size(world: &World, traffic: &Traffic) -> i64 {
     if !world.shrinks_stable() || world.aborted() || world.is_deleting() {
         return world.replicas;
     }
-    let promoting = world.status.promotion.is_some();
+    // Routing that is taken back needs all of stable, however far the promotion has come.
+    let promoting = world.status.promotion.is_some() && !traffic.retiring;
     let left = if promoting {
         0
     } else {

@@ -346,8 +346,11 @@ impl<'a> Traffic<'a> {
             (Backend::Stable, &self.weights.stable),
             (Backend::Canary, &self.weights.canary),
         ] {
-            // Whoever asks for everything at once does not wait for a stable that is gone.
-            if service == Backend::Stable && world.status.fast_track == Some(FastTrack::PromoteFull) {
+            // Whoever asks for everything at once does not wait for a stable that is gone, and routing that is taken
+            // back not for its Service.
+            let gone = self.retiring && world.service(&backend.service_name).is_none();
+            let in_haste = world.status.fast_track == Some(FastTrack::PromoteFull) || gone;
+            if service == Backend::Stable && in_haste {
                 continue;
             }
             let ready = self.ready_endpoints(service);

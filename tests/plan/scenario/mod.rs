@@ -7,6 +7,7 @@ mod command;
 mod fault;
 mod measured;
 mod release;
+mod rerouted;
 mod scale;
 mod trouble;
 mod unrouted;
