@@ -56,14 +56,16 @@ pub fn plan_effects(
 
 fn create(world: &World) -> Vec<Write> {
     let mut writes = Vec::new();
-    let unrouted = world.spec.canary.routing.is_none() && world.status.canary.routing.is_none();
+    let canary = &world.spec.canary;
+    let names_service = canary.stable_service.is_some() || canary.canary_service.is_some();
+    let leaves_marks = names_service || world.status.canary.routing.is_some();
     let finalizers = world
         .snapshot
         .rollout
         .pointer("/metadata/finalizers")
         .and_then(|list| list.as_array());
     let has_finalizer = finalizers.is_some_and(|list| list.iter().any(|name| name == FINALIZER));
-    if !unrouted && !has_finalizer {
+    if leaves_marks && !has_finalizer {
         let op = match finalizers {
             Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
             None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
@@ -71,7 +73,7 @@ fn create(world: &World) -> Vec<Write> {
         writes.push(patch_rollout(
             world,
             vec![op],
-            "routes go back to stable before the Rollout goes",
+            "routes and Services are given back before the Rollout goes",
         ));
     }
     if world.is_current_known() && world.set(&world.current).is_none() {

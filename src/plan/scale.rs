@@ -240,7 +240,7 @@ pub fn basic_target(world: &World) -> Counts {
     if !world.in_release() || world.replicas == 0 {
         return everything;
     }
-    if world.aborted() {
+    if world.aborted() || world.is_deleting() && world.stable_set().is_some() {
         return Counts {
             canary: 0,
             stable: world.replicas,

@@ -106,7 +106,7 @@ fn cluster(canary: Value, more: Vec<(Kind, Value)>) -> Cluster {
 }
 
 /// What `extra` says is added to `strategy.canary`, over what is there.
-fn with(mut canary: Value, extra: Value) -> Value {
+pub fn with(mut canary: Value, extra: Value) -> Value {
     canary
         .as_object_mut()
         .unwrap()

@@ -1,12 +1,15 @@
 //! Routing that the spec changes, removes or names anew: what was set up is taken back, whatever is named by then.
 
 use serde_json::{Value, json};
+use tidegate::api::names::{HASH_LABEL, MANAGED_BY_ANNOTATION};
 use tidegate::api::rollout_status::{Phase, Promotion};
 use tidegate::plan::model::Kind;
 
 use super::{assert_released, deployed};
 use crate::cluster::Cluster;
-use crate::fixture::{five_steps, gateway_with, http_route, ingress, nginx, nginx_with, service};
+use crate::fixture::{
+    basic_with, five_steps, gateway_with, http_route, ingress, nginx, nginx_with, service, with,
+};
 
 /// A cluster with routes under two names in both dialects, and two Services more.
 fn everything_there(mut cluster: Cluster) -> Cluster {
@@ -205,4 +208,78 @@ fn routing_changed_in_mid_promotion_goes_on_with_the_promotion() {
             assert_released(&cluster, "v2");
         }
     }
+}
+
+fn is_marked(cluster: &Cluster, service: &str) -> bool {
+    let service = cluster.object(Kind::Service, service).unwrap();
+    service["spec"]["selector"].get(HASH_LABEL).is_some()
+        || service["metadata"]["annotations"]
+            .get(MANAGED_BY_ANNOTATION)
+            .is_some()
+}
+
+/// The next release scales down the version that they select.
+#[test]
+fn services_that_the_spec_no_longer_names_are_given_back() {
+    let old = ["checkout-stable", "checkout-canary"];
+    let routed = |services: Value| {
+        with(
+            json!({"trafficRouting": {"nginx": {"stableIngress": "shop"}}}),
+            services,
+        )
+    };
+    for services in [
+        json!({}),
+        routed(json!({"stableService": "other-stable", "canaryService": "other-canary"})),
+    ] {
+        for mut cluster in clusters() {
+            cluster.edit(Kind::Ingress, "shop", |ingress| {
+                let text = ingress.to_string().replace("checkout-stable", "other-stable");
+                *ingress = serde_json::from_str(&text).unwrap();
+            });
+            assert!(old.iter().all(|service| is_marked(&cluster, service)));
+            cluster.edit_rollout(|rollout| {
+                let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
+                for field in ["trafficRouting", "stableService", "canaryService"] {
+                    canary.remove(field);
+                }
+                canary.extend(services.as_object().unwrap().clone());
+            });
+            cluster.run();
+            assert_eq!(cluster.phase(), Phase::Healthy, "{}", cluster.explain());
+            assert!(
+                !old.iter().any(|service| is_marked(&cluster, service)),
+                "{}",
+                cluster.explain()
+            );
+        }
+    }
+}
+
+#[test]
+fn services_without_routing_are_given_back_when_the_rollout_goes() {
+    for mid_release in [false, true] {
+        let names = json!({"stableService": "checkout-stable", "canaryService": "checkout-canary"});
+        let mut cluster = basic_with(five_steps(), names);
+        for name in ["checkout-stable", "checkout-canary"] {
+            cluster.put(Kind::Service, service(name));
+        }
+        let mut cluster = deployed(cluster);
+        assert!(cluster.is_in_charge() && is_marked(&cluster, "checkout-stable"));
+        if mid_release {
+            cluster.deploy("v2");
+            cluster.run();
+        }
+        go(&mut cluster);
+        for name in ["checkout-stable", "checkout-canary"] {
+            assert!(!is_marked(&cluster, name), "{}", cluster.what_happened());
+        }
+        assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (5, 0));
+    }
+}
+
+fn go(cluster: &mut Cluster) {
+    cluster.edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
+    cluster.run();
+    assert!(cluster.rollout().is_none(), "{}", cluster.explain());
 }
