@@ -328,13 +328,13 @@ impl<'a> Traffic<'a> {
                 "the routes disagree about the weight".into(),
             ));
         }
-        if self.inspection.state != WeightState::Absent {
+        // A route that is given back to its user has nothing of ours to show, and nobody may be left to accept it.
+        let given_back = self.retiring && self.seen_weight() == Weight::ZERO;
+        if self.inspection.state != WeightState::Absent && !given_back {
             match &self.inspection.verification {
                 Verification::NotAccepted { message } => {
                     return Some(Wait::on(WaitingReason::RouteAccepted, message.clone()));
                 }
-                // A route that was given back already has nothing of ours to show.
-                Verification::Unwritten if self.retiring && self.seen_weight() == Weight::ZERO => {}
                 Verification::Unwritten => {
                     let message = "the routes do not show the weight in full yet".to_owned();
                     return Some(Wait::on(WaitingReason::RouteAccepted, message));

@@ -8,7 +8,7 @@ use tidegate::plan::model::Kind;
 use super::{assert_released, deployed};
 use crate::cluster::Cluster;
 use crate::fixture::{
-    basic_with, five_steps, gateway_with, http_route, ingress, nginx, nginx_with, service, with,
+    basic_with, five_steps, gateway_with, hash, http_route, ingress, nginx, nginx_with, service, with,
 };
 
 /// A cluster with routes under two names in both dialects, and two Services more.
@@ -282,4 +282,40 @@ fn go(cluster: &mut Cluster) {
     cluster.edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
     cluster.run();
     assert!(cluster.rollout().is_none(), "{}", cluster.explain());
+}
+
+#[test]
+fn a_rollout_goes_in_mid_release_long_after_its_routing() {
+    for lost in [false, true] {
+        for mut cluster in clusters() {
+            route_by(&mut cluster, &json!({}));
+            cluster.run();
+            cluster.deploy("v2");
+            cluster.run();
+            assert_eq!(cluster.phase(), Phase::Paused, "{}", cluster.explain());
+            if lost {
+                cluster.remove(Kind::ReplicaSet, &format!("checkout-{}", hash("v1")));
+            }
+            go(&mut cluster);
+            if !lost {
+                assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (5, 0));
+            }
+        }
+    }
+}
+
+/// The Gateway is gone, or somebody's own backend is: nothing will ever be accepted.
+#[test]
+fn a_rollout_goes_although_its_route_is_not_accepted() {
+    for condition in ["Accepted", "ResolvedRefs"] {
+        let mut cluster = everything_there(gateway_with(five_steps(), json!({})));
+        cluster.deploy("v2");
+        cluster.run();
+        cluster.refused = Some(condition.to_owned());
+        let begun = cluster.now;
+        go(&mut cluster);
+        assert_eq!((cluster.weight(), cluster.pods("v2")), (0, 0));
+        let waited = cluster.now - begun;
+        assert!(waited.num_seconds() >= 5, "{waited}\n{}", cluster.what_happened());
+    }
 }
