@@ -146,3 +146,24 @@ fn a_stable_that_shrinks_comes_to_its_end_whatever_the_number_of_pods() {
         }
     }
 }
+
+#[test]
+fn the_autoscaler_sees_the_pods_that_carry_traffic() {
+    let mut cluster = deployed(nginx(five_steps()));
+    assert_eq!(cluster.status().hpa_replicas, 5);
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!((cluster.status().replicas, cluster.status().hpa_replicas), (8, 8));
+    cluster.command("Abort");
+    cluster.run_until(|cluster| cluster.weight() == 0 && cluster.status().canary.weights.unwrap().verified);
+    assert_eq!(
+        (cluster.pods("v2"), cluster.status().hpa_replicas),
+        (3, 5),
+        "{}",
+        cluster.explain()
+    );
+    let mut unrouted = deployed(basic_with(five_steps(), json!({})));
+    unrouted.deploy("v2");
+    unrouted.run();
+    assert_eq!(unrouted.status().hpa_replicas, unrouted.status().replicas);
+}
