@@ -10,12 +10,10 @@ use serde_json::Value;
 use super::{Look, ObserveError, Observer, decode};
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
-use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::RolloutStatus;
-use crate::client::Failure;
 use crate::plan::needs::{Needs, needs};
 use crate::plan::snapshot::{EndpointsReady, ObservedRoutes, Snapshot, TemplateSeen};
 
@@ -91,17 +89,13 @@ impl Look<'_> {
             None
         };
         let mut ingresses = self.named(Resource::Ingress, key, needs.ingresses.iter()).await?;
-        let mut http_routes = self
+        let http_routes = self
             .named(Resource::HttpRoute, key, needs.http_routes.iter())
             .await?;
-        if needs.left_behind {
-            ingresses.extend(self.left_ingresses(key).await?);
-            http_routes.extend(self.left_routes(key, needs).await?);
-        } else {
-            let kept = self.observer.stores.of_rollout(Resource::Ingress, key);
-            let kept = kept.iter().map(|ingress| &ingress.name);
-            ingresses.extend(self.named(Resource::Ingress, key, kept).await?);
-        }
+        // Our canary Ingresses have our label, whoever has forgotten their names.
+        let kept = self.observer.stores.of_rollout(Resource::Ingress, key);
+        let kept = kept.iter().map(|ingress| &ingress.name);
+        ingresses.extend(self.named(Resource::Ingress, key, kept).await?);
         Ok(Snapshot {
             replica_sets: replica_sets
                 .into_iter()
@@ -154,40 +148,6 @@ impl Look<'_> {
             endpoints.insert(service.clone(), decode::endpoints(&slices, &rollout.name));
         }
         Ok(endpoints)
-    }
-
-    /// Canary Ingresses that carry our label though the spec no longer names any.
-    async fn left_ingresses(
-        self,
-        rollout: &ObjectKey,
-    ) -> Result<BTreeMap<String, Option<Value>>, ObserveError> {
-        let labels = format!("{ROLLOUT_LABEL}={}", rollout.name);
-        let listed = self
-            .list_live(Resource::Ingress, &rollout.namespace, Some(&labels))
-            .await?;
-        Ok(by_name(listed, |_| true))
-    }
-
-    /// HTTPRoutes that lead to one of our Services though the spec no longer names any.
-    async fn left_routes(
-        self,
-        rollout: &ObjectKey,
-        needs: &Needs,
-    ) -> Result<BTreeMap<String, Option<Value>>, ObserveError> {
-        let listed = match self
-            .list_live(Resource::HttpRoute, &rollout.namespace, None)
-            .await
-        {
-            // The kind is not installed.
-            Err(ObserveError::Read {
-                source: Failure::NotFound,
-                ..
-            }) => vec![],
-            other => other?,
-        };
-        Ok(by_name(listed, |route| {
-            backend_names(route).any(|backend| needs.services.contains(backend))
-        }))
     }
 
     /// The templates the Rollout names, and those they name in turn, each once.
@@ -265,21 +225,4 @@ fn understand<T: DeserializeOwned>(
         key: key.clone(),
         problem: error.to_string(),
     })
-}
-
-fn by_name(objects: Vec<Value>, fits: impl Fn(&Value) -> bool) -> BTreeMap<String, Option<Value>> {
-    let fitting = objects.into_iter().filter(fits);
-    fitting
-        .filter_map(|object| Some((ObjectKey::of(&object)?.name, Some(object))))
-        .collect()
-}
-
-fn backend_names(route: &Value) -> impl Iterator<Item = &str> {
-    let rules = route.pointer("/spec/rules").and_then(Value::as_array);
-    let backends = rules
-        .into_iter()
-        .flatten()
-        .filter_map(|rule| rule.get("backendRefs")?.as_array())
-        .flatten();
-    backends.filter_map(|backend| backend.get("name")?.as_str())
 }

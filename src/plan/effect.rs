@@ -90,7 +90,9 @@ pub fn plan_rescue(world: &World, traffic: Option<&mut Traffic>, sizes: &Sizes) 
 
 /// The finalizer, before there is anything to be taken back.
 fn hold_on(world: &World) -> Option<Write> {
-    let unrouted = world.spec.canary.routing.is_none() && world.status.canary.routing.is_none();
+    let canary = &world.spec.canary;
+    let names_service = canary.stable_service.is_some() || canary.canary_service.is_some();
+    let leaves_marks = names_service || world.status.canary.routing.is_some();
     let finalizers = world
         .snapshot
         .rollout
@@ -101,8 +103,8 @@ fn hold_on(world: &World) -> Option<Write> {
         Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
         None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
     };
-    let reason = "routes go back to stable before the Rollout goes";
-    (!unrouted && !has_finalizer).then(|| patch_rollout(world, vec![op], reason))
+    let reason = "routes and Services are given back before the Rollout goes";
+    (leaves_marks && !has_finalizer).then(|| patch_rollout(world, vec![op], reason))
 }
 
 /// The ReplicaSet of the current version.

@@ -306,7 +306,11 @@ fn take_back(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) ->
         .stages
         .iter()
         .any(|stage| stage.purpose.contains("traffic"));
-    !busy && retire::is_drained(world, traffic) && retire::remove_routes(world, traffic, effects)
+    let done = !busy && retire::is_drained(world, traffic) && retire::remove_routes(world, traffic, effects);
+    if done {
+        retire::release_services(world, traffic, effects);
+    }
+    done
 }
 
 /// The earliest moment at which something is due without an event.

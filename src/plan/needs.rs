@@ -1,15 +1,16 @@
 //! What a Rollout names, read leniently from its raw form, so that a spec that is wrong elsewhere is still
 //! observed. Whether the names make sense is for `validate` to say.
+//!
+//! Guarantee: routing that was set up is named until it is taken back, whatever the spec says by then.
 
 use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::names::FINALIZER;
 use crate::api::resource::Resource;
 use crate::api::rollout::{CanaryStrategy, TemplateRef, TrafficRouting};
-use crate::routers;
+use crate::routers::{self, RouteNames};
 
 /// Names of what one Rollout depends on; all are of its own namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +25,6 @@ pub struct Needs {
     pub in_progress: bool,
     /// A decision depends on which pods stand behind the Services.
     pub endpoints: bool,
-    /// Routing was taken out of the spec and not yet out of the cluster: what to restore is no longer named.
-    pub left_behind: bool,
 }
 
 impl Needs {
@@ -42,20 +41,12 @@ impl Needs {
 
 pub fn needs(rollout: &Value) -> Needs {
     let canary = rollout.pointer("/spec/strategy/canary");
-    let name = text(rollout, "/metadata/name");
-    let routing = canary
-        .and_then(|canary| canary.get("trafficRouting"))
-        .map(read_routing);
-    let routes = routing
-        .as_ref()
-        .map(|routing| routers::names_to_observe(routing, name))
-        .unwrap_or_default();
+    let routes = routes(rollout);
     let services = services(rollout);
     let in_progress = !is_at_rest(rollout);
     Needs {
         in_progress,
         endpoints: in_progress && !services.is_empty(),
-        left_behind: routing.is_none() && has_finalizer(rollout),
         ingresses: usable(routes.ingresses),
         http_routes: usable(routes.http_routes),
         templates: canary.map(templates).unwrap_or_default(),
@@ -63,11 +54,28 @@ pub fn needs(rollout: &Value) -> Needs {
     }
 }
 
-/// Services of the spec, and those the last weights were for.
+/// Routes of the spec, and those of the routing in use, which the spec may no longer name.
+fn routes(rollout: &Value) -> RouteNames {
+    let places = [
+        "/spec/strategy/canary/trafficRouting",
+        "/status/canary/routing/trafficRouting",
+    ];
+    let mut names = RouteNames::default();
+    for routing in places.iter().filter_map(|place| rollout.pointer(place)) {
+        let more = routers::names_to_observe(&read_routing(routing), text(rollout, "/metadata/name"));
+        names.ingresses.extend(more.ingresses);
+        names.http_routes.extend(more.http_routes);
+    }
+    names
+}
+
+/// Services of the spec, of the routing in use, and those the last weights were for.
 fn services(rollout: &Value) -> BTreeSet<String> {
     let names = [
         "/spec/strategy/canary/canaryService",
         "/spec/strategy/canary/stableService",
+        "/status/canary/routing/canaryService",
+        "/status/canary/routing/stableService",
         "/status/canary/weights/canary/serviceName",
         "/status/canary/weights/stable/serviceName",
     ];
@@ -134,11 +142,6 @@ fn is_at_rest(rollout: &Value) -> bool {
             .is_none_or(|weights| weights.get("verified") == Some(&Value::Bool(true)))
 }
 
-fn has_finalizer(rollout: &Value) -> bool {
-    let finalizers = rollout.pointer("/metadata/finalizers").and_then(Value::as_array);
-    finalizers.is_some_and(|finalizers| finalizers.iter().any(|finalizer| finalizer == FINALIZER))
-}
-
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
         .pointer(pointer)
@@ -182,7 +185,7 @@ mod tests {
             .map(|template| template.template_name.as_str())
             .collect();
         assert_eq!(templates, ["latency", "errors"]);
-        assert!(needs.endpoints && !needs.left_behind);
+        assert!(needs.endpoints);
     }
 
     #[test]
@@ -224,15 +227,24 @@ mod tests {
     }
 
     #[test]
-    fn a_finalizer_without_routing_is_left_behind() {
+    fn routing_in_use_is_named_until_it_is_taken_back() {
         let mut rollout = rollout();
-        rollout["metadata"]["finalizers"] = json!([FINALIZER]);
-        assert!(!needs(&rollout).left_behind);
+        rollout["status"]["canary"]["routing"] = json!({
+            "stableService": "old-stable", "canaryService": "old-canary",
+            "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
+        });
+        let changed = needs(&rollout);
+        let services = ["canary", "old-canary", "old-stable", "stable"].map(str::to_owned);
+        assert_eq!(changed.services, services.into());
+        assert_eq!(changed.http_routes, ["web".to_owned()].into());
+        assert!(changed.ingresses.contains("web") && changed.ingresses.len() == 2);
         let canary = rollout
             .pointer_mut("/spec/strategy/canary")
             .and_then(Value::as_object_mut)
             .unwrap();
         canary.remove("trafficRouting");
-        assert!(needs(&rollout).left_behind);
+        let removed = needs(&rollout);
+        assert!(removed.ingresses.is_empty());
+        assert_eq!(removed.http_routes, ["web".to_owned()].into());
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::api::names::HASH_LABEL;
+use crate::plan::revision::replica_set_name;
 use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
 
@@ -33,6 +34,7 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
             problems.extend(service_problem(world, field, name));
         }
     }
+    problems.extend(foreign_replica_set(world));
     for claim in &world.snapshot.claims {
         problems.push(Problem {
             reason: "ClaimedByOther",
@@ -50,6 +52,20 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
         problems.extend(found);
     }
     problems
+}
+
+/// The name of the current version's ReplicaSet is taken: it could never be created.
+fn foreign_replica_set(world: &World) -> Option<Problem> {
+    let name = replica_set_name(&world.spec.name, &world.current);
+    let set = world.snapshot.replica_sets.get(&name)?;
+    (!set.owned).then(|| Problem {
+        reason: "ReplicaSetNotOwned",
+        text: format!(
+            "ReplicaSet {name}: it has the name of the current version's and is not owned by this Rollout; delete it, \
+             or give it this Rollout (uid {}) as its controller in metadata.ownerReferences",
+            world.spec.uid
+        ),
+    })
 }
 
 fn service_problem(world: &World, field: &str, name: &str) -> Option<Problem> {

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::analysis_run::Verdict;
 use crate::api::condition::{Condition, ConditionStatus};
+use crate::api::names::Weight;
 use crate::api::rollout_status::{Phase, RolloutStatus, WaitingReason};
 use crate::plan::decide::{counts_as_stuck, overdue};
 use crate::plan::gate::{GateKind, OpenGate};
@@ -40,7 +41,7 @@ pub fn report(
     let mut status = core;
     status.observed_generation = Some(world.spec.generation);
     status.wanted_replicas = Some(world.replicas);
-    count_pods(world, &mut status);
+    count_pods(world, &mut status, traffic);
     report_traffic(world, &mut status, traffic, findings.reverted);
     report_gates(&mut status, findings.gates);
     status.step = Some(format!(
@@ -58,7 +59,7 @@ pub fn report(
     status
 }
 
-fn count_pods(world: &World, status: &mut RolloutStatus) {
+fn count_pods(world: &World, status: &mut RolloutStatus, traffic: Option<&Traffic>) {
     let owned = || world.snapshot.replica_sets.values().filter(|set| set.owned);
     let sum = |of: fn(&ReplicaSetSeen) -> i64| owned().map(of).sum::<i64>();
     let available = sum(|set| set.available);
@@ -69,8 +70,18 @@ fn count_pods(world: &World, status: &mut RolloutStatus) {
     status.ready_replicas = sum(|set| set.ready);
     status.available_replicas = available;
     status.updated_replicas = world.set(&world.current).map_or(0, |set| set.running);
-    status.hpa_replicas = status.replicas;
+    status.hpa_replicas = pods_with_traffic(world, traffic).unwrap_or(status.replicas);
     status.selector = Some(selector_text(&world.spec.selector));
+}
+
+/// Pods of the versions that traffic may reach; a version that is kept warm, or waits for its first weight, is idle
+/// and would make the autoscaler ask for ever more. Without routing every pod is the traffic, and before a Service
+/// selects a version nobody can tell.
+fn pods_with_traffic(world: &World, traffic: Option<&Traffic>) -> Option<i64> {
+    let owned = world.snapshot.replica_sets.values().filter(|set| set.owned);
+    let carrying = owned.filter(|set| traffic.is_some_and(|traffic| traffic.share(&set.hash) > Weight::ZERO));
+    let running: Vec<i64> = carrying.map(|set| set.running).collect();
+    (!running.is_empty()).then(|| running.iter().sum())
 }
 
 /// As `kubectl get -l` takes it.

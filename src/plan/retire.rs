@@ -54,6 +54,19 @@ pub fn remove_last_routes(world: &World, traffic: &mut Traffic, effects: &mut Ef
     done
 }
 
+/// Services of the old routing that the spec no longer names: the version they select goes with the next release.
+pub fn release_services(world: &World, traffic: &Traffic, effects: &mut Effects) {
+    let canary = &world.spec.canary;
+    let named = [canary.stable_service.as_deref(), canary.canary_service.as_deref()];
+    let used = [Backend::Stable, Backend::Canary].map(|backend| traffic.service_name(backend));
+    let left = used.into_iter().filter(|name| !named.contains(&Some(name)));
+    let services = left.filter_map(|name| world.service(name));
+    let writes = services
+        .filter_map(|service| strip_service(world, service))
+        .collect();
+    effects.stage("give the Services back", writes);
+}
+
 /// The last writes for a Rollout that goes: pods that carry nothing, then our marks on Services, then the finalizer.
 pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) {
     let mut writes = Vec::new();
@@ -61,8 +74,9 @@ pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) 
     let spared = traffic.is_none_or(|traffic| {
         current.is_none() || is_unserved(world, traffic) || is_spared(traffic, &world.current)
     });
+    // Without routing nothing waits for pods: they go as far as stable can spare them.
     let empty = current.is_none_or(|set| set.replicas == 0)
-        || traffic.is_some_and(|traffic| is_unserved(world, traffic));
+        || traffic.is_none_or(|traffic| is_unserved(world, traffic));
     if !spared || !empty {
         return;
     }

@@ -67,7 +67,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
                 world.replicas
             };
             let goal = if world.replicas == 0 { 0 } else { goal };
-            let target = bound_by_surge(world, set, goal.max(needed(set)));
+            let target = bound_by_surge(world, traffic, set, goal.max(needed(set)));
             planned.push(set, target, None, "current");
         }
     }
@@ -82,7 +82,8 @@ fn stable_size(world: &World, traffic: &Traffic) -> i64 {
     if !world.shrinks_stable() || world.aborted() || world.is_deleting() {
         return world.replicas;
     }
-    let promoting = world.status.promotion.is_some();
+    // Routing that is taken back needs all of stable, however far the promotion has come.
+    let promoting = world.status.promotion.is_some() && !traffic.retiring;
     let left = if promoting {
         0
     } else {
@@ -92,7 +93,7 @@ fn stable_size(world: &World, traffic: &Traffic) -> i64 {
 }
 
 /// Under `dynamicStableScale` an explicit `maxSurge` bounds the sum: the canary waits for stable to shrink.
-fn bound_by_surge(world: &World, set: &ReplicaSetSeen, target: i64) -> i64 {
+fn bound_by_surge(world: &World, traffic: &Traffic, set: &ReplicaSetSeen, target: i64) -> i64 {
     let routing = world
         .spec
         .canary
@@ -113,8 +114,23 @@ fn bound_by_surge(world: &World, set: &ReplicaSetSeen, target: i64) -> i64 {
         .map(|other| other.replicas)
         .sum();
     // Without a pod to spare neither version could ever move: stable keeps what its traffic needs.
-    let room = (world.replicas + surge.max(1) - others).max(1);
+    let bound = (world.replicas + surge.max(1)).max(least_sum(world, traffic));
+    let room = (bound - others).max(1);
     target.min(room.max(set.replicas))
+}
+
+/// What both versions need together so that the weight can rise at all: shares round up on both sides, so that a
+/// third of the traffic on one of three pods leaves none for stable to give.
+fn least_sum(world: &World, traffic: &Traffic) -> i64 {
+    // An old split that may be in effect asks for pods that soon go.
+    if !traffic.verified() {
+        return 0;
+    }
+    let next = Weight((traffic.newest().canary_weight.0 + 1).min(traffic.max.0));
+    let stable = world
+        .stable()
+        .map_or(0, |hash| traffic.pods_needed(hash, world.replicas));
+    stable + pods_for_share(world.replicas, next, traffic.max)
 }
 
 /// An older version keeps its pods while it may get traffic or is kept warm, then it goes.
@@ -239,7 +255,7 @@ pub fn basic_target(world: &World) -> Counts {
     if !world.in_release() || world.replicas == 0 {
         return everything;
     }
-    if world.aborted() {
+    if world.aborted() || world.is_deleting() && world.stable_set().is_some() {
         return Counts {
             canary: 0,
             stable: world.replicas,

@@ -156,8 +156,8 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
             _ => Ok(Shift::Weight(goal)),
         };
     }
-    // Nobody is left to take the traffic, and the Rollout must be able to go.
-    if world.is_deleting() && world.service(traffic.service_name(Backend::Stable)).is_none() {
+    // Nobody is left to take the traffic, and the routing must be able to go.
+    if traffic.retiring && world.service(traffic.service_name(Backend::Stable)).is_none() {
         return Ok(Shift::Weight(goal));
     }
     let takes_over = &traffic.weights.stable.pod_template_hash;

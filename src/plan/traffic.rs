@@ -328,13 +328,13 @@ impl<'a> Traffic<'a> {
                 "the routes disagree about the weight".into(),
             ));
         }
-        if self.inspection.state != WeightState::Absent {
+        // A route that is given back to its user has nothing of ours to show, and nobody may be left to accept it.
+        let given_back = self.retiring && self.seen_weight() == Weight::ZERO;
+        if self.inspection.state != WeightState::Absent && !given_back {
             match &self.inspection.verification {
                 Verification::NotAccepted { message } => {
                     return Some(Wait::on(WaitingReason::RouteAccepted, message.clone()));
                 }
-                // A route that was given back already has nothing of ours to show.
-                Verification::Unwritten if self.retiring && self.seen_weight() == Weight::ZERO => {}
                 Verification::Unwritten => {
                     let message = "the routes do not show the weight in full yet".to_owned();
                     return Some(Wait::on(WaitingReason::RouteAccepted, message));
@@ -346,8 +346,11 @@ impl<'a> Traffic<'a> {
             (Backend::Stable, &self.weights.stable),
             (Backend::Canary, &self.weights.canary),
         ] {
-            // Whoever asks for everything at once does not wait for a stable that is gone.
-            if service == Backend::Stable && world.status.fast_track == Some(FastTrack::PromoteFull) {
+            // Whoever asks for everything at once does not wait for a stable that is gone, and routing that is taken
+            // back not for its Service.
+            let gone = self.retiring && world.service(&backend.service_name).is_none();
+            let in_haste = world.status.fast_track == Some(FastTrack::PromoteFull) || gone;
+            if service == Backend::Stable && in_haste {
                 continue;
             }
             let ready = self.ready_endpoints(service);

@@ -89,8 +89,6 @@ async fn what_may_not_be_cleared_up_does_not_hold_up_the_status() {
 #[tokio::test]
 async fn a_namespace_full_of_hanging_runs_does_not_slow_down_another() {
     let world = World::at(Clock::System);
-    let namespace = |name: &str| json!({"metadata": {"name": name}});
-    world.post_to("/api/v1/namespaces", &namespace("bank"));
     for number in 0..260 {
         let name = format!("hanging-{number}");
         world.post(Resource::AnalysisRun, &world::run(&name, world::HANGS));

@@ -42,7 +42,7 @@ fn rollout(canary: Value) -> Value {
     })
 }
 
-fn service(name: &str) -> Value {
+pub fn service(name: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -62,7 +62,7 @@ pub fn ingress() -> Value {
     })
 }
 
-fn http_route() -> Value {
+pub fn http_route() -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
@@ -106,7 +106,7 @@ fn cluster(canary: Value, more: Vec<(Kind, Value)>) -> Cluster {
 }
 
 /// What `extra` says is added to `strategy.canary`, over what is there.
-fn with(mut canary: Value, extra: Value) -> Value {
+pub fn with(mut canary: Value, extra: Value) -> Value {
     canary
         .as_object_mut()
         .unwrap()

@@ -84,7 +84,7 @@ fn begun() -> impl Strategy<Value = Cluster> {
         if judged {
             extra["analysis"] = background.clone();
         }
-        if baked {
+        if baked && !dynamic && kind != 2 {
             extra["bake"] = json!({"duration": "20s"});
         }
         match kind {
@@ -156,7 +156,7 @@ fn happen(cluster: &mut Cluster, happening: &Happening) {
         }
         Happening::RemoveRouting => cluster.edit_rollout(|rollout| {
             let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
-            for field in ["trafficRouting", "dynamicStableScale"] {
+            for field in ["trafficRouting", "dynamicStableScale", "bake"] {
                 canary.remove(field);
             }
         }),

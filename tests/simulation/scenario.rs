@@ -172,14 +172,15 @@ impl Scenario {
                 (truth, between(rng, 0, 12))
             })
             .collect();
+        let dynamic = routing != Routing::None && rng.chance(0.3);
         let mut scenario = Scenario {
             routing,
-            dynamic: routing != Routing::None && rng.chance(0.3),
+            dynamic,
             surge: between(rng, 1, 2),
             replicas: between(rng, 1, 6),
             steps: draw_steps(rng, analysed, routing != Routing::None),
             background: analysed && rng.chance(0.3),
-            bake: routing != Routing::None && rng.chance(0.2),
+            bake: routing != Routing::None && rng.chance(0.2) && !dynamic,
             versions,
             script: Vec::new(),
         };

@@ -47,6 +47,8 @@ pub struct Scene<'a> {
     /// Traffic is split by routes.
     pub routed: bool,
     pub deleting: bool,
+    /// The plan gives up the routing in use.
+    pub given_up: bool,
     /// Pods by version; only ReplicaSets that are ours.
     pub pods: BTreeMap<String, Pods>,
     pub selectors: BTreeMap<String, BTreeMap<String, String>>,
@@ -111,6 +113,7 @@ impl<'a> Scene<'a> {
             stable: text("/status/stableRS"),
             routed: routing.is_some(),
             deleting: rollout.pointer("/metadata/deletionTimestamp").is_some(),
+            given_up: rollout.pointer(in_use).is_some() && plan.status.canary.routing.is_none(),
             pods: pods.collect(),
             selectors: selectors.collect(),
             routes: [

@@ -93,13 +93,14 @@ fn judge_selected(after: &Scene, hash: &str, pods: i64, all: i64) -> Option<Obje
 }
 
 /// S4: a version is selected when it can carry what the Service may get; a selector is never emptied. Only where
-/// the pods are the traffic the stable Service may select every version.
+/// the pods are the traffic the stable Service may select every version, and a Service that is given back.
 fn judge_selector(before: &Scene, after: &Scene, write: &Write, changes: &mut Changes) -> Option<Objection> {
     let service = &write.target.name;
     let (old, new) = (before.selected(service), after.selected(service));
     let selector = after.selectors.get(service)?;
     let every_version = !after.routed && *service == after.stable_service;
-    let may_be_empty = (after.deleting || every_version) && (!selector.is_empty() || old.is_empty());
+    let left = after.given_up && !is_named(after, service);
+    let may_be_empty = (after.deleting || every_version || left) && (!selector.is_empty() || old.is_empty());
     if new.is_empty() && !may_be_empty {
         return Some((
             "S4",
@@ -124,6 +125,13 @@ fn judge_selector(before: &Scene, after: &Scene, write: &Write, changes: &mut Ch
     let message =
         || format!("Service {service} would select {new}, which has {available} available pods of {needed}");
     (available < needed).then(|| ("S4", message()))
+}
+
+/// The spec names this Service.
+fn is_named(scene: &Scene, service: &str) -> bool {
+    let names = ["stableService", "canaryService"];
+    let named = |field: &&str| canary(scene, field).and_then(Value::as_str) == Some(service);
+    names.iter().any(named)
 }
 
 /// S6: integers between 0 and the maximum, explicit on both backends, the same in one route.

@@ -114,10 +114,29 @@ fn check_needs(written: &CanaryStrategy, findings: &mut Findings) {
             "remove it",
         );
     }
+    check_bake(written, findings);
     findings.require(
         !dynamic || written.scale_down_delay_seconds.is_none(),
         format!("{CANARY}.scaleDownDelaySeconds"),
         "has no meaning with dynamicStableScale",
+        "remove one of them",
+    );
+}
+
+/// A bake is for going straight back, to pods that are still there.
+fn check_bake(written: &CanaryStrategy, findings: &mut Findings) {
+    let baked = written.bake.is_some();
+    let dynamic = written.dynamic_stable_scale.unwrap_or_default();
+    findings.about(InvalidReason::InvalidScale).require(
+        !baked || written.traffic_routing.is_some(),
+        format!("{CANARY}.bake"),
+        "needs trafficRouting: without it the old pods are gone by then",
+        "remove it",
+    );
+    findings.require(
+        !baked || !dynamic,
+        format!("{CANARY}.bake"),
+        "needs the old pods, which dynamicStableScale has given up by then",
         "remove one of them",
     );
 }

@@ -38,6 +38,8 @@ pub struct Cluster {
     pub log: Vec<String>,
     /// At most so many pods of a version (by hash) become available.
     pub most_ready: BTreeMap<String, i64>,
+    /// This condition of every HTTPRoute is False.
+    pub refused: Option<String>,
     templates: Vec<TemplateSeen>,
     versions: u64,
     begun: DateTime<Utc>,
@@ -59,6 +61,7 @@ impl Cluster {
             now: begun,
             log: Vec::new(),
             most_ready: BTreeMap::new(),
+            refused: None,
             templates,
             versions: 0,
             begun,

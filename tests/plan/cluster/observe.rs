@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use tidegate::api::names::{HASH_LABEL, REVISION_ANNOTATION, Revision};
-use tidegate::api::rollout::TrafficRouting;
+use tidegate::api::names::{HASH_LABEL, REVISION_ANNOTATION, ROLLOUT_LABEL, Revision};
 use tidegate::plan::model::Kind;
+use tidegate::plan::needs::needs;
 use tidegate::plan::scale::read_scale_down_at;
 use tidegate::plan::snapshot::{EndpointsReady, ObservedRoutes, ReplicaSetSeen, ServiceSeen, Snapshot};
-use tidegate::routers::names_to_observe;
 
 use super::Cluster;
 
@@ -16,23 +15,15 @@ impl Cluster {
     pub fn snapshot(&self) -> Snapshot {
         let rollout = self.rollout().unwrap().clone();
         let of = |wanted: Kind| self.objects.iter().filter(move |((kind, _), _)| *kind == wanted);
-        let canary = &rollout["spec"]["strategy"]["canary"];
-        let in_use = &rollout["status"]["canary"]["routing"];
-        let mut services = BTreeMap::new();
-        let mut ingresses: BTreeSet<String> = BTreeSet::new();
-        let mut http_routes: BTreeSet<String> = BTreeSet::new();
-        for place in [canary, in_use] {
-            for field in ["stableService", "canaryService"] {
-                if let Some(name) = place[field].as_str() {
-                    services.insert(name.to_owned(), self.object(Kind::Service, name).map(see_service));
-                }
-            }
-            if let Ok(routing) = serde_json::from_value::<TrafficRouting>(place["trafficRouting"].clone()) {
-                let names = names_to_observe(&routing, "checkout");
-                ingresses.extend(names.ingresses);
-                http_routes.extend(names.http_routes);
-            }
-        }
+        let needs = needs(&rollout);
+        let services = needs.services.iter().map(|name| {
+            let service = self.object(Kind::Service, name).map(see_service);
+            (name.clone(), service)
+        });
+        let services: BTreeMap<_, _> = services.collect();
+        let labelled = of(Kind::Ingress)
+            .filter(|(_, ingress)| strings(ingress, "/metadata/labels").contains_key(ROLLOUT_LABEL));
+        let labelled = labelled.map(|((_, name), _)| name.clone());
         let seen = |kind: Kind, names: BTreeSet<String>| {
             names
                 .into_iter()
@@ -44,12 +35,12 @@ impl Cluster {
             .collect();
         let typed = |kind| of(kind).map(|((_, name), object)| (name.clone(), object.clone()));
         Snapshot {
-            endpoints: Some(see_endpoints(&services, &replica_sets)),
+            endpoints: needs.endpoints.then(|| see_endpoints(&services, &replica_sets)),
             replica_sets,
             services,
             routes: ObservedRoutes {
-                ingresses: seen(Kind::Ingress, ingresses),
-                http_routes: seen(Kind::HttpRoute, http_routes),
+                ingresses: seen(Kind::Ingress, labelled.chain(needs.ingresses).collect()),
+                http_routes: seen(Kind::HttpRoute, needs.http_routes),
             },
             runs: typed(Kind::AnalysisRun)
                 .map(|(name, run)| (name, from_raw(run, "AnalysisRun")))

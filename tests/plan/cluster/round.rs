@@ -25,7 +25,14 @@ impl Cluster {
                 }
                 Kind::HttpRoute => {
                     let generation = object["metadata"]["generation"].clone();
-                    let condition = |type_: &str| json!({"type": type_, "status": "True", "observedGeneration": generation});
+                    let status = |type_: &str| {
+                        if self.refused.as_deref() == Some(type_) {
+                            "False"
+                        } else {
+                            "True"
+                        }
+                    };
+                    let condition = |type_: &str| json!({"type": type_, "status": status(type_), "observedGeneration": generation});
                     object["status"] = json!({"parents": [{"parentRef": {"name": "public"}, "conditions": [
                         condition("Accepted"), condition("ResolvedRefs")]}]});
                 }

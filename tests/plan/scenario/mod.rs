@@ -9,6 +9,7 @@ mod held;
 mod history;
 mod measured;
 mod release;
+mod rerouted;
 mod scale;
 mod trouble;
 mod unrouted;

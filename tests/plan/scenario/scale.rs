@@ -109,3 +109,63 @@ fn without_replicas_the_live_number_stands() {
     cluster.run();
     assert_eq!(cluster.pods("v1"), 5);
 }
+
+/// Shares of the traffic round up on both sides: a third of it leaves nothing of three stable pods to give.
+#[test]
+fn a_stable_that_shrinks_comes_to_its_end_whatever_the_number_of_pods() {
+    let sizes = (1..=30).map(|replicas| (replicas, 100));
+    for (replicas, max) in sizes.chain([(130, 100), (7, 1000)]) {
+        if !super::is_sampled(replicas as usize, 1 + replicas as usize / 8) {
+            continue;
+        }
+        for surge in 0..=2 {
+            let routing = json!({"nginx": {"stableIngress": "web"}, "maxTrafficWeight": max});
+            let extra = json!({
+                "dynamicStableScale": true, "maxSurge": surge, "maxUnavailable": 1, "trafficRouting": routing,
+            });
+            let mut cluster = nginx_with(json!([{"setWeight": 40}]), extra);
+            cluster.scale(replicas);
+            cluster.run();
+            cluster.deploy("v2");
+            let mut most = 0;
+            cluster.run_until(|cluster| {
+                most = most.max(cluster.pods("v1") + cluster.pods("v2"));
+                false
+            });
+            assert_eq!(
+                cluster.phase(),
+                Phase::Healthy,
+                "{replicas} {surge}\n{}",
+                cluster.explain()
+            );
+            assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (0, replicas));
+            let rounded = if replicas > 100 { replicas / 100 + 2 } else { 2 };
+            assert!(
+                most <= replicas + rounded,
+                "{most} of {replicas} {surge}\n{}",
+                cluster.what_happened()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_autoscaler_sees_the_pods_that_carry_traffic() {
+    let mut cluster = deployed(nginx(five_steps()));
+    assert_eq!(cluster.status().hpa_replicas, 5);
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!((cluster.status().replicas, cluster.status().hpa_replicas), (8, 8));
+    cluster.command("Abort");
+    cluster.run_until(|cluster| cluster.weight() == 0 && cluster.status().canary.weights.unwrap().verified);
+    assert_eq!(
+        (cluster.pods("v2"), cluster.status().hpa_replicas),
+        (3, 5),
+        "{}",
+        cluster.explain()
+    );
+    let mut unrouted = deployed(basic_with(five_steps(), json!({})));
+    unrouted.deploy("v2");
+    unrouted.run();
+    assert_eq!(unrouted.status().hpa_replicas, unrouted.status().replicas);
+}

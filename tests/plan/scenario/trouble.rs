@@ -300,3 +300,35 @@ fn a_status_that_is_lost_is_found_again() {
         cluster.what_happened()
     );
 }
+
+#[test]
+fn a_replica_set_of_our_name_that_is_not_ours_is_named_with_what_helps() {
+    let mut cluster = deployed(nginx(five_steps()));
+    let name = format!("checkout-{}", hash("v2"));
+    let mut taken = cluster
+        .object(Kind::ReplicaSet, &format!("checkout-{}", hash("v1")))
+        .unwrap()
+        .clone();
+    taken["metadata"] = json!({"name": name, "namespace": "shop", "labels": {
+        "tidegate.dev/pod-template-hash": hash("v2").as_str()}});
+    cluster.put(Kind::ReplicaSet, taken);
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(
+        cluster.condition("Valid"),
+        ("False".to_owned(), "ReplicaSetNotOwned".to_owned())
+    );
+    let message = cluster.status().message.unwrap();
+    assert!(
+        message.contains(&name) && message.contains("delete it"),
+        "{message}"
+    );
+    cluster.remove(Kind::ReplicaSet, &name);
+    cluster.run();
+    assert_eq!(
+        (cluster.phase(), cluster.step()),
+        (Phase::Paused, 3),
+        "{}",
+        cluster.explain()
+    );
+}
