@@ -64,16 +64,39 @@ pub fn choose(
         .filter_map(|set| Some((revision_of(set)?, set)))
         .collect();
     revisions.sort_by_key(|(revision, _)| *revision);
-    let current = rollout.status.as_ref().and_then(|status| status.revision);
-    let mut newest_first = revisions.iter().rev();
     let found = match wanted {
-        Some(wanted) => newest_first.find(|(revision, _)| *revision == wanted),
-        None => newest_first.find(|(revision, _)| current.is_none_or(|current| *revision < current)),
+        Some(wanted) => revisions.iter().find(|(revision, _)| *revision == wanted),
+        None => last_good(rollout, &revisions).or_else(|| before_current(rollout, &revisions)),
     };
     match found {
         Some((revision, set)) => Ok((*revision, restore_template(set))),
         None => Err(CliError::Refused(describe_absent(rollout, &revisions, wanted))),
     }
+}
+
+type Candidate<'a> = (Revision, &'a ReplicaSet);
+
+/// The version that was stable last, other than the current one: one that was aborted is not gone back to.
+fn last_good<'a, 'b>(rollout: &Rollout, revisions: &'b [Candidate<'a>]) -> Option<&'b Candidate<'a>> {
+    let status = rollout.status.as_ref()?;
+    let good = status.former_stable.iter().rev();
+    let mut good = good.filter(|hash| status.current_pod_hash.as_ref() != Some(hash));
+    good.find_map(|hash| {
+        revisions
+            .iter()
+            .find(|(_, set)| hash_of(set) == Some(hash.as_str()))
+    })
+}
+
+/// For a status that knows of no such version.
+fn before_current<'a, 'b>(rollout: &Rollout, revisions: &'b [Candidate<'a>]) -> Option<&'b Candidate<'a>> {
+    let current = rollout.status.as_ref().and_then(|status| status.revision);
+    let mut newest_first = revisions.iter().rev();
+    newest_first.find(|(revision, _)| current.is_none_or(|current| *revision < current))
+}
+
+fn hash_of(set: &ReplicaSet) -> Option<&str> {
+    set.metadata.labels.as_ref()?.get(HASH_LABEL).map(String::as_str)
 }
 
 fn describe_absent(
@@ -125,6 +148,7 @@ fn restore_template(set: &ReplicaSet) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::names::PodTemplateHash;
 
     fn set(revision: i64, annotations: Value) -> ReplicaSet {
         let mut annotations = annotations;
@@ -156,6 +180,24 @@ mod tests {
         assert_eq!(revision, Revision(2));
         assert_eq!(template.pointer("/metadata/labels"), Some(&json!({"app": "a"})));
         assert_eq!(template.pointer("/spec/containers/0/image"), Some(&json!("a:v2")));
+    }
+
+    #[test]
+    fn goes_to_what_was_stable_and_not_to_what_was_aborted() {
+        let labelled = |revision, hash: &str| {
+            let mut set = set(revision, json!({}));
+            set.metadata.labels = Some([(HASH_LABEL.to_owned(), hash.to_owned())].into());
+            set
+        };
+        let sets = [labelled(1, "a"), labelled(2, "bad"), labelled(3, "c")];
+        for (current, expected) in [("c", 1), ("bad", 3)] {
+            let mut rollout = rollout(3);
+            let status = rollout.status.as_mut().unwrap();
+            status.current_pod_hash = Some(PodTemplateHash(current.to_owned()));
+            status.former_stable = ["a", "c"].map(|hash| PodTemplateHash(hash.to_owned())).into();
+            let (revision, _) = choose(&rollout, &sets, None).unwrap();
+            assert_eq!(revision, Revision(expected), "{current} is current");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use serde_json::json;
 
-use crate::api::analysis_run::{AnalysisRun, Gate, Verdict};
-use crate::api::names::{API_VERSION, HASH_LABEL, ROLLOUT_LABEL};
+use crate::api::analysis_run::{AnalysisRun, AnalysisRunSpec, Gate, Verdict};
+use crate::api::names::{API_VERSION, HASH_LABEL, ROLLOUT_LABEL, StepIndex};
 use crate::api::patch::PatchOp;
 use crate::api::rollout::{AnalysisStep, OnInconclusive, TemplateRef};
 use crate::api::rollout_status::{Promotion, RunSummary, WaitingReason};
@@ -193,7 +193,7 @@ impl OpenGate<'_> {
         )
     }
 
-    /// The run with everything it needs inside, or what keeps it from being made.
+    /// The run, or what keeps it from being made.
     fn create(&self, world: &World) -> Result<Write, Problem> {
         if world.snapshot.unreadable_runs.contains(&self.run_name) {
             return Err(Problem {
@@ -204,17 +204,7 @@ impl OpenGate<'_> {
                 ),
             });
         }
-        let invalid = |error: template::TemplateError| Problem {
-            reason: error.reason(),
-            text: unreadable(world, &error)
-                .cloned()
-                .unwrap_or_else(|| error.to_string()),
-        };
-        let spec =
-            template::build_run(&templates(world), self.analysis, &arg_context(world)).map_err(invalid)?;
-        if self.kind != GateKind::Background {
-            template::check_bounded(&spec).map_err(invalid)?;
-        }
+        let spec = build_spec(world, self.kind, self.analysis)?;
         let mut spec = serde_json::to_value(spec).map_err(|error| Problem {
             reason: "InvalidTemplate",
             text: error.to_string(),
@@ -242,6 +232,58 @@ impl OpenGate<'_> {
             reason: format!("gate {} is open", self.gate.name),
         })
     }
+}
+
+/// What a run is made from, with everything it needs inside.
+fn build_spec(world: &World, kind: GateKind, analysis: &AnalysisStep) -> Result<AnalysisRunSpec, Problem> {
+    let invalid = |error: template::TemplateError| Problem {
+        reason: error.reason(),
+        text: unreadable(world, &error)
+            .cloned()
+            .unwrap_or_else(|| error.to_string()),
+    };
+    let spec = template::build_run(&templates(world), analysis, &arg_context(world)).map_err(invalid)?;
+    if kind != GateKind::Background {
+        template::check_bounded(&spec).map_err(invalid)?;
+    }
+    Ok(spec)
+}
+
+/// Analyses of a version that could not be judged, found out before it gets its first traffic. Once there are runs,
+/// templates may go: each run has what it needs.
+pub fn find_unjudgeable(world: &World) -> Vec<Problem> {
+    let untouched = world.in_release()
+        && world.is_current_known()
+        && !world.aborted()
+        && !world.fast_tracked()
+        && world.status.promotion.is_none()
+        && world.step_index() == StepIndex(0)
+        && world.snapshot.runs.values().all(|run| {
+            let gate = run.spec.gate.as_ref();
+            gate.is_none_or(|gate| gate.pod_template_hash != world.current.as_str())
+        });
+    if !untouched {
+        return Vec::new();
+    }
+    let canary = &world.spec.canary;
+    let steps = canary.steps.iter().filter_map(|step| match step {
+        Step::Analysis(analysis) => Some((GateKind::Step, analysis)),
+        _ => None,
+    });
+    let background = canary
+        .analysis
+        .iter()
+        .map(|background| (GateKind::Background, &background.analysis));
+    let bake = canary
+        .bake
+        .iter()
+        .filter_map(|bake| Some((GateKind::Bake, bake.analysis.as_ref()?)));
+    let mut problems: Vec<Problem> = Vec::new();
+    for (kind, analysis) in steps.chain(background).chain(bake) {
+        let found = build_spec(world, kind, analysis).err();
+        problems.extend(found.filter(|found| !problems.contains(found)));
+    }
+    problems
 }
 
 /// Runs to create for the open gates, runs to end because their gate is closed, and what stands in the way.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::api::names::HASH_LABEL;
+use crate::plan::gate::find_unjudgeable;
 use crate::plan::revision::replica_set_name;
 use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
@@ -51,6 +52,7 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
         });
         problems.extend(found);
     }
+    problems.extend(find_unjudgeable(world));
     problems
 }
 

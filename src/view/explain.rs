@@ -152,6 +152,14 @@ fn next_action(view: &RolloutView) -> String {
             Phase::Progressing | Phase::Paused => following_step(view),
         };
     };
+    if view.abort_reason.is_some()
+        && waiting.reason != WaitingReason::NewVersion
+        && waiting.reason != WaitingReason::Invalid
+    {
+        return format!(
+            "the weight is verified at 0, then a new version or `kubectl tidegate retry {name}` goes on"
+        );
+    }
     match waiting.reason {
         WaitingReason::Invalid => {
             "mend what the message names; the controller holds pods and weights".to_owned()

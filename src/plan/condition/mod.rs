@@ -37,7 +37,7 @@ pub enum ConditionError {
     UnknownName(String),
     #[error("brackets do not match")]
     Brackets,
-    #[error("the condition cannot be read: {0}")]
+    #[error("the condition cannot be read: {0}; write for example result[0] < 0.01")]
     Syntax(String),
     #[error("the condition cannot be evaluated: {0}")]
     Evaluation(String),

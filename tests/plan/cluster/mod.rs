@@ -40,7 +40,7 @@ pub struct Cluster {
     pub most_ready: BTreeMap<String, i64>,
     /// This condition of every HTTPRoute is False.
     pub refused: Option<String>,
-    templates: Vec<TemplateSeen>,
+    pub templates: Vec<TemplateSeen>,
     versions: u64,
     begun: DateTime<Utc>,
     pub blame: Blame,

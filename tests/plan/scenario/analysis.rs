@@ -76,7 +76,7 @@ fn a_verdict_that_was_given_under_other_steps_counts_no_more() {
 }
 
 #[test]
-fn an_analysis_that_cannot_be_made_says_why() {
+fn an_analysis_that_cannot_be_made_says_why_before_there_is_traffic_to_judge() {
     let mut cluster = deployed(nginx(
         json!([{"setWeight": 20}, {"analysis": judged_by("nowhere")}]),
     ));
@@ -86,7 +86,28 @@ fn an_analysis_that_cannot_be_made_says_why() {
         cluster.condition("Valid"),
         ("False".to_owned(), "TemplateNotFound".to_owned())
     );
-    assert_eq!((cluster.step(), cluster.weight()), (1, 20));
+    assert_eq!((cluster.step(), cluster.weight(), cluster.pods("v2")), (0, 0, 0));
+    cluster.edit_rollout(|rollout| {
+        rollout["spec"]["strategy"]["canary"]["steps"][1]["analysis"] = judged_by("errors");
+    });
+    cluster.run();
+    assert_eq!(
+        (cluster.step(), cluster.weight()),
+        (1, 20),
+        "{}",
+        cluster.explain()
+    );
+}
+
+#[test]
+fn a_template_that_goes_is_not_missed_by_a_run() {
+    let mut cluster = at_the_analysis();
+    cluster.templates.clear();
+    cluster.run();
+    assert_eq!(cluster.condition("Valid").0, "True");
+    cluster.judge("Successful");
+    cluster.run();
+    assert_released(&cluster, "v2");
 }
 
 #[test]
