@@ -136,6 +136,9 @@ fn refusal_of_verb(world: &World, command: &RolloutCommand, revision: Revision) 
         Verb::Abort if world.aborted() => Some("it is aborted already".to_owned()),
         Verb::Abort | Verb::Promote | Verb::PromoteFull if !released => nothing(),
         Verb::Retry if !world.aborted() => Some("it is not aborted; there is nothing to retry".to_owned()),
+        Verb::Retry if is_before_abort(world, command) => {
+            Some("it was asked for before the abort; look again".to_owned())
+        }
         Verb::Promote | Verb::PromoteFull if world.aborted() => {
             Some("it is aborted; use retry to start it again, or apply another version".to_owned())
         }
@@ -145,6 +148,14 @@ fn refusal_of_verb(world: &World, command: &RolloutCommand, revision: Revision) 
         }
         _ => None,
     }
+}
+
+/// An abort is carried out before what was asked for earlier, and must not be undone by it.
+fn is_before_abort(world: &World, command: &RolloutCommand) -> bool {
+    let (created, aborted) = (created_at(command), world.status.aborted_at);
+    created
+        .zip(aborted)
+        .is_some_and(|(created, aborted)| created + chrono::Duration::seconds(1) <= aborted)
 }
 
 fn waits_for_person(world: &World) -> bool {

@@ -122,3 +122,21 @@ fn only_the_newest_fifty_commands_stay() {
         50
     );
 }
+
+#[test]
+fn a_retry_from_before_an_abort_does_not_undo_it() {
+    let mut cluster = paused();
+    let retry = cluster.command("Retry");
+    cluster.now += chrono::Duration::seconds(2);
+    let abort = cluster.command("Abort");
+    cluster.now += chrono::Duration::seconds(2);
+    cluster.run();
+    assert_eq!(
+        (cluster.answer(&retry).as_str(), cluster.answer(&abort).as_str()),
+        ("Refused", "Accepted")
+    );
+    assert!(cluster.status().abort);
+    cluster.command("Retry");
+    cluster.run();
+    assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3));
+}
