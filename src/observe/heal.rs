@@ -12,26 +12,39 @@ const IDLE_SECONDS: i64 = 300;
 
 #[derive(Debug, Default)]
 pub struct Heals {
-    next: Mutex<BTreeMap<ObjectKey, DateTime<Utc>>>,
+    looks: Mutex<BTreeMap<ObjectKey, Looks>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Looks {
+    last: DateTime<Utc>,
+    next: DateTime<Utc>,
 }
 
 impl Heals {
     /// A Rollout met for the first time has just been listed.
     pub fn is_due(&self, rollout: &ObjectKey, now: DateTime<Utc>) -> bool {
-        self.lock().get(rollout).is_some_and(|next| *next <= now)
+        self.lock().get(rollout).is_some_and(|looks| looks.next <= now)
     }
 
     pub fn next(&self, rollout: &ObjectKey) -> Option<DateTime<Utc>> {
-        self.lock().get(rollout).copied()
+        self.lock().get(rollout).map(|looks| looks.next)
     }
 
-    /// Plans the next live look, counted from the last one; a release that begins makes it come sooner.
+    /// Plans the next live look, counted from the last one. A release that begins makes it come sooner, and where
+    /// it has ended, there is no more hurry.
     pub fn plan(&self, rollout: &ObjectKey, in_progress: bool, looked: bool, now: DateTime<Utc>) {
         let due = now + interval(rollout, in_progress);
-        let mut next = self.lock();
-        let planned = next.entry(rollout.clone()).or_insert(due);
-        if looked || due < *planned {
-            *planned = due;
+        let mut all = self.lock();
+        let looks = all
+            .entry(rollout.clone())
+            .or_insert(Looks { last: now, next: due });
+        if looked {
+            *looks = Looks { last: now, next: due };
+        } else if in_progress {
+            looks.next = looks.next.min(due);
+        } else {
+            looks.next = looks.last + interval(rollout, false);
         }
     }
 
@@ -39,8 +52,8 @@ impl Heals {
         self.lock().remove(rollout);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, DateTime<Utc>>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Looks>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,6 +92,13 @@ mod tests {
         );
         heals.plan(&key, true, true, at(70));
         assert!(!heals.is_due(&key, at(110)) && heals.is_due(&key, at(130)));
+        heals.plan(&key, false, false, at(100));
+        assert!(
+            !heals.is_due(&key, at(290)) && heals.is_due(&key, at(370)),
+            "no hurry once it has ended"
+        );
+        heals.plan(&key, true, false, at(340));
+        assert!(heals.is_due(&key, at(370)), "never later than from the last look");
     }
 
     #[test]

@@ -165,7 +165,8 @@ impl World {
     /// What the ReplicaSet controller would report.
     pub fn report_available(&self, name: &str, pods: i64) {
         let path = Resource::ReplicaSet.object_path(&ObjectKey::new("shop", name));
-        let generation = self.object("ReplicaSet", name)["metadata"]["generation"].clone();
+        let set = self.object("ReplicaSet", name);
+        let generation = set.pointer("/metadata/generation").cloned();
         let status = json!({
             "replicas": pods, "readyReplicas": pods, "availableReplicas": pods, "observedGeneration": generation,
         });
