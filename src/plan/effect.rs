@@ -11,7 +11,7 @@ use crate::plan::gate::{OpenGate, plan_runs};
 use crate::plan::model::{Action, Kind, Precondition, Stage, Target, Write};
 use crate::plan::revision::{render_replica_set, replica_set_name};
 use crate::plan::scale::Sizes;
-use crate::plan::shift::{Shift, find_goal, next_shift, split_after};
+use crate::plan::shift::{Shift, canary_is_dead, find_goal, next_shift, split_after};
 use crate::plan::snapshot::ServiceSeen;
 use crate::plan::traffic::Traffic;
 use crate::plan::wait::Wait;
@@ -104,12 +104,12 @@ fn hold_on(world: &World) -> Option<Write> {
         None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
     };
     let reason = "routes and Services are given back before the Rollout goes";
-    (leaves_marks && !has_finalizer).then(|| patch_rollout(world, vec![op], reason))
+    (leaves_marks && !has_finalizer && !world.is_deleting()).then(|| patch_rollout(world, vec![op], reason))
 }
 
 /// The ReplicaSet of the current version.
 fn create(world: &World) -> Option<Write> {
-    let missing = world.is_current_known() && world.set(&world.current).is_none();
+    let missing = world.is_current_known() && !world.aborted() && world.set(&world.current).is_none();
     let revision = world.status.revision.unwrap_or_default();
     missing.then(|| Write {
         target: Target {
@@ -183,7 +183,9 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
         return false;
     }
     let contended = still_contended(world);
-    if (contended.is_some() || is_foreign_change(world, traffic)) && !world.aborted() {
+    let urgent =
+        world.aborted() || world.is_rollback() || world.is_deleting() || canary_is_dead(world, traffic);
+    if (contended.is_some() || is_foreign_change(world, traffic)) && !urgent {
         if let Some(wait) = contended.or_else(|| contention(world)) {
             effects.waits.insert(0, wait);
             return false;

@@ -2,8 +2,8 @@
 //! missing or belongs to somebody else.
 //!
 //! Guarantees: nothing advances, nothing is raised and no pods go. What keeps requests from being lost goes on all
-//! the same: an abort, the verdict of an analysis, the way back to the stable version, traffic that leaves a canary
-//! nobody serves, and a Rollout that is deleted.
+//! the same: an abort, the verdict of an analysis (of one that a valid spec names), the way back to the stable
+//! version, traffic that leaves a canary nobody serves, and a Rollout that is deleted.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -54,6 +54,14 @@ pub fn invalid_spec(violations: &[Violation]) -> Vec<Problem> {
     violations.iter().map(problem).collect()
 }
 
+/// How many pods may go, and when.
+const BUDGETS: [&str; 4] = [
+    "maxSurge",
+    "maxUnavailable",
+    "scaleDownDelaySeconds",
+    "abortScaleDownDelaySeconds",
+];
+
 /// What is left of an invalid spec: its version and size, and the routing in use. Enough to take traffic back and to
 /// let the Rollout go; `None` when the version is not the one that the status knows.
 pub fn salvage(snapshot: &Snapshot) -> Option<ValidRollout> {
@@ -70,8 +78,14 @@ pub fn salvage(snapshot: &Snapshot) -> Option<ValidRollout> {
     if in_use.is_some() && rollout.pointer(dynamic) == Some(&Value::Bool(true)) {
         canary.insert("dynamicStableScale".to_owned(), json!(true));
     }
-    let kept = |fields: &[&str]| -> Option<ValidRollout> {
+    let kept = |fields: &[&str], budgets: &[&str]| -> Option<ValidRollout> {
         let mut spec = Map::new();
+        let mut canary = canary.clone();
+        for field in budgets {
+            if let Some(value) = written.pointer(&format!("/strategy/canary/{field}")) {
+                canary.insert((*field).to_owned(), value.clone());
+            }
+        }
         for field in fields {
             spec.insert((*field).to_owned(), written.get(field)?.clone());
         }
@@ -82,7 +96,9 @@ pub fn salvage(snapshot: &Snapshot) -> Option<ValidRollout> {
             .insert("spec".to_owned(), Value::Object(spec));
         validate_rollout(&rollout).ok()
     };
-    let spec = kept(&["selector", "template", "replicas"]).or_else(|| kept(&["selector", "template"]))?;
+    let spec = kept(&["selector", "template", "replicas"], &BUDGETS)
+        .or_else(|| kept(&["selector", "template", "replicas"], &[]))
+        .or_else(|| kept(&["selector", "template"], &[]))?;
     let known = rollout.pointer("/status/currentPodHash").and_then(Value::as_str);
     let deleting = rollout.pointer("/metadata/deletionTimestamp").is_some();
     (deleting || known == Some(hash_template(&spec.template).as_str())).then_some(spec)
@@ -92,13 +108,15 @@ pub fn salvage(snapshot: &Snapshot) -> Option<ValidRollout> {
 pub fn plan_held(evidence: &Evidence, mut traffic: Option<Traffic>, problems: &[Problem]) -> Plan {
     let world = evidence.world;
     let back = begin_revision(world).filter(|_| world.stable() == Some(&world.current));
+    // Routing that was never set up is not to be recorded as in use.
+    let routed = world.status.canary.weights.is_some();
     let moved = carry_out_command(evidence)
         .or(back)
         .or_else(|| judge_analyses(evidence));
     if let Some((status, rule)) = moved {
-        return plan_move(world, traffic.as_ref(), evidence.commands, status, rule);
+        let traffic = traffic.as_ref().filter(|_| routed);
+        return plan_move(world, traffic, evidence.commands, status, rule);
     }
-    let routed = world.status.canary.weights.is_some();
     let mut effects = plan_rescue(world, traffic.as_mut().filter(|_| routed), evidence.sizes);
     effects.stage(CLEAR_UP, evidence.commands.writes.clone());
     let text = problems
@@ -110,6 +128,7 @@ pub fn plan_held(evidence: &Evidence, mut traffic: Option<Traffic>, problems: &[
     let findings = Findings {
         wait: Some(Wait::on(WaitingReason::Invalid, text)),
         problems,
+        gates: evidence.gates,
         ..Findings::default()
     };
     let mut core = world.status.clone();

@@ -113,7 +113,8 @@ fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, no
     let commands = read_commands(&world, &gates);
     let problems = [invalid, find_problems(&world, traffic.as_ref())].concat();
     let sizes = plan_sizes(&world, traffic.as_ref());
-    let turning_back = world.aborted() || world.is_rollback();
+    // Not over what an older Rollout has: the two would take it from one another for ever.
+    let turning_back = (world.aborted() || world.is_rollback()) && snapshot.claims.is_empty();
     if !problems.is_empty() && !turning_back {
         let evidence = Evidence {
             world: &world,

@@ -1,5 +1,5 @@
 //! What the Rollout refers to: Services, routes and the claims of others. Anything wrong is named with its fix,
-//! and weights and pods stay where they are until it is mended.
+//! and weights and pods stay where they are until it is mended (but for what `held` says).
 
 use std::fmt;
 

@@ -55,7 +55,7 @@ pub fn find_goal(world: &World, traffic: &Traffic) -> Goal {
 }
 
 /// Weight on a canary without a single ready endpoint only loses requests.
-fn canary_is_dead(world: &World, traffic: &Traffic) -> bool {
+pub fn canary_is_dead(world: &World, traffic: &Traffic) -> bool {
     let weighted = traffic.seen_weight() > Weight::ZERO;
     let selected = &traffic.weights.canary.pod_template_hash;
     weighted && traffic.ready_endpoints(Backend::Canary) == Some(0) && world.steady(selected) == 0

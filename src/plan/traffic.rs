@@ -298,7 +298,7 @@ impl<'a> Traffic<'a> {
 
     /// Verified: seen unchanged, accepted, with ready endpoints, for the settle time.
     fn settle(&mut self, world: &World, since: Option<DateTime<Utc>>) {
-        let blocked = self.blocked(world);
+        let blocked = self.blocked(world, since.is_some());
         self.weights.since = if blocked.is_some() {
             None
         } else {
@@ -320,8 +320,24 @@ impl<'a> Traffic<'a> {
         }
     }
 
+    /// Nothing in effect leads to the canary, or whoever should accept that has not done so for the progress deadline.
+    fn needs_no_acceptance(&self, world: &World) -> bool {
+        let spared = self
+            .weights
+            .live
+            .iter()
+            .all(|split| split.canary_weight <= Weight::ZERO);
+        let patience = world
+            .spec
+            .progress_deadline
+            .map_or(chrono::Duration::minutes(10), |deadline| deadline.to_chrono());
+        let waiting = world.status.waiting_on.as_ref();
+        let waiting = waiting.filter(|waiting| waiting.reason == WaitingReason::RouteAccepted);
+        spared || waiting.is_some_and(|waiting| world.now >= waiting.since + patience)
+    }
+
     /// What keeps the newest split from counting as in place.
-    fn blocked(&self, world: &World) -> Option<Wait> {
+    fn blocked(&self, world: &World, was_in_place: bool) -> Option<Wait> {
         if let WeightState::Mixed { .. } = self.inspection.state {
             return Some(Wait::on(
                 WaitingReason::RouteAccepted,
@@ -330,11 +346,13 @@ impl<'a> Traffic<'a> {
         }
         // A route that is given back to its user has nothing of ours to show, and nobody may be left to accept it.
         let given_back = self.retiring && self.seen_weight() == Weight::ZERO;
-        if self.inspection.state != WeightState::Absent && !given_back {
+        if self.inspection.state != WeightState::Absent {
             match &self.inspection.verification {
+                _ if given_back && (was_in_place || self.needs_no_acceptance(world)) => {}
                 Verification::NotAccepted { message } => {
                     return Some(Wait::on(WaitingReason::RouteAccepted, message.clone()));
                 }
+                Verification::Unwritten if given_back => {}
                 Verification::Unwritten => {
                     let message = "the routes do not show the weight in full yet".to_owned();
                     return Some(Wait::on(WaitingReason::RouteAccepted, message));
