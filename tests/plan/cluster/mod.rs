@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidegate::api::names::{FINALIZER, HASH_LABEL};
 use tidegate::api::rollout_status::{Phase, RolloutStatus};
 use tidegate::plan::model::Kind;
-use tidegate::plan::snapshot::TemplateSeen;
+use tidegate::plan::snapshot::{Claim, TemplateSeen};
 
 use crate::blame::Blame;
 use crate::fixture::{hash, readable, template};
@@ -41,6 +41,8 @@ pub struct Cluster {
     /// This condition of every HTTPRoute is False.
     pub refused: Option<String>,
     pub templates: Vec<TemplateSeen>,
+    /// What an older Rollout has.
+    pub claims: Vec<Claim>,
     versions: u64,
     begun: DateTime<Utc>,
     pub blame: Blame,
@@ -63,6 +65,7 @@ impl Cluster {
             most_ready: BTreeMap::new(),
             refused: None,
             templates,
+            claims: Vec::new(),
             versions: 0,
             begun,
             blame: Blame::default(),

@@ -50,7 +50,7 @@ impl Cluster {
             commands: typed(Kind::RolloutCommand)
                 .map(|(name, it)| (name, from_raw(it, "RolloutCommand")))
                 .collect(),
-            claims: Vec::new(),
+            claims: self.claims.clone(),
             rollout,
         }
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 use tidegate::api::rollout_status::{AbortSource, Phase};
 use tidegate::plan::model::{Action, Kind};
 use tidegate::plan::plan;
+use tidegate::plan::snapshot::Claim;
 
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::{Cluster, Fault};
@@ -125,6 +126,31 @@ fn the_stable_version_comes_back_and_grows_although_something_is_missing() {
     cluster.run();
     assert_eq!(cluster.status().current_pod_hash, cluster.status().stable_rs);
     assert_eq!(cluster.weight(), 0);
+}
+
+#[test]
+fn nobody_turns_back_over_the_services_of_an_older_rollout() {
+    for routed in [nginx(five_steps()), gateway_with(five_steps(), json!({}))] {
+        let mut cluster = paused(routed);
+        cluster.command("Abort");
+        cluster.run();
+        cluster.edit(Kind::Service, "checkout-stable", |service| {
+            service["spec"]["selector"]["tidegate.dev/pod-template-hash"] = json!("theirs");
+        });
+        cluster.claims = vec![Claim {
+            kind: "Service".to_owned(),
+            name: "checkout-stable".to_owned(),
+            rollout: "older".to_owned(),
+        }];
+        cluster.run();
+        assert_eq!(cluster.condition("Valid").1, "ClaimedByOther");
+        assert_eq!(
+            cluster.selected("checkout-stable"),
+            "theirs",
+            "{}",
+            cluster.explain()
+        );
+    }
 }
 
 /// Rounds in which nobody admits a new ReplicaSet.
