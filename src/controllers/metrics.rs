@@ -10,10 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::api::analysis_run::Verdict;
 use crate::apply::Written;
-use crate::plan::model::Plan;
-
-/// The rule of a plan that the check let nothing of pass.
-const REFUSED: &str = "Refused";
+use crate::plan::model::{Plan, REFUSED};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 

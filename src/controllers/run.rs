@@ -1,8 +1,8 @@
 //! The controller at work: watches in, reconciles out, until told to stop.
 //!
 //! Guarantees: nothing is decided before every essential cache has been listed; a reconcile that panics ends
-//! alone and its key is left in peace until its object changes; whatever else ends ends the whole; a stop waits for writes in flight, not longer
-//! than [`STOP_WITHIN`]. An API server that is away for however long is waited for.
+//! alone and its key is left in peace until its object changes; whatever else ends ends the whole; a stop waits for
+//! writes in flight, not longer than [`STOP_WITHIN`]. An API server that is away for however long is waited for.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;

@@ -13,7 +13,7 @@ use crate::api::rollout_status::{RolloutStatus, WaitingReason};
 use crate::plan::decide::{Evidence, carry_out_command, judge_analyses};
 use crate::plan::effect::plan_rescue;
 use crate::plan::model::{CLEAR_UP, Plan, Report};
-use crate::plan::reference::Problem;
+use crate::plan::reference::{Problem, join_problems};
 use crate::plan::report::{Findings, report, report_invalid};
 use crate::plan::revision::hash_template;
 use crate::plan::snapshot::Snapshot;
@@ -119,14 +119,8 @@ pub fn plan_held(evidence: &Evidence, mut traffic: Option<Traffic>, problems: &[
     }
     let mut effects = plan_rescue(world, traffic.as_mut().filter(|_| routed), evidence.sizes);
     effects.stage(CLEAR_UP, evidence.commands.writes.clone());
-    let text = problems
-        .iter()
-        .map(|problem| problem.text.as_str())
-        .take(5)
-        .collect::<Vec<_>>()
-        .join(" · ");
     let findings = Findings {
-        wait: Some(Wait::on(WaitingReason::Invalid, text)),
+        wait: Some(Wait::on(WaitingReason::Invalid, join_problems(problems))),
         problems,
         gates: evidence.gates,
         ..Findings::default()

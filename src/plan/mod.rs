@@ -81,7 +81,7 @@ fn refuse(snapshot: &Snapshot, breaches: &[Breach], now: DateTime<Utc>) -> Plan 
         text: breach.to_string(),
     };
     let problems: Vec<Problem> = breaches.iter().map(problem).collect();
-    let mut plan = plan_invalid(snapshot, &problems, "Refused", now);
+    let mut plan = plan_invalid(snapshot, &problems, model::REFUSED, now);
     plan.requeue_at = Some(now + Duration::seconds(REFUSED_AGAIN_SECONDS));
     plan
 }

@@ -19,6 +19,9 @@ pub struct Plan {
     pub report: Report,
 }
 
+/// `report.rule` of a plan that the second opinion objected to.
+pub const REFUSED: &str = "Refused";
+
 /// Purpose of the last stage of a round. Nothing in the status rests on it.
 pub const CLEAR_UP: &str = "answer commands and clear up";
 

@@ -11,6 +11,9 @@ use crate::plan::revision::replica_set_name;
 use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
 
+/// More than these help nobody at once.
+const SHOWN: usize = 5;
+
 /// Shown as `<object>: <problem>; <fix>`, under the condition `Valid=False/<reason>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -22,6 +25,12 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// The first few of them in one line.
+pub fn join_problems(problems: &[Problem]) -> String {
+    let texts = problems.iter().map(|problem| problem.text.as_str());
+    texts.take(SHOWN).collect::<Vec<_>>().join(" · ")
 }
 
 pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {

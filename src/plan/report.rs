@@ -10,7 +10,7 @@ use crate::api::names::Weight;
 use crate::api::rollout_status::{Phase, RolloutStatus, WaitingReason};
 use crate::plan::decide::{counts_as_stuck, overdue};
 use crate::plan::gate::{GateKind, OpenGate};
-use crate::plan::reference::Problem;
+use crate::plan::reference::{Problem, join_problems};
 use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::traffic::Traffic;
 use crate::plan::wait::Wait;
@@ -263,12 +263,7 @@ pub fn report_invalid(
     now: DateTime<Utc>,
 ) -> RolloutStatus {
     let mut status = before;
-    let texts: Vec<&str> = problems
-        .iter()
-        .map(|problem| problem.text.as_str())
-        .take(5)
-        .collect();
-    let text = texts.join(" · ");
+    let text = join_problems(problems);
     let reason = problems.first().map_or("Invalid", |problem| problem.reason);
     status.observed_generation = Some(generation);
     status.phase = Some(Phase::Degraded);
