@@ -16,6 +16,7 @@ use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::Resource;
 use crate::client::object::Object;
 use crate::observe::cache::CacheEvent;
+use crate::observe::kept::Kept;
 
 /// What one watch saw.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub async fn watch(client: kube::Client, resource: Resource, namespace: String, 
                 })
             }
             Ok(Event::InitApply(object)) => {
-                listed.push(object.value);
+                listed.extend(Kept::of(resource, object.value));
                 None
             }
             Ok(Event::InitDone) => Some(CacheEvent::Restarted {

@@ -1,15 +1,15 @@
 //! One sorted store of one kind of object, fed by watch events.
 //!
-//! Guarantees: an object is trimmed before it is kept, replaced by an older version of itself only when everything
-//! is listed anew, and found by its key in sorted order; every event names the keys it changed.
+//! Guarantees: an object is replaced by an older version of itself only when everything is listed anew, and found by
+//! its key in sorted order; every event names the keys it changed.
 //! Assumes nothing about how fresh it is: that is judged where it is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::trim::{rollout_of, trim};
-use crate::api::resource::{ObjectKey, Resource, is_older_version, metadata_text};
+use super::kept::Kept;
+use crate::api::resource::{ObjectKey, Resource, metadata_text};
 
 /// What a watch reports.
 #[derive(Clone, Debug)]
@@ -24,14 +24,27 @@ pub enum CacheEvent {
     /// Everything there is in a namespace, or in all if it is empty, after the watch began or began anew.
     Restarted {
         namespace: String,
-        objects: Vec<Value>,
+        objects: Vec<Kept>,
     },
+}
+
+impl CacheEvent {
+    /// [`CacheEvent::Restarted`], of objects as the API server sends them.
+    pub fn restarted(resource: Resource, namespace: impl Into<String>, objects: Vec<Value>) -> Self {
+        let objects = objects
+            .into_iter()
+            .filter_map(|object| Kept::of(resource, object));
+        CacheEvent::Restarted {
+            namespace: namespace.into(),
+            objects: objects.collect(),
+        }
+    }
 }
 
 #[derive(Debug)]
 pub struct Cache {
     resource: Resource,
-    objects: BTreeMap<ObjectKey, Value>,
+    objects: BTreeMap<ObjectKey, Kept>,
     by_rollout: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// Uids of objects that a live read found gone before the watch said so: late news of them is no news.
     gone: BTreeMap<ObjectKey, String>,
@@ -40,12 +53,12 @@ pub struct Cache {
     listing: BTreeMap<String, BTreeSet<ObjectKey>>,
 }
 
-/// An object before and after an event.
+/// An object that came, changed or went.
 #[derive(Debug)]
 pub struct Change {
     pub key: ObjectKey,
-    pub before: Option<Value>,
-    pub after: Option<Value>,
+    /// The Rollouts that it belonged to and belongs to now.
+    pub rollouts: BTreeSet<ObjectKey>,
 }
 
 impl Cache {
@@ -60,8 +73,8 @@ impl Cache {
         }
     }
 
-    pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
-        self.objects.get(key)
+    pub fn get(&self, key: &ObjectKey) -> Option<Value> {
+        self.objects.get(key).map(Kept::object)
     }
 
     /// Keys of the objects that belong to a Rollout.
@@ -76,7 +89,10 @@ impl Cache {
 
     pub fn take(&mut self, event: CacheEvent) -> Vec<Change> {
         match event {
-            CacheEvent::Applied(object) => self.apply(object).into_iter().collect(),
+            CacheEvent::Applied(object) => {
+                let kept = Kept::of(self.resource, object);
+                kept.and_then(|kept| self.apply(kept)).into_iter().collect()
+            }
             CacheEvent::Deleted(object) => self.delete(&object).into_iter().collect(),
             CacheEvent::Restarting { namespace } => {
                 self.listing.insert(namespace, BTreeSet::new());
@@ -89,11 +105,11 @@ impl Cache {
     /// Takes in what a live read found.
     pub fn heal(&mut self, key: &ObjectKey, live: Option<&Value>) -> Option<Change> {
         let change = match live {
-            Some(object) => self.apply(object.clone()),
+            Some(object) => self.apply(Kept::of(self.resource, object.clone())?),
             None => self.remove_for_good(key),
         };
-        let version = |object| metadata_text(object, "resourceVersion");
-        if self.objects.get(key).map(version) == live.map(version) {
+        let version = live.and_then(|object| metadata_text(object, "resourceVersion"));
+        if self.objects.get(key).map(Kept::version) == version {
             let lists = self.listing.iter_mut();
             for (_, healed) in lists.filter(|(namespace, _)| covers(namespace, key)) {
                 healed.insert(key.clone());
@@ -103,84 +119,68 @@ impl Cache {
     }
 
     fn remove_for_good(&mut self, key: &ObjectKey) -> Option<Change> {
-        let change = self.remove(key)?;
-        let uid = change
-            .before
-            .as_ref()
-            .and_then(|before| metadata_text(before, "uid"));
-        self.gone.insert(key.clone(), uid.unwrap_or_default().to_owned());
-        Some(change)
+        let uid = self.objects.get(key)?.uid().to_owned();
+        self.gone.insert(key.clone(), uid);
+        self.remove(key)
     }
 
     fn delete(&mut self, object: &Value) -> Option<Change> {
         let key = ObjectKey::of(object)?;
         self.gone.remove(&key);
-        let same = metadata_text(self.objects.get(&key)?, "uid") == metadata_text(object, "uid");
+        let same = Some(self.objects.get(&key)?.uid()) == metadata_text(object, "uid");
         if same { self.remove(&key) } else { None }
     }
 
-    fn apply(&mut self, object: Value) -> Option<Change> {
-        let key = ObjectKey::of(&object)?;
-        let is_gone = self.gone.get(&key).map(String::as_str) == metadata_text(&object, "uid");
-        let is_stale = self
-            .objects
-            .get(&key)
-            .is_some_and(|before| is_stale(&object, before));
-        if is_stale || is_gone && self.gone.contains_key(&key) {
-            return None;
-        }
-        Some(self.put(key, object))
+    fn apply(&mut self, object: Kept) -> Option<Change> {
+        let known = self.objects.get(object.key());
+        let is_stale = known.is_some_and(|known| object.is_stale_beside(known));
+        let is_gone = self.gone.get(object.key()).is_some_and(|uid| uid == object.uid());
+        (!is_stale && !is_gone).then(|| self.put(object))
     }
 
-    fn put(&mut self, key: ObjectKey, mut object: Value) -> Change {
-        trim(self.resource, &mut object);
-        let before = self.remove(&key).and_then(|change| change.before);
-        if let Some(rollout) = rollout_of(self.resource, &object) {
-            self.by_rollout.entry(rollout).or_default().insert(key.clone());
+    fn put(&mut self, object: Kept) -> Change {
+        let key = object.key().clone();
+        let before = self.remove(&key).map(|change| change.rollouts);
+        let mut rollouts = before.unwrap_or_default();
+        if let Some(rollout) = object.rollout() {
+            self.by_rollout
+                .entry(rollout.clone())
+                .or_default()
+                .insert(key.clone());
+            rollouts.insert(rollout);
         }
-        self.objects.insert(key.clone(), object.clone());
-        Change {
-            key,
-            before,
-            after: Some(object),
-        }
+        self.objects.insert(key.clone(), object);
+        Change { key, rollouts }
     }
 
     /// What a list shows is taken even where its version is older: when etcd is restored from a backup, versions go
     /// back, and what was kept would be held against every change to come. Otherwise nothing is ahead of a list but
     /// what was read live since it began.
-    fn replace(&mut self, object: Value) -> Option<Change> {
-        let key = ObjectKey::of(&object)?;
-        let same = |kept: &&Value| {
-            ["uid", "resourceVersion"]
-                .iter()
-                .all(|field| metadata_text(kept, field) == metadata_text(&object, field))
-        };
-        match self.objects.get(&key).filter(same) {
-            Some(_) => None,
-            None => Some(self.put(key, object)),
-        }
+    fn replace(&mut self, object: Kept) -> Option<Change> {
+        let known = self.objects.get(object.key());
+        let is_same =
+            known.is_some_and(|known| known.uid() == object.uid() && known.version() == object.version());
+        (!is_same).then(|| self.put(object))
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Change> {
-        let before = self.objects.remove(key)?;
-        if let Some(rollout) = rollout_of(self.resource, &before)
-            && let Some(keys) = self.by_rollout.get_mut(&rollout)
+        let rollout = self.objects.remove(key)?.rollout();
+        if let Some(rollout) = &rollout
+            && let Some(keys) = self.by_rollout.get_mut(rollout)
         {
             keys.remove(key);
             if keys.is_empty() {
-                self.by_rollout.remove(&rollout);
+                self.by_rollout.remove(rollout);
             }
         }
         Some(Change {
             key: key.clone(),
-            before: Some(before),
-            after: None,
+            rollouts: rollout.into_iter().collect(),
         })
     }
 
-    fn restart(&mut self, namespace: String, objects: Vec<Value>) -> Vec<Change> {
-        let listed: BTreeSet<ObjectKey> = objects.iter().filter_map(ObjectKey::of).collect();
+    fn restart(&mut self, namespace: String, objects: Vec<Kept>) -> Vec<Change> {
+        let listed: BTreeSet<&ObjectKey> = objects.iter().map(Kept::key).collect();
         let healed = self.listing.remove(&namespace).unwrap_or_default();
         let covered = |key: &&ObjectKey| covers(&namespace, key) && !healed.contains(*key);
         let gone = self
@@ -192,8 +192,7 @@ impl Cache {
         self.gone.retain(|key, _| !covered(&key));
         let mut changes: Vec<Change> = gone.iter().filter_map(|key| self.remove(key)).collect();
         for object in objects {
-            let is_healed = ObjectKey::of(&object).is_some_and(|key| healed.contains(&key));
-            changes.extend(if is_healed {
+            changes.extend(if healed.contains(object.key()) {
                 self.apply(object)
             } else {
                 self.replace(object)
@@ -208,15 +207,6 @@ fn covers(namespace: &str, key: &ObjectKey) -> bool {
     namespace.is_empty() || key.namespace == namespace
 }
 
-/// The same version again, or an older one of the same object.
-fn is_stale(object: &Value, kept: &Value) -> bool {
-    let version = |object| metadata_text(object, "resourceVersion").unwrap_or_default();
-    let (new, old) = (version(object), version(kept));
-    let numbers = new.parse::<u128>().is_ok() && old.parse::<u128>().is_ok();
-    metadata_text(object, "uid") == metadata_text(kept, "uid")
-        && (new == old || numbers && is_older_version(new, old))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,10 +217,9 @@ mod tests {
     }
 
     fn versions(cache: &Cache) -> Vec<(String, String)> {
-        let version = |object| metadata_text(object, "resourceVersion").unwrap().to_owned();
         let objects = cache.objects.iter().filter(|(key, _)| key.namespace == "shop");
         objects
-            .map(|(key, object)| (key.name.clone(), version(object)))
+            .map(|(key, object)| (key.name.clone(), object.version().to_owned()))
             .collect()
     }
 
@@ -244,10 +233,7 @@ mod tests {
     #[test]
     fn events_change_the_store_and_old_news_does_not() {
         use CacheEvent::{Applied, Deleted};
-        let restarted = |objects| CacheEvent::Restarted {
-            namespace: "shop".to_owned(),
-            objects,
-        };
+        let restarted = |objects| CacheEvent::restarted(Resource::Service, "shop", objects);
         let mut cache = Cache::new(Resource::Service);
         type Row = (CacheEvent, &'static [(&'static str, &'static str)], usize);
         let rows: Vec<Row> = vec![
@@ -306,10 +292,7 @@ mod tests {
         cache.take(CacheEvent::Applied(object("d", "d", "9")));
         cache.heal(&ObjectKey::new("shop", "d"), None);
         let list = ["a", "b", "d"].map(|name| object(name, name, "9"));
-        cache.take(CacheEvent::Restarted {
-            namespace: String::new(),
-            objects: list.into(),
-        });
+        cache.take(CacheEvent::restarted(Resource::Service, "", list.into()));
         assert_eq!(versions(&cache), pairs(&[("a", "9"), ("b", "12"), ("c", "13")]));
     }
 
@@ -332,10 +315,7 @@ mod tests {
     fn a_restart_of_one_namespace_leaves_the_others_alone() {
         let mut cache = Cache::new(Resource::Service);
         cache.take(CacheEvent::Applied(object("a", "1", "10")));
-        cache.take(CacheEvent::Restarted {
-            namespace: "bank".to_owned(),
-            objects: vec![],
-        });
+        cache.take(CacheEvent::restarted(Resource::Service, "bank", vec![]));
         assert_eq!(versions(&cache), pairs(&[("a", "10")]));
         assert!(cache.is_synced("bank") && !cache.is_synced("shop"));
     }

@@ -8,6 +8,7 @@
 pub mod cache;
 mod decode;
 mod heal;
+pub mod kept;
 pub mod rollout;
 pub mod stores;
 mod trim;

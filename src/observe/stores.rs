@@ -10,7 +10,6 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::cache::{Cache, CacheEvent, Change};
-use super::trim::rollout_of;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::plan::needs::{Needs, needs};
 use crate::plan::snapshot::Claim;
@@ -95,7 +94,7 @@ impl Stores {
     }
 
     pub fn get(&self, resource: Resource, key: &ObjectKey) -> Option<Value> {
-        self.lock().caches.get(&resource)?.get(key).cloned()
+        self.lock().caches.get(&resource)?.get(key)
     }
 
     pub fn of_rollout(&self, resource: Resource, rollout: &ObjectKey) -> BTreeSet<ObjectKey> {
@@ -146,14 +145,15 @@ impl Stores {
         let claims = needs.named().filter_map(|(resource, name)| {
             let object = ObjectKey::new(key.namespace.clone(), name);
             let rivals = inner.named_by.get(&(resource, object))?.iter();
-            let older = rivals
+            let others = rivals.filter(|rival| **rival != key);
+            let older = others
                 .filter_map(|rival| inner.caches.get(&Resource::Rollout)?.get(rival))
                 .filter(|rival| seniority(rival) < seniority(rollout));
             let oldest = older.min_by(|left, right| seniority(left).cmp(&seniority(right)))?;
             Some(Claim {
                 kind: resource.kind().to_owned(),
                 name: name.to_owned(),
-                rollout: metadata_text(oldest, "name")?.to_owned(),
+                rollout: metadata_text(&oldest, "name")?.to_owned(),
             })
         });
         claims.collect()
@@ -182,11 +182,9 @@ impl Inner {
             Resource::Rollout => self.note_rollout(change),
             Resource::AnalysisRun => {
                 let itself = wake(Work::Run(change.key.clone()), Cause::Itself);
-                rollouts_of(resource, change, Cause::Dependency)
-                    .chain([itself])
-                    .collect()
+                rollouts_of(change, Cause::Dependency).chain([itself]).collect()
             }
-            Resource::RolloutCommand => rollouts_of(resource, change, Cause::Command).collect(),
+            Resource::RolloutCommand => rollouts_of(change, Cause::Command).collect(),
             Resource::AnalysisTemplate | Resource::ClusterAnalysisTemplate => {
                 self.judged_in(&change.key.namespace)
             }
@@ -194,9 +192,7 @@ impl Inner {
                 let named_by = self.named_by.get(&(resource, change.key.clone()));
                 let naming = named_by.into_iter().flatten();
                 let naming = naming.map(|rollout| wake(Work::Rollout(rollout.clone()), Cause::Dependency));
-                naming
-                    .chain(rollouts_of(resource, change, Cause::Dependency))
-                    .collect()
+                naming.chain(rollouts_of(change, Cause::Dependency)).collect()
             }
         }
     }
@@ -204,7 +200,7 @@ impl Inner {
     /// Others that name the same objects look again when a Rollout lets go of them: the next oldest keeps them.
     fn note_rollout(&mut self, change: &Change) -> Vec<Wake> {
         let before = self.needs.remove(&change.key).unwrap_or_default();
-        let after = change.after.as_ref().map(needs);
+        let after = self.cache(Resource::Rollout).get(&change.key).as_ref().map(needs);
         let id = |(resource, name)| (resource, ObjectKey::new(change.key.namespace.clone(), name));
         let kept: BTreeSet<_> = after.iter().flat_map(Needs::named).map(id).collect();
         let mut wakes = vec![wake(Work::Rollout(change.key.clone()), Cause::Itself)];
@@ -246,11 +242,9 @@ fn wake(work: Work, cause: Cause) -> Wake {
 }
 
 /// The Rollouts that an object belonged to and belongs to now.
-fn rollouts_of(resource: Resource, change: &Change, cause: Cause) -> impl Iterator<Item = Wake> {
-    let states = change.before.iter().chain(&change.after);
-    states
-        .filter_map(move |object| rollout_of(resource, object))
-        .map(move |key| wake(Work::Rollout(key), cause))
+fn rollouts_of(change: &Change, cause: Cause) -> impl Iterator<Item = Wake> {
+    let rollouts = change.rollouts.iter().cloned();
+    rollouts.map(move |key| wake(Work::Rollout(key), cause))
 }
 
 #[cfg(test)]
@@ -357,10 +351,7 @@ mod tests {
         let stores = stores();
         assert!(!stores.keeps(Resource::HttpRoute, "shop") && !stores.keeps(Resource::EndpointSlice, "shop"));
         assert!(stores.keeps(Resource::ReplicaSet, "shop"));
-        let listed = |namespace: &str| CacheEvent::Restarted {
-            namespace: namespace.to_owned(),
-            objects: vec![],
-        };
+        let listed = |namespace: &str| CacheEvent::restarted(Resource::HttpRoute, namespace, vec![]);
         stores.take(Resource::HttpRoute, listed("shop"));
         assert!(stores.keeps(Resource::HttpRoute, "shop") && !stores.keeps(Resource::HttpRoute, "bank"));
         stores.take(Resource::HttpRoute, listed(""));

@@ -241,20 +241,15 @@ impl World {
             Resource::RolloutCommand,
         ] {
             let objects = self.server.inspect(|store| store.list(resource.kind()));
-            let event = CacheEvent::Restarted {
-                namespace: String::new(),
-                objects: objects.iter().map(|object| object.as_ref().clone()).collect(),
-            };
+            let objects = objects.iter().map(|object| object.as_ref().clone()).collect();
+            let event = CacheEvent::restarted(resource, "", objects);
             context.observer.stores.take(resource, event);
         }
     }
 
     /// Lets a cache believe that there is nothing of a kind.
     pub fn forget(&self, context: &Context, resource: Resource) {
-        let event = CacheEvent::Restarted {
-            namespace: String::new(),
-            objects: vec![],
-        };
+        let event = CacheEvent::restarted(resource, "", vec![]);
         context.observer.stores.take(resource, event);
     }
 

@@ -55,10 +55,8 @@ impl World {
             let (objects, version) = self
                 .server
                 .inspect(|store| (store.list(resource.kind()), store.version()));
-            let event = CacheEvent::Restarted {
-                namespace: String::new(),
-                objects: objects.iter().map(|object| object.as_ref().clone()).collect(),
-            };
+            let objects = objects.iter().map(|object| object.as_ref().clone()).collect();
+            let event = CacheEvent::restarted(resource, "", objects);
             let wakes = controller.context.observer.stores.take(resource, event);
             controller.cursors.insert(resource, version);
             for wake in wakes {
