@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crds bench clean-tools prometheus
+.PHONY: help demo test lint crds bench clean-tools prometheus control-plane traefik
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,3 +34,9 @@ clean-tools: ## Remove what make and .ci/run installed or cached outside the che
 
 prometheus:
 	@scripts/ensure-prometheus
+
+control-plane:
+	@scripts/ensure-control-plane
+
+traefik:
+	@scripts/ensure-traefik
