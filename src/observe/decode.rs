@@ -12,7 +12,9 @@ use crate::api::resource::metadata_text;
 use crate::api::time::parse_rfc3339;
 use crate::plan::snapshot::{EndpointsReady, ReplicaSetSeen, ServiceSeen};
 
-pub fn replica_set(object: &Value, rollout_uid: &str) -> ReplicaSetSeen {
+/// Of a Rollout with this uid. Where it is deleted without its pods, the garbage collector makes its ReplicaSets nobody's
+/// before it is gone; they have our label all the same, and stay its own until then.
+pub fn replica_set(object: &Value, rollout_uid: &str, is_deleted: bool) -> ReplicaSetSeen {
     let text = |field| metadata_text(object, field).unwrap_or_default().to_owned();
     let annotation = |name| entry(object, "annotations", name);
     let count = |pointer| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
@@ -29,7 +31,7 @@ pub fn replica_set(object: &Value, rollout_uid: &str) -> ReplicaSetSeen {
         ready: count("/status/readyReplicas"),
         available: count("/status/availableReplicas"),
         caught_up: count("/status/observedGeneration") >= count("/metadata/generation"),
-        owned: is_controlled_by(object, rollout_uid),
+        owned: is_controlled_by(object, rollout_uid) || is_deleted && is_nobodys(object),
         deleting: metadata_text(object, "deletionTimestamp").is_some(),
     }
 }
@@ -93,6 +95,11 @@ fn is_controlled_by(object: &Value, uid: &str) -> bool {
     owners.is_some_and(|owners| owners.iter().any(is_controller))
 }
 
+fn is_nobodys(object: &Value) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences");
+    owners.is_none_or(|owners| owners.as_array().is_some_and(Vec::is_empty))
+}
+
 fn entry<'a>(object: &'a Value, map: &str, name: &str) -> Option<&'a str> {
     object.get("metadata")?.get(map)?.get(name)?.as_str()
 }
@@ -127,7 +134,7 @@ mod tests {
                 },
                 "spec": {"replicas": 3}, "status": {"replicas": 2, "availableReplicas": 1},
             });
-            let seen = replica_set(&object, "mine");
+            let seen = replica_set(&object, "mine", false);
             assert_eq!(seen.revision, expected, "{revision}");
             assert_eq!(
                 (seen.replicas, seen.running, seen.ready, seen.available),
@@ -138,8 +145,28 @@ mod tests {
                 (true, false, None)
             );
             assert!(
-                !replica_set(&object, "other").owned,
+                !replica_set(&object, "other", true).owned,
                 "an owner that is not the controller"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_nobodys_stays_with_a_rollout_that_goes() {
+        for (owners, is_deleted, owned) in [
+            (Value::Null, true, true),
+            (json!([]), true, true),
+            (json!([]), false, false),
+            (json!([{"uid": "other"}]), true, false),
+        ] {
+            let mut object = json!({"metadata": {"name": "checkout-a"}});
+            if !owners.is_null() {
+                object["metadata"]["ownerReferences"] = owners;
+            }
+            assert_eq!(
+                replica_set(&object, "mine", is_deleted).owned,
+                owned,
+                "{object} {is_deleted}"
             );
         }
     }
@@ -150,7 +177,11 @@ mod tests {
             let object = json!({
                 "metadata": {"name": "checkout-a", "generation": 3}, "status": {"observedGeneration": observed},
             });
-            assert_eq!(replica_set(&object, "mine").caught_up, caught_up, "{observed}");
+            assert_eq!(
+                replica_set(&object, "mine", false).caught_up,
+                caught_up,
+                "{observed}"
+            );
         }
     }
 

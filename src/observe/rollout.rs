@@ -79,6 +79,7 @@ impl Look<'_> {
         needs: &Needs,
     ) -> Result<Snapshot, ObserveError> {
         let uid = metadata_text(&rollout, "uid").unwrap_or_default();
+        let is_deleted = metadata_text(&rollout, "deletionTimestamp").is_some();
         let replica_sets = self.belongings(Resource::ReplicaSet, key).await?;
         let (runs, unreadable_runs) = sort_out(self.belongings(Resource::AnalysisRun, key).await?);
         let commands = self.belongings(Resource::RolloutCommand, key).await?;
@@ -99,7 +100,7 @@ impl Look<'_> {
         Ok(Snapshot {
             replica_sets: replica_sets
                 .into_iter()
-                .map(|(key, object)| (key.name, decode::replica_set(&object, uid)))
+                .map(|(key, object)| (key.name, decode::replica_set(&object, uid, is_deleted)))
                 .collect(),
             services: services
                 .into_iter()

@@ -107,9 +107,11 @@ fn hold_on(world: &World) -> Option<Write> {
     (leaves_marks && !has_finalizer && !world.is_deleting()).then(|| patch_rollout(world, vec![op], reason))
 }
 
-/// The ReplicaSet of the current version.
+/// The ReplicaSet of the current version. A Rollout that goes makes nothing new: where its pods are to stay, its
+/// ReplicaSets are its own no more.
 fn create(world: &World) -> Option<Write> {
-    let missing = world.is_current_known() && !world.aborted() && world.set(&world.current).is_none();
+    let wanted = world.is_current_known() && !world.aborted() && !world.is_deleting();
+    let missing = wanted && world.set(&world.current).is_none();
     let revision = world.status.revision.unwrap_or_default();
     missing.then(|| Write {
         target: Target {

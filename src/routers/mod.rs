@@ -271,12 +271,12 @@ fn own_ingresses<'a>(
     target: &RouteTarget<'a>,
     observed: &'a ObservedRoutes,
 ) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    let uid = target.rollout_uid;
+    let (uid, rollout) = (target.rollout_uid, target.rollout_name);
     observed
         .ingresses
         .iter()
         .filter_map(|(name, ingress)| Some((name.as_str(), ingress.as_ref()?)))
-        .filter(move |(_, ingress)| object::is_controlled_by(ingress, uid))
+        .filter(move |(_, ingress)| object::is_of_rollout(ingress, uid, rollout))
 }
 
 impl RouteTarget<'_> {

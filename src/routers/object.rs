@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{RouteKind, RouteWrite};
+use crate::api::names::ROLLOUT_LABEL;
 use crate::api::patch::{PatchOp, pointer};
 
 pub fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
@@ -27,10 +28,18 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     annotations(object)?.get(key)?.as_str()
 }
 
-pub fn is_controlled_by(object: &Value, uid: &str) -> bool {
-    list(object, "/metadata/ownerReferences").iter().any(|owner| {
+/// Whether the Rollout is its controller. Where a Rollout is deleted without its pods, the garbage collector makes what
+/// it owned nobody's before it is gone: then our label tells.
+pub fn is_of_rollout(object: &Value, uid: &str, name: &str) -> bool {
+    let owners = list(object, "/metadata/ownerReferences");
+    let is_controller = |owner: &Value| {
         text(owner, "/uid") == Some(uid) && owner.get("controller").and_then(Value::as_bool) == Some(true)
-    })
+    };
+    let is_nobodys = object
+        .pointer("/metadata/ownerReferences")
+        .is_none_or(|owners| owners.as_array().is_some_and(Vec::is_empty));
+    let label = object.pointer(&pointer(["metadata", "labels", ROLLOUT_LABEL]));
+    owners.iter().any(is_controller) || is_nobodys && label.and_then(Value::as_str) == Some(name)
 }
 
 /// Whether the API server could know an object of this name: a DNS subdomain, no namespace in front.
@@ -126,16 +135,29 @@ mod tests {
     }
 
     #[test]
-    fn only_the_controller_owns() {
-        let object = json!({"metadata": {"ownerReferences": [
-            {"uid": "1"}, {"uid": "2", "controller": true}, {"uid": "3", "controller": "yes"}, 7]}});
-        assert!(!is_controlled_by(&object, "1"));
-        assert!(is_controlled_by(&object, "2"));
-        assert!(!is_controlled_by(&object, "3"));
-        assert!(!is_controlled_by(
-            &json!({"metadata": {"ownerReferences": "2"}}),
-            "2"
-        ));
+    fn only_the_controller_owns_and_where_there_is_none_the_label_tells() {
+        let label = json!({"tidegate.dev/rollout": "checkout"});
+        let owners =
+            json!([{"uid": "1"}, {"uid": "2", "controller": true}, {"uid": "3", "controller": "yes"}, 7]);
+        let owned = json!({"metadata": {"labels": label, "ownerReferences": owners}});
+        let garbage = json!({"metadata": {"labels": label, "ownerReferences": "2"}});
+        let orphan = json!({"metadata": {"labels": label}});
+        for (object, uid, name, ours) in [
+            (&owned, "1", "checkout", false),
+            (&owned, "2", "checkout", true),
+            (&owned, "3", "checkout", false),
+            (&garbage, "2", "checkout", false),
+            (&orphan, "2", "checkout", true),
+            (&orphan, "2", "cart", false),
+            (
+                &json!({"metadata": {"ownerReferences": []}}),
+                "2",
+                "checkout",
+                false,
+            ),
+        ] {
+            assert_eq!(is_of_rollout(object, uid, name), ours, "{object} {uid} {name}");
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn render_one(
     let name = canary_name(target.rollout_name, name);
     match observed.ingresses.get(&name)? {
         None => Some(create(target, nginx, name, stable, spec)),
-        Some(canary) if object::is_controlled_by(canary, target.rollout_uid) => {
+        Some(canary) if object::is_of_rollout(canary, target.rollout_uid, target.rollout_name) => {
             let mut ops = object::change_metadata(
                 canary,
                 "labels",

@@ -127,7 +127,7 @@ fn validate_canary(
 ) -> Option<Violation> {
     let canary_name = canary_name(target.rollout_name, name);
     let canary = observed.ingresses.get(&canary_name)?.as_ref()?;
-    if object::is_controlled_by(canary, target.rollout_uid) {
+    if object::is_of_rollout(canary, target.rollout_uid, target.rollout_name) {
         return None;
     }
     let marked = match annotation::weights(nginx, canary) {
@@ -165,7 +165,7 @@ fn validate_rivals(
     let own = canary_name(target.rollout_name, name);
     let is_rival = |ingress: &Value| {
         annotation::weights(nginx, ingress).is_some()
-            && !object::is_controlled_by(ingress, target.rollout_uid)
+            && !object::is_of_rollout(ingress, target.rollout_uid, target.rollout_name)
             && spec::paths(ingress).any(|(host, path)| split.contains(&(host, object::text(path, "/path"))))
     };
     observed

@@ -30,8 +30,11 @@ impl Cluster {
                 .map(|name| (name.clone(), self.object(kind, &name).cloned()))
                 .collect()
         };
+        let is_deleted = self
+            .rollout()
+            .is_some_and(|rollout| rollout["metadata"].get("deletionTimestamp").is_some());
         let replica_sets: BTreeMap<_, _> = of(Kind::ReplicaSet)
-            .map(|((_, name), set)| (name.clone(), see_replica_set(set)))
+            .map(|((_, name), set)| (name.clone(), see_replica_set(set, is_deleted)))
             .collect();
         let typed = |kind| of(kind).map(|((_, name), object)| (name.clone(), object.clone()));
         Snapshot {
@@ -92,7 +95,7 @@ fn see_service(service: &Value) -> ServiceSeen {
     }
 }
 
-fn see_replica_set(set: &Value) -> ReplicaSetSeen {
+fn see_replica_set(set: &Value, is_deleted: bool) -> ReplicaSetSeen {
     let number = |path: &str| set.pointer(path).and_then(Value::as_i64).unwrap_or_default();
     let revision = strings(set, "/metadata/annotations")
         .get(REVISION_ANNOTATION)
@@ -110,7 +113,10 @@ fn see_replica_set(set: &Value) -> ReplicaSetSeen {
         ready: number("/status/readyReplicas"),
         available: number("/status/availableReplicas"),
         caught_up: true,
-        owned: text(set, "/metadata/ownerReferences/0/uid") == "rollout-uid",
+        owned: match set.pointer("/metadata/ownerReferences") {
+            Some(_) => text(set, "/metadata/ownerReferences/0/uid") == "rollout-uid",
+            None => is_deleted,
+        },
         deleting: false,
     }
 }

@@ -191,6 +191,31 @@ fn a_rollout_that_goes_leaves_everything_to_stable() {
     }
 }
 
+/// `kubectl delete --cascade=orphan`: the garbage collector makes everything nobody's before the Rollout is gone.
+#[test]
+fn a_rollout_that_goes_without_its_pods_leaves_those_of_stable() {
+    let mut cluster = paused();
+    cluster.log.clear();
+    cluster.edit_rollout(|rollout| rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z"));
+    let sets = ["v1", "v2"].map(|version| (Kind::ReplicaSet, format!("checkout-{}", hash(version))));
+    for (kind, name) in sets
+        .into_iter()
+        .chain([(Kind::Ingress, "checkout-web-canary".to_owned())])
+    {
+        cluster.edit(kind, &name, |object| {
+            object["metadata"]
+                .as_object_mut()
+                .unwrap()
+                .remove("ownerReferences");
+        });
+    }
+    cluster.run();
+    assert!(cluster.rollout().is_none(), "{}", cluster.what_happened());
+    assert_eq!(cluster.weight(), 0);
+    assert_eq!(["v1", "v2"].map(|version| cluster.pods(version)), [5, 0]);
+    assert_eq!(cluster.selected("checkout-stable"), "everything");
+}
+
 #[test]
 fn a_rollout_goes_although_its_services_are_gone() {
     for gone in [
