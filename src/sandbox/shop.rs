@@ -62,6 +62,17 @@ impl Shop {
         host: &str,
         settle_seconds: u64,
     ) -> Result<Self, ShopError> {
+        Shop::open_changed(client, namespace, host, settle_seconds, |_| ()).await
+    }
+
+    /// [`Shop::open`], with every object changed before it is applied.
+    pub async fn open_changed(
+        client: kube::Client,
+        namespace: &str,
+        host: &str,
+        settle_seconds: u64,
+        change: impl Fn(&mut Value),
+    ) -> Result<Self, ShopError> {
         let shop = Shop {
             client,
             namespace: namespace.to_owned(),
@@ -80,6 +91,7 @@ impl Shop {
                     Some("Ingress") => set(&mut document, "/spec/rules/0/host", json!(host))?,
                     _ => {}
                 }
+                change(&mut document);
                 shop.create(document).await?;
             }
         }

@@ -1,0 +1,128 @@
+//! The end-to-end tests: two replicas of the controller on a real control plane, a real Traefik in front of the pods, a
+//! real Prometheus, and customers who count every request that nobody answered. `make e2e` runs them.
+//!
+//! Arguments are parts of scenario titles; none means all.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failure"
+)]
+
+mod control_plane;
+mod network;
+mod process;
+mod scenario;
+mod tenant;
+mod tools;
+mod traefik;
+mod world;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::clock::Stopwatch;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use scenario::Scenario;
+use tools::Tools;
+use world::World;
+
+/// Scenarios at a time: as many as leave a machine with two cores time to answer.
+const AT_A_TIME: usize = 5;
+const SCENARIO_ENDS_WITHIN: Duration = Duration::from_secs(600);
+
+fn main() -> ExitCode {
+    if !network::is_inside() {
+        return network::enter();
+    }
+    network::set_up();
+    tidegate::providers::install_tls();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(run())
+}
+
+async fn run() -> ExitCode {
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let is_chosen = |scenario: &Scenario| {
+        let title = scenario.title();
+        chosen.is_empty() || chosen.iter().any(|part| title.contains(part))
+    };
+    let scenarios: Vec<Scenario> = scenario::all().into_iter().filter(is_chosen).collect();
+    assert!(!scenarios.is_empty(), "no scenario is called {chosen:?}");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
+    // Logs of the run before.
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).unwrap();
+
+    let stopwatch = Stopwatch::start();
+    let world = World::set_up(Tools::find(), &directory).await;
+    println!(
+        "the cluster is up after {:.1} s",
+        stopwatch.elapsed().as_secs_f64()
+    );
+    let admin = world.control_plane.admin();
+    let controllers = ["controller-a", "controller-b"].map(|name| world.start_controller(name, &admin));
+    let results = play(Arc::new(world), scenarios).await;
+    for controller in controllers {
+        controller.terminate().await;
+    }
+    let requests: u64 = results.iter().map(|result| result.requests).sum();
+    let failed = results.iter().filter(|result| !result.passed).count();
+    println!(
+        "{} scenarios, {failed} failed, {requests} requests through Traefik, {:.0} s",
+        results.len(),
+        stopwatch.elapsed().as_secs_f64()
+    );
+    match failed {
+        0 => ExitCode::SUCCESS,
+        _ => {
+            println!("logs: {}", directory.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Ended {
+    passed: bool,
+    requests: u64,
+}
+
+/// Plays them, a few at a time, and tells of each as it ends.
+async fn play(world: Arc<World>, scenarios: Vec<Scenario>) -> Vec<Ended> {
+    let places = Arc::new(Semaphore::new(AT_A_TIME));
+    let mut playing = JoinSet::new();
+    for scenario in scenarios {
+        let (world, places) = (Arc::clone(&world), Arc::clone(&places));
+        playing.spawn(async move {
+            let _place = places.acquire().await.unwrap();
+            let title = scenario.title();
+            let stopwatch = Stopwatch::start();
+            let name = title.clone();
+            // A task of its own, so that its panic ends nothing else.
+            let played = tokio::spawn(async move {
+                let play = (scenario.play)(&world, &name, scenario.dialect, scenario.throttle);
+                tokio::time::timeout(SCENARIO_ENDS_WITHIN, play)
+                    .await
+                    .expect("it takes too long")
+            });
+            let tally = played.await;
+            let requests = tally.as_ref().map_or(0, |tally| tally.sent);
+            let verdict = if tally.is_ok() { "ok" } else { "FAILED" };
+            let seconds = stopwatch.elapsed().as_secs_f64();
+            println!("{verdict:6} {title:40} {seconds:6.1} s {requests:6} requests");
+            Ended {
+                passed: tally.is_ok(),
+                requests,
+            }
+        });
+    }
+    playing.join_all().await
+}

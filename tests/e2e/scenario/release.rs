@@ -1,0 +1,124 @@
+//! Releases as they happen every day.
+
+use tidegate::api::rollout_status::AbortSource;
+use tidegate::sandbox::load::Tally;
+use tidegate::sandbox::shop::{Version, is_back, is_promoted};
+
+use super::{let_it_settle, open, open_changed, open_pausing};
+use crate::tenant::Tenant;
+use crate::traefik::Dialect;
+use crate::world::{Throttle, World};
+
+/// Weights 10, 50 and 100, analysis at each, promoted.
+pub async fn promote(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open(world, name, dialect, throttle).await;
+    shop.release("v2").await;
+    shop.until("v2 is promoted", is_promoted).await;
+    shop.until_all_answered_by("v2").await;
+    let tally = shop.close().await;
+    assert!(tally.versions["v2"].requests > 0);
+    tally
+}
+
+pub async fn abort_errors(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open(world, name, dialect, throttle).await;
+    shop.release_version(Version {
+        name: "v2",
+        latency_ms: "20",
+        error_rate: "0.3",
+    })
+    .await;
+    is_aborted_by(&shop, AbortSource::Analysis, Some("error-rate")).await;
+    let tally = shop.close().await;
+    assert!(tally.errors > 0);
+    tally
+}
+
+pub async fn abort_latency(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open(world, name, dialect, throttle).await;
+    shop.release_version(Version {
+        name: "v2",
+        latency_ms: "900",
+        error_rate: "0",
+    })
+    .await;
+    is_aborted_by(&shop, AbortSource::Analysis, Some("latency-p95")).await;
+    shop.close().await
+}
+
+pub async fn abort_command(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    shop.type_command(&["abort", "checkout", "--reason", "second thoughts"])
+        .await;
+    is_aborted_by(&shop, AbortSource::Command, None).await;
+    shop.close().await
+}
+
+/// Aborted, tried again, promoted by hand.
+pub async fn retry(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    shop.type_command(&["abort", "checkout", "--reason", "second thoughts"])
+        .await;
+    is_aborted_by(&shop, AbortSource::Command, None).await;
+    shop.type_command(&["retry", "checkout"]).await;
+    shop.until_paused_at(50).await;
+    shop.type_command(&["promote", "checkout"]).await;
+    shop.until("v2 is promoted", is_promoted).await;
+    shop.until_all_answered_by("v2").await;
+    shop.close().await
+}
+
+/// The old version again while the new one has half of the traffic.
+pub async fn fast_rollback(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    shop.release("v1").await;
+    shop.until("v1 is back", is_promoted).await;
+    shop.until_all_answered_by("v1").await;
+    shop.close().await
+}
+
+/// A third version while the second has half of the traffic.
+pub async fn v3_over_v2(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    shop.release("v3").await;
+    shop.until_paused_at(50).await;
+    shop.type_command(&["promote", "checkout"]).await;
+    shop.until("v3 is promoted", is_promoted).await;
+    shop.until_all_answered_by("v3").await;
+    shop.close().await
+}
+
+/// Without routing pods are what is split.
+pub async fn unrouted(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_changed(world, name, dialect, throttle, |spec| {
+        let canary = spec["strategy"]["canary"].as_object_mut().unwrap();
+        canary.remove("trafficRouting");
+        canary["steps"] = serde_json::json!([{"setWeight": 50}, {"pause": {"duration": "3s"}}]);
+        spec["drainSeconds"] = 5.into();
+    })
+    .await;
+    shop.release("v2").await;
+    shop.until("v2 is promoted", is_promoted).await;
+    shop.until_all_answered_by("v2").await;
+    let_it_settle().await;
+    shop.close().await
+}
+
+/// Waits until v1 has everything again, and looks who is told to have done it.
+async fn is_aborted_by(shop: &Tenant<'_>, by: AbortSource, rule: Option<&str>) {
+    let status = shop.until("v2 is aborted", is_back).await;
+    let reason = status.abort_reason.unwrap();
+    assert_eq!(reason.by, by);
+    if rule.is_some() {
+        assert_eq!(reason.rule.as_deref(), rule);
+    }
+    shop.until_all_answered_by("v1").await;
+}

@@ -1,0 +1,93 @@
+//! What happens to a Rollout in the middle of a step. Where a ReplicaSet shrinks that still carries traffic, only the
+//! pod can help: `drainSeconds` is set.
+
+use tidegate::sandbox::load::Tally;
+use tidegate::sandbox::shop::is_promoted;
+
+use super::{let_it_settle, open_pausing};
+use crate::tenant::Tenant;
+use crate::traefik::Dialect;
+use crate::world::{Throttle, World};
+
+/// As a HorizontalPodAutoscaler does it: 4 to 8 to 2.
+pub async fn scale(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |spec| {
+        spec["drainSeconds"] = 5.into()
+    })
+    .await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    for replicas in [8, 2] {
+        shop.scale(replicas).await;
+        // All of stable, and half of it for the canary.
+        let pods = i64::from(replicas + replicas / 2);
+        shop.until("it is scaled", |status| {
+            status.wanted_replicas == Some(i64::from(replicas)) && status.available_replicas == pods
+        })
+        .await;
+        let_it_settle().await;
+    }
+    promote(&shop).await;
+    shop.close().await
+}
+
+pub async fn dynamic_stable_scale(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |spec| {
+        spec["drainSeconds"] = 5.into();
+        let canary = spec["strategy"]["canary"].as_object_mut().unwrap();
+        canary.insert("dynamicStableScale".to_owned(), true.into());
+        // They have no meaning together.
+        canary.remove("scaleDownDelaySeconds");
+        canary.remove("abortScaleDownDelaySeconds");
+    })
+    .await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    promote(&shop).await;
+    shop.release("v3").await;
+    shop.until_paused_at(50).await;
+    shop.type_command(&["abort", "checkout", "--reason", "second thoughts"])
+        .await;
+    shop.until_all_answered_by("v2").await;
+    let_it_settle().await;
+    shop.close().await
+}
+
+/// Its pods are kept, as somebody does who goes back to a Deployment: customers are served by the stable version.
+pub async fn deleted(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    shop.delete_and_keep_pods().await;
+    shop.until_all_answered_by("v1").await;
+    let ours = shop.services_with_our_selector().await;
+    assert_eq!(ours, Vec::<String>::new());
+    shop.close().await
+}
+
+/// All traffic goes to the stable version before the routes are left alone.
+pub async fn routing_removed(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |spec| {
+        spec["drainSeconds"] = 5.into()
+    })
+    .await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    shop.patch(serde_json::json!({"spec": {"strategy": {"canary": {"trafficRouting": null}}}}))
+        .await;
+    shop.until("the routing is taken back", |status| {
+        status.canary.routing.is_none()
+    })
+    .await;
+    promote(&shop).await;
+    shop.close().await
+}
+
+async fn promote(shop: &Tenant<'_>) {
+    let template = shop.shop.rollout().await.unwrap().spec.template;
+    let image = template["spec"]["containers"][0]["image"].as_str().unwrap();
+    let (_, version) = image.rsplit_once(':').unwrap();
+    shop.type_command(&["promote", "checkout"]).await;
+    shop.until("it is promoted", is_promoted).await;
+    shop.until_all_answered_by(version).await;
+}

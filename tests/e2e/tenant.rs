@@ -1,0 +1,290 @@
+//! A shop in a namespace of its own behind one of the Traefiks: its customers, and the hands that release, command and
+//! scale. What it is asked at the end is always the same: did a customer get no answer?
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use serde_json::{Value, json};
+use tidegate::api::names::HASH_LABEL;
+use tidegate::api::rollout::Rollout;
+use tidegate::api::rollout_status::{Phase, RolloutStatus};
+use tidegate::cli::output::{Output, Screen};
+use tidegate::cli::plugin;
+use tidegate::clock::Stopwatch;
+use tidegate::sandbox::load::{LoadGenerator, Tally};
+use tidegate::sandbox::shop::{NAME, Shop, Version, canary_weight, is_promoted};
+
+use crate::traefik::Dialect;
+use crate::world::{Throttle, World, apply};
+
+const REQUESTS_PER_SECOND: u32 = 50;
+const POLL: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What a shop differs in.
+pub struct Form<'a> {
+    pub dialect: Dialect,
+    pub throttle: Throttle,
+    /// Changes every object before it is applied.
+    pub change: &'a (dyn Fn(&mut Value) + Sync),
+}
+
+pub struct Tenant<'a> {
+    pub world: &'a World,
+    pub namespace: String,
+    pub shop: Shop,
+    customers: LoadGenerator,
+}
+
+impl<'a> Tenant<'a> {
+    /// A shop whose first version is up, and whose customers come.
+    pub async fn open(world: &'a World, name: &str, form: Form<'_>) -> Self {
+        let mut object = Namespace::default();
+        object.metadata.name = Some(name.to_owned());
+        let namespaces: Api<Namespace> = Api::all(world.client.clone());
+        namespaces.create(&PostParams::default(), &object).await.unwrap();
+        let host = format!("{name}.example");
+        if form.dialect == Dialect::GatewayApi {
+            apply(&world.client, gateway(name, form.throttle)).await;
+        }
+        let change = |object: &mut Value| {
+            if form.dialect == Dialect::GatewayApi {
+                use_gateway_api(object, &host);
+            }
+            (form.change)(object);
+        };
+        let settle = form.throttle.settle_seconds();
+        let client = world.client.clone();
+        let shop = Shop::open_changed(client, name, &host, settle, change)
+            .await
+            .unwrap();
+        let entry = world.traefik(form.dialect, form.throttle).entry;
+        await_route(entry, &host).await;
+        let customers = shop.admit_customers(entry, REQUESTS_PER_SECOND);
+        let tenant = Tenant {
+            world,
+            namespace: name.to_owned(),
+            shop,
+            customers,
+        };
+        tenant.until("the first version is up", is_promoted).await;
+        tenant
+    }
+
+    /// A version that answers as it should.
+    pub async fn release(&self, name: &str) {
+        self.release_version(Version {
+            name,
+            latency_ms: "20",
+            error_rate: "0",
+        })
+        .await;
+    }
+
+    /// Waits until the controller has seen it.
+    pub async fn release_version(&self, version: Version<'_>) {
+        let generation = self.shop.release(version).await.unwrap();
+        self.until("the controller has seen the version", |status| {
+            status.observed_generation >= Some(generation)
+        })
+        .await;
+    }
+
+    /// Types `kubectl tidegate …`, as a user with all rights.
+    pub async fn type_command(&self, words: &[&str]) {
+        let kubeconfig = self.world.control_plane.admin();
+        let context = ["--namespace", &self.namespace, "--kubeconfig"].map(OsString::from);
+        let arguments = ["kubectl-tidegate"].iter().chain(words).map(OsString::from);
+        let arguments = arguments.chain(context).chain([kubeconfig.into_os_string()]);
+        let mut output = Output::new(
+            Box::new(std::io::sink()),
+            Box::new(std::io::stderr()),
+            Screen::default(),
+        );
+        plugin::run(arguments, &mut output)
+            .await
+            .unwrap_or_else(|error| panic!("{words:?}: {error:?}"));
+    }
+
+    /// Writes the scale subresource, as a HorizontalPodAutoscaler does: again if something else was written meanwhile.
+    pub async fn scale(&self, replicas: i32) {
+        let api = self.rollouts();
+        loop {
+            let mut scale = api.get_scale(NAME).await.unwrap();
+            scale.spec.get_or_insert_default().replicas = Some(replicas);
+            match api.replace_scale(NAME, &PostParams::default(), &scale).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                written => return drop(written.unwrap()),
+            }
+        }
+    }
+
+    pub async fn patch(&self, patch: Value) {
+        self.rollouts()
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    /// `kubectl delete rollout checkout --cascade=orphan`; waits until it is gone.
+    pub async fn delete_and_keep_pods(&self) {
+        let orphan = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Orphan),
+            ..DeleteParams::default()
+        };
+        let api = self.rollouts();
+        api.delete(NAME, &orphan).await.unwrap();
+        let stopwatch = Stopwatch::start();
+        while api.get_opt(NAME).await.unwrap().is_some() {
+            assert!(
+                stopwatch.elapsed() < PATIENCE,
+                "{}: the Rollout is still there",
+                self.namespace
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until a weight is verified at a pause.
+    pub async fn until_paused_at(&self, weight: i64) {
+        let what = format!("it pauses at weight {weight}");
+        self.until(&what, |status| {
+            status.phase == Some(Phase::Paused) && canary_weight(status) == weight
+        })
+        .await;
+    }
+
+    /// Waits until the status is as wanted.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
+        let stopwatch = Stopwatch::start();
+        loop {
+            let status = self.shop.status().await.unwrap();
+            if wanted(&status) {
+                return status;
+            }
+            let told = (status.phase, status.message, status.waiting_on);
+            let namespace = &self.namespace;
+            assert!(
+                stopwatch.elapsed() < PATIENCE,
+                "{namespace}: waited for: {what}; {told:?}"
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until customers have had so many more answers of a version, and of no other.
+    pub async fn until_all_answered_by(&self, version: &str) {
+        let stopwatch = Stopwatch::start();
+        let count = |tally: &Tally| tally.versions.get(version).map_or(0, |version| version.requests);
+        let others = |tally: &Tally| tally.ok + tally.errors - count(tally);
+        let mut before = self.tally();
+        loop {
+            tokio::time::sleep(POLL).await;
+            let now = self.tally();
+            if others(&now) > others(&before) {
+                before = now.clone();
+            } else if count(&now) >= count(&before) + u64::from(REQUESTS_PER_SECOND) {
+                return;
+            }
+            let told = (&self.namespace, &now.versions.keys());
+            assert!(
+                stopwatch.elapsed() < PATIENCE,
+                "{version} does not answer everything: {told:?}"
+            );
+        }
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.customers.snapshot()
+    }
+
+    /// Lets the dust settle, sends the customers home and tells what became of their requests.
+    pub async fn close(self) -> Tally {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let namespace = self.namespace;
+        let tally = self.customers.stop().await;
+        assert_eq!(tally.lost_total(), 0, "{namespace}: {:?}", tally.lost);
+        assert_eq!(tally.ok + tally.errors, tally.sent, "{namespace}");
+        tally
+    }
+
+    /// Services whose selector still names a version.
+    pub async fn services_with_our_selector(&self) -> Vec<String> {
+        let api: Api<Service> = Api::namespaced(self.world.client.clone(), &self.namespace);
+        let services = api.list(&ListParams::default()).await.unwrap().items;
+        let selects = |service: &Service| {
+            let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            selector.is_some_and(|selector| selector.contains_key(HASH_LABEL))
+        };
+        let ours = services.into_iter().filter(selects);
+        ours.map(|service| service.metadata.name.unwrap()).collect()
+    }
+
+    pub fn rollouts(&self) -> Api<Rollout> {
+        Api::namespaced(self.world.client.clone(), &self.namespace)
+    }
+}
+
+/// Until a route's first answer by a pod: a data plane that is up has not yet read it.
+async fn await_route(entry: SocketAddr, host: &str) {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .unwrap();
+    let stopwatch = Stopwatch::start();
+    loop {
+        let request = client.get(format!("http://{entry}/")).header("host", host);
+        if request
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
+            return;
+        }
+        assert!(stopwatch.elapsed() < PATIENCE, "no route to {host}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The class says which Traefik it is of.
+fn gateway(namespace: &str, throttle: Throttle) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {
+            "gatewayClassName": throttle.gateway_class(),
+            "listeners": [{"name": "http", "protocol": "HTTP", "port": 80}],
+        },
+    })
+}
+
+/// The same shop with an HTTPRoute in the place of its Ingress.
+fn use_gateway_api(object: &mut Value, host: &str) {
+    match object["kind"].as_str() {
+        Some("Rollout") => {
+            let routing = &mut object["spec"]["strategy"]["canary"]["trafficRouting"];
+            routing.as_object_mut().unwrap().remove("nginx");
+            routing["gatewayAPI"] = json!({"httpRoutes": [{"name": NAME}]});
+        }
+        Some("Ingress") => {
+            *object = json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+                "metadata": {"name": NAME},
+                "spec": {
+                    "parentRefs": [{"name": "web"}],
+                    "hostnames": [host],
+                    "rules": [{"backendRefs": [
+                        {"name": "checkout-stable", "port": 80, "weight": 100},
+                        {"name": "checkout-canary", "port": 80, "weight": 0},
+                    ]}],
+                },
+            });
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,103 @@
+//! A real Traefik that routes the requests of the tests, by Ingresses in the nginx dialect or by HTTPRoutes. Its own
+//! retries are off: they hide losses from clients, which happened all the same.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::Process;
+
+/// What it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dialect {
+    Nginx,
+    GatewayApi,
+}
+
+pub struct Traefik {
+    /// Where it takes requests.
+    pub entry: SocketAddr,
+    api: SocketAddr,
+    process: Process,
+}
+
+impl Traefik {
+    /// Starts one that takes up changes at most once per `throttle`, at an address that ends in `number`; it serves
+    /// the Gateways of one class.
+    pub async fn start(
+        program: &Path,
+        kubeconfig: &Path,
+        dialect: Dialect,
+        throttle: Duration,
+        gateway_class: &str,
+        number: u8,
+        directory: &Path,
+    ) -> Self {
+        let address = |port| SocketAddr::from((Ipv4Addr::new(10, 77, 0, number), port));
+        let (entry, api) = (address(80), address(8080));
+        let provider = match dialect {
+            Dialect::Nginx => vec![
+                "--providers.kubernetesingressnginx".to_owned(),
+                "--providers.kubernetesingressnginx.proxynextupstream=off".to_owned(),
+            ],
+            Dialect::GatewayApi => vec![
+                "--providers.kubernetesgateway".to_owned(),
+                format!("--providers.kubernetesgateway.labelselector=traefik={gateway_class}"),
+            ],
+        };
+        let rest = [
+            format!("--entrypoints.web.address={entry}"),
+            format!("--entrypoints.traefik.address={api}"),
+            format!("--providers.providersthrottleduration={}ms", throttle.as_millis()),
+            "--api.insecure=true".to_owned(),
+            "--api.dashboard=false".to_owned(),
+            "--metrics.prometheus=true".to_owned(),
+            "--ping=true".to_owned(),
+            "--global.checknewversion=false".to_owned(),
+            "--global.sendanonymoususage=false".to_owned(),
+            "--log.level=INFO".to_owned(),
+        ];
+        let mut process = Process::start(
+            &format!("traefik-{number}"),
+            program,
+            provider.into_iter().chain(rest),
+            &[("KUBECONFIG", kubeconfig)],
+            directory,
+        );
+        process
+            .await_ready(async || get(&format!("http://{api}/ping")).await.is_some())
+            .await;
+        Traefik { entry, api, process }
+    }
+
+    /// The base of its API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    /// What it says that it does, from its API.
+    pub async fn configuration(&self) -> Option<Value> {
+        serde_json::from_str(&get(&format!("{}/api/rawdata", self.url())).await?).ok()
+    }
+
+    /// It takes up no more changes, and answers no request, or goes on.
+    pub async fn freeze(&self, frozen: bool) {
+        self.process.freeze(frozen).await;
+    }
+}
+
+/// The body of an answer 200.
+pub async fn get(url: &str) -> Option<String> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .unwrap();
+    let answer = client.get(url).send().await.ok()?;
+    match answer.status().as_u16() {
+        200 => answer.text().await.ok(),
+        _ => None,
+    }
+}

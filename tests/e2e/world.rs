@@ -1,0 +1,184 @@
+//! Everything the scenarios share: the control plane, Traefiks at two throttles, Prometheus, nodes that run the pods,
+//! and two replicas of the controller.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+use tidegate::api::crd;
+use tidegate::clock::Clock;
+use tidegate::sandbox::pods::app::Sockets;
+use tidegate::sandbox::pods::{self, Addresses, Nodes};
+use tidegate::sandbox::prometheus::{Prometheus, follow_pods};
+use tokio::task::JoinSet;
+
+use crate::control_plane::{ControlPlane, client};
+use crate::process::Process;
+use crate::tools::Tools;
+use crate::traefik::{Dialect, Traefik};
+
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How seldom a Traefik takes up changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Throttle {
+    /// 100 ms.
+    Quick,
+    /// 2 s, its default.
+    Default,
+}
+
+impl Throttle {
+    fn duration(self) -> Duration {
+        match self {
+            Throttle::Quick => Duration::from_millis(100),
+            Throttle::Default => Duration::from_secs(2),
+        }
+    }
+
+    /// Of the Gateways that it serves.
+    pub fn gateway_class(self) -> &'static str {
+        match self {
+            Throttle::Quick => "quick",
+            Throttle::Default => "default",
+        }
+    }
+
+    /// Longer than it takes to follow a change: a reload may come 300 ms after the throttle.
+    pub fn settle_seconds(self) -> u64 {
+        self.duration().as_secs() + 1
+    }
+}
+
+pub struct World {
+    pub client: kube::Client,
+    pub control_plane: ControlPlane,
+    pub prometheus: Prometheus,
+    pub tools: Tools,
+    quick: [Traefik; 2],
+    default: [Traefik; 2],
+    directory: PathBuf,
+    _tasks: JoinSet<()>,
+}
+
+impl World {
+    pub async fn set_up(tools: Tools, directory: &Path) -> Self {
+        let control_plane = ControlPlane::start(&tools.control_plane, directory).await;
+        let admin = control_plane.admin();
+        let client = client(&admin, "test").await;
+        install(&client, &tools).await;
+        let prometheus = Prometheus::start(SCRAPE_INTERVAL).await.unwrap();
+        let traefik = async |dialect, throttle: Throttle, number| {
+            let program = &tools.traefik;
+            let (duration, class) = (throttle.duration(), throttle.gateway_class());
+            Traefik::start(program, &admin, dialect, duration, class, number, directory).await
+        };
+        let quick = [
+            traefik(Dialect::Nginx, Throttle::Quick, 2).await,
+            traefik(Dialect::GatewayApi, Throttle::Quick, 3).await,
+        ];
+        let default = [
+            traefik(Dialect::Nginx, Throttle::Default, 4).await,
+            traefik(Dialect::GatewayApi, Throttle::Default, 5).await,
+        ];
+        let mut tasks = JoinSet::new();
+        let addresses = Addresses::starting_at(Ipv4Addr::new(10, 77, 1, 1));
+        let nodes = Nodes::new(self::client(&admin, "nodes").await, addresses, Sockets::default());
+        tasks.spawn(pods::run(nodes, Clock::System));
+        let (scraper, targets) = (self::client(&admin, "scraper").await, prometheus.targets_file());
+        tasks.spawn(async move { follow_pods(scraper, targets).await.unwrap() });
+        World {
+            client,
+            control_plane,
+            prometheus,
+            tools,
+            quick,
+            default,
+            directory: directory.to_owned(),
+            _tasks: tasks,
+        }
+    }
+
+    pub fn traefik(&self, dialect: Dialect, throttle: Throttle) -> &Traefik {
+        let [nginx, gateway_api] = match throttle {
+            Throttle::Quick => &self.quick,
+            Throttle::Default => &self.default,
+        };
+        match dialect {
+            Dialect::Nginx => nginx,
+            Dialect::GatewayApi => gateway_api,
+        }
+    }
+
+    /// A controller process with the rights of a kubeconfig.
+    pub fn start_controller(&self, name: &str, kubeconfig: &Path) -> Process {
+        let url = self.prometheus.url();
+        let arguments = [
+            "controller",
+            "--kubeconfig",
+            &kubeconfig.display().to_string(),
+            "--prometheus-url",
+            &url,
+            "--allow-loopback-metrics",
+            "--metrics-address",
+            "127.0.0.1:0",
+        ]
+        .map(str::to_owned);
+        let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
+        Process::start(name, program, arguments, &[], &self.directory)
+    }
+}
+
+/// CustomResourceDefinitions, and what a cluster has before anybody uses it.
+async fn install(client: &kube::Client, tools: &Tools) {
+    let definitions = crd::all().unwrap().into_iter().chain(tools.gateway_api_crds());
+    for definition in definitions {
+        apply(client, definition).await;
+    }
+    apply(
+        client,
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "sandbox"}}),
+    )
+    .await;
+    for throttle in [Throttle::Quick, Throttle::Default] {
+        let name = throttle.gateway_class();
+        let class = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+            "metadata": {"name": name, "labels": {"traefik": name}},
+            "spec": {"controllerName": "traefik.io/gateway-controller"},
+        });
+        apply(client, class).await;
+    }
+    let class = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "nginx"},
+        "spec": {"controller": "k8s.io/ingress-nginx"},
+    });
+    apply(client, class).await;
+}
+
+/// Creates or changes an object as `kubectl apply --server-side` does; waits until the API server serves its kind.
+pub async fn apply(client: &kube::Client, object: Value) {
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = match &object.metadata.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let name = object.metadata.name.as_deref().unwrap();
+    let parameters = PatchParams::apply("e2e").force();
+    for _ in 0..100 {
+        match api.patch(name, &parameters, &Patch::Apply(&object)).await {
+            Ok(_) => return,
+            // The kind was defined a moment ago.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => panic!("{kind:?} {name}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{kind:?} {name}: the API server does not know the kind");
+}
