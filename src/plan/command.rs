@@ -10,9 +10,11 @@ use crate::api::names::Revision;
 use crate::api::patch::PatchOp;
 use crate::api::resource::ObjectKey;
 use crate::api::rollout_command::{CommandPhase, RolloutCommand, RolloutCommandStatus, Verb};
+use crate::api::rollout_status::RolloutStatus;
 use crate::api::time::from_meta;
 use crate::plan::gate::{Finding, OpenGate, precondition_of};
 use crate::plan::model::{Action, Kind, Subresource, Target, Write};
+use crate::plan::snapshot::Snapshot;
 use crate::plan::world::World;
 
 const KEPT_COMMANDS: usize = 50;
@@ -27,13 +29,26 @@ pub struct Commands<'a> {
 }
 
 impl Commands<'_> {
-    /// Without the command that is to be carried out, unless it has this verb.
-    pub fn only(self, verb: Verb) -> Self {
-        Commands {
-            carry_out: self.carry_out.filter(|command| command.spec.verb == verb),
-            ..self
+    /// While something must be mended first, only an abort is carried out; who asks for anything else is told why.
+    pub fn while_held(mut self, why: &str, now: DateTime<Utc>) -> Self {
+        let refused = self.carry_out.filter(|command| command.spec.verb != Verb::Abort);
+        if let Some(command) = refused {
+            self.carry_out = None;
+            self.writes
+                .push(answer(command, CommandPhase::Refused, &mend_first(why), now));
         }
+        self
     }
+
+    /// Somebody insists on a version, whatever an analysis would say of it.
+    pub fn insists_on_all(&self) -> bool {
+        let command = self.carry_out.map(|command| &command.spec);
+        command.is_some_and(|spec| spec.verb == Verb::PromoteFull && spec.force)
+    }
+}
+
+fn mend_first(why: &str) -> String {
+    format!("this must be mended first: {why}")
 }
 
 pub fn read_commands<'a>(world: &World<'a>, gates: &[OpenGate]) -> Commands<'a> {
@@ -44,9 +59,7 @@ pub fn read_commands<'a>(world: &World<'a>, gates: &[OpenGate]) -> Commands<'a> 
     {
         let uid = command.metadata.uid.clone().unwrap_or_default();
         if world.status.handled_commands.contains(&uid) {
-            commands
-                .writes
-                .push(answer(command, CommandPhase::Accepted, "carried out", world.now));
+            commands.writes.push(carried_out(command, world.now));
             commands.handled.push(uid);
             continue;
         }
@@ -162,6 +175,21 @@ fn waits_for_person(world: &World) -> bool {
     !world.status.pause_conditions.is_empty()
 }
 
+/// Answers to those who ask something of a Rollout whose spec says nothing that could be gone by.
+pub fn refuse_all(snapshot: &Snapshot, status: &RolloutStatus, why: &str, now: DateTime<Utc>) -> Vec<Write> {
+    let open = snapshot.commands.values();
+    let open = open.filter(|command| phase_of(command).is_none());
+    let answers = open.map(|command| {
+        let uid = command.metadata.uid.as_ref();
+        if uid.is_some_and(|uid| status.handled_commands.contains(uid)) {
+            carried_out(command, now)
+        } else {
+            answer(command, CommandPhase::Refused, &mend_first(why), now)
+        }
+    });
+    answers.collect()
+}
+
 /// Answers to those who ask something of a Rollout that is not there.
 pub fn refuse_unaddressed(
     rollout: &ObjectKey,
@@ -175,6 +203,10 @@ pub fn refuse_unaddressed(
     let open = commands.iter().filter(|command| phase_of(command).is_none());
     open.map(|command| answer(command, CommandPhase::Refused, &message, now))
         .collect()
+}
+
+fn carried_out(command: &RolloutCommand, now: DateTime<Utc>) -> Write {
+    answer(command, CommandPhase::Accepted, "carried out", now)
 }
 
 fn answer(command: &RolloutCommand, phase: CommandPhase, message: &str, now: DateTime<Utc>) -> Write {

@@ -38,16 +38,15 @@ pub mod world;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
-use crate::api::rollout_command::Verb;
 use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingReason};
 use crate::plan::check::{Breach, check};
 use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
-use crate::plan::gate::open_gates;
+use crate::plan::gate::{find_unjudgeable, open_gates};
 use crate::plan::held::{invalid_spec, plan_held, plan_invalid, salvage};
 use crate::plan::model::{CLEAR_UP, Plan, Report, Stage};
-use crate::plan::reference::{Problem, find_problems};
+use crate::plan::reference::{Problem, find_problems, join_problems};
 use crate::plan::report::{Findings, report};
 use crate::plan::scale::{Size, plan_sizes, whole_seconds};
 use crate::plan::snapshot::Snapshot;
@@ -111,7 +110,10 @@ fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, no
     }
     let gates = open_gates(&world);
     let commands = read_commands(&world, &gates);
-    let problems = [invalid, find_problems(&world, traffic.as_ref())].concat();
+    let mut problems = [invalid, find_problems(&world, traffic.as_ref())].concat();
+    if !commands.insists_on_all() {
+        problems.extend(find_unjudgeable(&world));
+    }
     let sizes = plan_sizes(&world, traffic.as_ref());
     // Not over what an older Rollout has: the two would take it from one another for ever.
     let turning_back = (world.aborted() || world.is_rollback()) && snapshot.claims.is_empty();
@@ -121,7 +123,7 @@ fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, no
             traffic: None,
             sizes: &sizes,
             gates: &gates,
-            commands: &commands.only(Verb::Abort),
+            commands: &commands.while_held(&join_problems(&problems), world.now),
         };
         return plan_held(&evidence, traffic, &problems);
     }
