@@ -10,7 +10,7 @@ use crate::apply::problem::Problem;
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
-use crate::plan::command::refuse_unaddressed;
+use crate::plan::command::plan_unaddressed;
 
 /// How long a write that was refused is left alone.
 const REFUSED_RETRY: TimeDelta = TimeDelta::minutes(5);
@@ -68,9 +68,9 @@ async fn refuse_commands(
     now: DateTime<Utc>,
 ) -> Result<Next, ReconcileError> {
     let commands = context.observer.unaddressed_commands(key).await?;
-    let answers = refuse_unaddressed(key, &commands, now);
-    let applied = apply::apply_writes(context.writer(), key, &answers).await;
-    after(context, key, conclude(context, None, applied, None).await?)
+    let (writes, next) = plan_unaddressed(key, &commands, now);
+    let applied = apply::apply_writes(context.writer(), key, &writes).await;
+    after(context, key, conclude(context, None, applied, next).await?)
 }
 
 /// When to look again.

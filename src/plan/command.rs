@@ -3,7 +3,7 @@
 //! A command is carried out by the write of the Rollout's status, which also remembers its uid; only then is
 //! the command itself marked. A crash between the two leaves a command that is known to be done.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use crate::api::names::Revision;
@@ -18,6 +18,8 @@ use crate::plan::snapshot::Snapshot;
 use crate::plan::world::World;
 
 const KEPT_COMMANDS: usize = 50;
+/// How long the answer about a Rollout that is not there can be read.
+const KEPT_UNADDRESSED: TimeDelta = TimeDelta::hours(1);
 
 /// Commands not answered yet: the first that is to be carried out, and the answers that can be given now.
 #[derive(Default)]
@@ -190,19 +192,37 @@ pub fn refuse_all(snapshot: &Snapshot, status: &RolloutStatus, why: &str, now: D
     answers.collect()
 }
 
-/// Answers to those who ask something of a Rollout that is not there.
-pub fn refuse_unaddressed(
+/// Answers to those who ask something of a Rollout that is not there. Nothing else takes such commands away, so each
+/// goes an hour after its answer; the time is when the next one does.
+pub fn plan_unaddressed(
     rollout: &ObjectKey,
     commands: &[RolloutCommand],
     now: DateTime<Utc>,
-) -> Vec<Write> {
+) -> (Vec<Write>, Option<DateTime<Utc>>) {
     let message = format!(
         "there is no Rollout {} in namespace {}",
         rollout.name, rollout.namespace
     );
-    let open = commands.iter().filter(|command| phase_of(command).is_none());
-    open.map(|command| answer(command, CommandPhase::Refused, &message, now))
-        .collect()
+    let mut writes = Vec::new();
+    let mut next = None;
+    for command in commands {
+        let status = command.status.as_ref();
+        let Some(status) = status.filter(|status| status.phase.is_some()) else {
+            writes.push(answer(command, CommandPhase::Refused, &message, now));
+            continue;
+        };
+        // Without a time it was answered by somebody else.
+        let goes = status.handled_at.unwrap_or_default() + KEPT_UNADDRESSED;
+        if goes <= now {
+            writes.push(delete(
+                command,
+                "answered an hour ago, for a Rollout that is not there",
+            ));
+        } else {
+            next = next.into_iter().chain([goes]).min();
+        }
+    }
+    (writes, next)
 }
 
 fn carried_out(command: &RolloutCommand, now: DateTime<Utc>) -> Write {
@@ -240,7 +260,12 @@ pub fn expire_commands(world: &World) -> Vec<Write> {
         .collect();
     answered.sort_by_key(|command| std::cmp::Reverse((created_at(command), command.metadata.name.clone())));
     let old = answered.into_iter().skip(KEPT_COMMANDS);
-    old.map(|command| Write {
+    old.map(|command| delete(command, "older than the newest 50"))
+        .collect()
+}
+
+fn delete(command: &RolloutCommand, reason: &str) -> Write {
+    Write {
         target: Target {
             kind: Kind::RolloutCommand,
             name: command.metadata.name.clone().unwrap_or_default(),
@@ -248,7 +273,6 @@ pub fn expire_commands(world: &World) -> Vec<Write> {
         action: Action::Delete {
             precondition: precondition_of(&command.metadata),
         },
-        reason: "older than the newest 50".to_owned(),
-    })
-    .collect()
+        reason: reason.to_owned(),
+    }
 }
