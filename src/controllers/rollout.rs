@@ -37,12 +37,17 @@ impl ReconcileError {
 /// Our own writes come back as changes until the plan is empty.
 pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
     let now = context.clock.now();
-    let Some(snapshot) = context.observer.observe_rollout(key, now).await? else {
+    let Some(mut snapshot) = context.observer.observe_rollout(key, now).await? else {
+        context.postponed.forget(key);
         return refuse_commands(context, key, now).await;
     };
+    snapshot.unwritten = context.postponed.recall(&snapshot.rollout);
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
+    if applied.failure.is_none() {
+        context.postponed.keep(&snapshot, &plan, now);
+    }
     after(
         context,
         key,
