@@ -27,7 +27,9 @@
 //! * [`apply`] carries the stages out. Every write says which state of the object it was decided on
 //!   (resourceVersion, and uid on a delete), so a write decided on old news fails instead of doing harm. A
 //!   conflict ends the turn: the news that caused it starts the next one.
-//! * The status is written last, once, and only when it says something new.
+//! * The status is written last, once, and only when it says something new that cannot wait. What was decided never
+//!   waits. What was merely seen is remembered for the next round, which mostly overtakes it, and written when it
+//!   lasts; forgetting it does no harm.
 //!
 //! `now` is an argument too, and there is no randomness. Planning the same snapshot twice gives the same bytes,
 //! and planning a world in which the plan has been carried out gives an empty plan: a cluster at rest is not

@@ -8,12 +8,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use thiserror::Error;
 
 pub const MAX_MILLIS: i64 = 30 * 24 * 3_600 * 1_000;
-/// The same grammar for the CRD schema. Each unit at most once, from large to small.
-/// No unit alone may exceed 30 days; a sum that does is found when it is parsed.
+/// The same grammar for the CRD schema: less than 30 days in the first unit, and what it leaves in the others; or
+/// exactly 30 days in one unit.
 pub const PATTERN: &str = concat!(
-    r"^(([12]?[0-9]|30)d)?(([1-6]?[0-9]{1,2}|7[01][0-9]|720)h)?",
-    r"(([0-3]?[0-9]{1,4}|4[0-2][0-9]{3}|43[01][0-9]{2}|43200)m)?",
-    r"(([01]?[0-9]{1,6}|2[0-4][0-9]{5}|25[0-8][0-9]{4}|259[01][0-9]{3}|2592000)s)?([0-9]{1,9}ms)?$",
+    r"^(30d|720h|43200m|2592000s|[0-9]{1,9}ms|",
+    r"(([01]?[0-9]{1,6}|2[0-4][0-9]{5}|25[0-8][0-9]{4}|259[01][0-9]{3})s|",
+    r"(([0-3]?[0-9]{1,4}|4[0-2][0-9]{3}|43[01][0-9]{2})m|",
+    r"(([1-6]?[0-9]{1,2}|7[01][0-9])h|[12]?[0-9]d(([01]?[0-9]|2[0-3])h)?)",
+    r"([0-5]?[0-9]m)?)([0-5]?[0-9]s)?)([0-9]{1,3}ms)?)$",
 );
 
 /// A length of time, in milliseconds; never negative, at most 30 days.
@@ -28,6 +30,8 @@ pub enum DurationError {
     Grammar(String),
     #[error("{0:?} is longer than 30 days")]
     TooLong(String),
+    #[error("{0:?} has a whole {1} or more in a smaller unit; write 2h30m for 1h90m")]
+    Carry(String, &'static str),
 }
 
 impl Duration {
@@ -56,7 +60,8 @@ impl Duration {
         chrono::Duration::milliseconds(self.millis)
     }
 
-    /// Units must come from large to small, each at most once: `1h30m`, not `30m1h`.
+    /// Units must come from large to small, each at most once: `1h30m`, not `30m1h`. All but the first stay below the
+    /// next larger unit: `2h30m`, not `1h90m`. So a schema can tell what is longer than 30 days.
     pub fn parse(text: &str) -> Result<Self, DurationError> {
         let grammar = || DurationError::Grammar(text.to_owned());
         let mut rest = text;
@@ -68,9 +73,13 @@ impl Duration {
             let unit_length = tail.bytes().take_while(|byte| !byte.is_ascii_digit()).count();
             let (unit, tail) = tail.split_at(unit_length);
             let (rank, factor) = unit_factor(unit).ok_or_else(grammar)?;
+            let (whole_number, whole_unit) = whole(rank);
             let number: i64 = number.parse().map_err(|_| grammar())?;
             if rank >= last_rank {
                 return Err(grammar());
+            }
+            if last_rank != usize::MAX && number >= whole_number {
+                return Err(DurationError::Carry(text.to_owned(), whole_unit));
             }
             last_rank = rank;
             total = total.saturating_add(number.saturating_mul(factor));
@@ -94,6 +103,16 @@ fn unit_factor(unit: &str) -> Option<(usize, i64)> {
         "d" => (4, 86_400_000),
         _ => return None,
     })
+}
+
+/// How many of the unit of this rank make the next larger one.
+fn whole(rank: usize) -> (i64, &'static str) {
+    match rank {
+        0 => (1_000, "second"),
+        1 => (60, "minute"),
+        2 => (60, "hour"),
+        _ => (24, "day"),
+    }
 }
 
 impl fmt::Display for Duration {
@@ -190,6 +209,7 @@ mod tests {
     fn refuses_everything_else() {
         for text in [
             "", "5", "-5s", "1h30", "NaN", "1.5h", "30m1h", "5s5s", " 5s", "5 s", "31d", "999999h", "s",
+            "1h90m",
         ] {
             assert!(Duration::parse(text).is_err(), "{text}");
         }
@@ -211,6 +231,18 @@ mod tests {
             ("2592001s", false),
             ("5", false),
             ("30m1h", false),
+            ("29d23h59m59s999ms", true),
+            ("719h59m", true),
+            ("43199m59s", true),
+            ("2591999s999ms", true),
+            ("30d1h", false),
+            ("30d1ms", false),
+            ("29d24h", false),
+            ("720h1s", false),
+            ("1h90m", false),
+            ("43200m1s", false),
+            ("2592000s1ms", false),
+            ("", false),
         ] {
             assert_eq!(pattern.is_match(text), fits, "{text}");
             assert_eq!(Duration::parse(text).is_ok(), fits, "{text}");

@@ -264,6 +264,9 @@ pub struct CanaryStatus {
     /// AnalysisRuns without a verdict that a person has accepted by `promote`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted_runs: Vec<String>,
+    /// Hash of the running step, so that an edit elsewhere does not begin it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_hash: Option<String>,
     /// When the running step began: its pause and its analysis count from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_started_at: Option<DateTime<Utc>>,

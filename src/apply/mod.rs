@@ -2,8 +2,9 @@
 //!
 //! Guarantees: every write but a create names the version and uid it was decided on; the first failure stops the
 //! rest, but for a refusal while clearing up, on which nothing else rests; the status is written last, and only if it
-//! says something new; every write is remembered, so that the next look does not miss it.
+//! says something new that cannot wait; every write is remembered, so that the next look does not miss it.
 
+pub mod postponed;
 pub mod problem;
 
 use chrono::{DateTime, Utc};
@@ -92,7 +93,7 @@ pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan) ->
             return applied;
         }
     }
-    if differs(&snapshot.rollout, &plan.status) {
+    if plan.status_due.is_none() && differs(&snapshot.rollout, &plan.status) {
         let uid = metadata_text(&snapshot.rollout, "uid").unwrap_or_default();
         let expected = Expected {
             uid,

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::metrics::Metrics;
 use crate::apply::Writer;
+use crate::apply::postponed::Postponed;
 use crate::client::Api;
 use crate::clock::Clock;
 use crate::observe::Observer;
@@ -22,6 +23,7 @@ pub struct Context {
     pub planner: Planner,
     pub provider: Arc<dyn Provider>,
     pub metrics: Arc<Metrics>,
+    pub postponed: Postponed,
 }
 
 /// When to look again.
@@ -43,6 +45,7 @@ impl Context {
             planner,
             provider,
             metrics: Arc::default(),
+            postponed: Postponed::default(),
         }
     }
 

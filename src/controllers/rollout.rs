@@ -10,7 +10,7 @@ use crate::apply::problem::Problem;
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
-use crate::plan::command::refuse_unaddressed;
+use crate::plan::command::plan_unaddressed;
 
 /// How long a write that was refused is left alone.
 const REFUSED_RETRY: TimeDelta = TimeDelta::minutes(5);
@@ -37,12 +37,17 @@ impl ReconcileError {
 /// Our own writes come back as changes until the plan is empty.
 pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
     let now = context.clock.now();
-    let Some(snapshot) = context.observer.observe_rollout(key, now).await? else {
+    let Some(mut snapshot) = context.observer.observe_rollout(key, now).await? else {
+        context.postponed.forget(key);
         return refuse_commands(context, key, now).await;
     };
+    snapshot.unwritten = context.postponed.recall(&snapshot.rollout);
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
+    if applied.failure.is_none() {
+        context.postponed.keep(&snapshot, &plan, now);
+    }
     after(
         context,
         key,
@@ -68,9 +73,9 @@ async fn refuse_commands(
     now: DateTime<Utc>,
 ) -> Result<Next, ReconcileError> {
     let commands = context.observer.unaddressed_commands(key).await?;
-    let answers = refuse_unaddressed(key, &commands, now);
-    let applied = apply::apply_writes(context.writer(), key, &answers).await;
-    after(context, key, conclude(context, None, applied, None).await?)
+    let (writes, next) = plan_unaddressed(key, &commands, now);
+    let applied = apply::apply_writes(context.writer(), key, &writes).await;
+    after(context, key, conclude(context, None, applied, next).await?)
 }
 
 /// When to look again.

@@ -50,8 +50,8 @@ impl Observer {
         Ok(Some(snapshot))
     }
 
-    /// Commands for a Rollout that is gone, as far as the cache knows of no answer. Each is read live: what we
-    /// remember of our own answers went with the Rollout.
+    /// Commands for a Rollout that is gone. Those without an answer are read live: what we remember of our own
+    /// answers went with the Rollout.
     pub async fn unaddressed_commands(&self, key: &ObjectKey) -> Result<Vec<RolloutCommand>, ObserveError> {
         let look = Look {
             observer: self,
@@ -60,11 +60,11 @@ impl Observer {
         let mut commands = Vec::new();
         for key in self.stores.of_rollout(Resource::RolloutCommand, key) {
             let cached = self.stores.get(Resource::RolloutCommand, &key);
-            if cached.is_some_and(|command| command.pointer("/status/phase").is_some()) {
-                continue;
-            }
-            let live = look.object(Resource::RolloutCommand, &key).await?;
-            let read = live.and_then(|object| command((key, object)));
+            let object = match cached {
+                Some(object) if object.pointer("/status/phase").is_some() => Some(object),
+                _ => look.object(Resource::RolloutCommand, &key).await?,
+            };
+            let read = object.and_then(|object| command((key, object)));
             commands.extend(read.map(|(_, command)| command));
         }
         Ok(commands)
@@ -117,6 +117,7 @@ impl Look<'_> {
             commands: commands.into_iter().filter_map(command).collect(),
             claims: self.observer.stores.claims(&rollout),
             rollout,
+            unwritten: None,
         })
     }
 

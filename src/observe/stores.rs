@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::cache::{Cache, CacheEvent, Change};
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
-use crate::plan::needs::{Needs, needs};
+use crate::plan::needs::{Needs, asked_for, needs};
 use crate::plan::snapshot::Claim;
 
 /// Something to reconcile.
@@ -135,20 +135,21 @@ impl Stores {
         kinds.into_iter().filter(is_named).collect()
     }
 
-    /// Objects this Rollout names that an older Rollout names as well: the oldest keeps them.
+    /// Objects the spec of this Rollout names that the spec of an older one names as well: the oldest keeps them.
     pub fn claims(&self, rollout: &Value) -> Vec<Claim> {
         let inner = self.lock();
         let Some(key) = ObjectKey::of(rollout) else {
             return vec![];
         };
-        let needs = needs(rollout);
-        let claims = needs.named().filter_map(|(resource, name)| {
+        let ours = asked_for(rollout);
+        let claims = ours.named().filter_map(|(resource, name)| {
             let object = ObjectKey::new(key.namespace.clone(), name);
             let rivals = inner.named_by.get(&(resource, object))?.iter();
             let others = rivals.filter(|rival| **rival != key);
             let older = others
                 .filter_map(|rival| inner.caches.get(&Resource::Rollout)?.get(rival))
-                .filter(|rival| seniority(rival) < seniority(rollout));
+                .filter(|rival| seniority(rival) < seniority(rollout))
+                .filter(|rival| asked_for(rival).named().any(|asked| asked == (resource, name)));
             let oldest = older.min_by(|left, right| seniority(left).cmp(&seniority(right)))?;
             Some(Claim {
                 kind: resource.kind().to_owned(),
@@ -369,6 +370,27 @@ mod tests {
             ("Service", "b")
         );
         assert!(claim("b", "2026-01-01T00:00:00Z").is_empty());
+    }
+
+    #[test]
+    fn what_is_only_remembered_is_no_claim() {
+        let remembers = |name: &str, created: &str, service: &str, remembered: &str| {
+            let mut rollout = rollout(name, created, service);
+            rollout["status"] = json!({"canary": {"routing": {"stableService": remembered}}});
+            rollout
+        };
+        let claims = |older: Value, younger: Value| {
+            let stores = Stores::default();
+            stores.take(Resource::Rollout, CacheEvent::Applied(older));
+            stores.take(Resource::Rollout, CacheEvent::Applied(younger.clone()));
+            stores.claims(&younger)
+        };
+        let (first, second) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        // The younger gives back what the older now asks for, and the other way round.
+        let gives_back = claims(rollout("b", first, "web"), remembers("a", second, "shop", "web"));
+        assert_eq!(gives_back, []);
+        let takes_over = claims(remembers("b", first, "shop", "web"), rollout("a", second, "web"));
+        assert_eq!(takes_over, []);
     }
 
     #[test]

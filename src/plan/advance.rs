@@ -58,6 +58,11 @@ pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
     finish_step(world, &mut status);
     let why = format!("step {} is done", world.step_index());
     note(world, &mut status, "controller", "StepCompleted", why);
+    // Nothing is left to judge: the promotion begins with the end of the last step.
+    let last = world.step_index().as_usize() + 1 == world.steps().len();
+    if last && world.spec.canary.analysis.is_none() {
+        status.promotion = Some(Promotion::FullWeight);
+    }
     Ok((status, "StepCompleted"))
 }
 

@@ -3,19 +3,23 @@
 //! A command is carried out by the write of the Rollout's status, which also remembers its uid; only then is
 //! the command itself marked. A crash between the two leaves a command that is known to be done.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use crate::api::names::Revision;
 use crate::api::patch::PatchOp;
 use crate::api::resource::ObjectKey;
 use crate::api::rollout_command::{CommandPhase, RolloutCommand, RolloutCommandStatus, Verb};
+use crate::api::rollout_status::RolloutStatus;
 use crate::api::time::from_meta;
 use crate::plan::gate::{Finding, OpenGate, precondition_of};
 use crate::plan::model::{Action, Kind, Subresource, Target, Write};
+use crate::plan::snapshot::Snapshot;
 use crate::plan::world::World;
 
 const KEPT_COMMANDS: usize = 50;
+/// How long the answer about a Rollout that is not there can be read.
+const KEPT_UNADDRESSED: TimeDelta = TimeDelta::hours(1);
 
 /// Commands not answered yet: the first that is to be carried out, and the answers that can be given now.
 #[derive(Default)]
@@ -27,13 +31,26 @@ pub struct Commands<'a> {
 }
 
 impl Commands<'_> {
-    /// Without the command that is to be carried out, unless it has this verb.
-    pub fn only(self, verb: Verb) -> Self {
-        Commands {
-            carry_out: self.carry_out.filter(|command| command.spec.verb == verb),
-            ..self
+    /// While something must be mended first, only an abort is carried out; who asks for anything else is told why.
+    pub fn while_held(mut self, why: &str, now: DateTime<Utc>) -> Self {
+        let refused = self.carry_out.filter(|command| command.spec.verb != Verb::Abort);
+        if let Some(command) = refused {
+            self.carry_out = None;
+            self.writes
+                .push(answer(command, CommandPhase::Refused, &mend_first(why), now));
         }
+        self
     }
+
+    /// Somebody insists on a version, whatever an analysis would say of it.
+    pub fn insists_on_all(&self) -> bool {
+        let command = self.carry_out.map(|command| &command.spec);
+        command.is_some_and(|spec| spec.verb == Verb::PromoteFull && spec.force)
+    }
+}
+
+fn mend_first(why: &str) -> String {
+    format!("this must be mended first: {why}")
 }
 
 pub fn read_commands<'a>(world: &World<'a>, gates: &[OpenGate]) -> Commands<'a> {
@@ -44,9 +61,7 @@ pub fn read_commands<'a>(world: &World<'a>, gates: &[OpenGate]) -> Commands<'a> 
     {
         let uid = command.metadata.uid.clone().unwrap_or_default();
         if world.status.handled_commands.contains(&uid) {
-            commands
-                .writes
-                .push(answer(command, CommandPhase::Accepted, "carried out", world.now));
+            commands.writes.push(carried_out(command, world.now));
             commands.handled.push(uid);
             continue;
         }
@@ -162,19 +177,56 @@ fn waits_for_person(world: &World) -> bool {
     !world.status.pause_conditions.is_empty()
 }
 
-/// Answers to those who ask something of a Rollout that is not there.
-pub fn refuse_unaddressed(
+/// Answers to those who ask something of a Rollout whose spec says nothing that could be gone by.
+pub fn refuse_all(snapshot: &Snapshot, status: &RolloutStatus, why: &str, now: DateTime<Utc>) -> Vec<Write> {
+    let open = snapshot.commands.values();
+    let open = open.filter(|command| phase_of(command).is_none());
+    let answers = open.map(|command| {
+        let uid = command.metadata.uid.as_ref();
+        if uid.is_some_and(|uid| status.handled_commands.contains(uid)) {
+            carried_out(command, now)
+        } else {
+            answer(command, CommandPhase::Refused, &mend_first(why), now)
+        }
+    });
+    answers.collect()
+}
+
+/// Answers to those who ask something of a Rollout that is not there. Nothing else takes such commands away, so each
+/// goes an hour after its answer; the time is when the next one does.
+pub fn plan_unaddressed(
     rollout: &ObjectKey,
     commands: &[RolloutCommand],
     now: DateTime<Utc>,
-) -> Vec<Write> {
+) -> (Vec<Write>, Option<DateTime<Utc>>) {
     let message = format!(
         "there is no Rollout {} in namespace {}",
         rollout.name, rollout.namespace
     );
-    let open = commands.iter().filter(|command| phase_of(command).is_none());
-    open.map(|command| answer(command, CommandPhase::Refused, &message, now))
-        .collect()
+    let mut writes = Vec::new();
+    let mut next = None;
+    for command in commands {
+        let status = command.status.as_ref();
+        let Some(status) = status.filter(|status| status.phase.is_some()) else {
+            writes.push(answer(command, CommandPhase::Refused, &message, now));
+            continue;
+        };
+        // Without a time it was answered by somebody else.
+        let goes = status.handled_at.unwrap_or_default() + KEPT_UNADDRESSED;
+        if goes <= now {
+            writes.push(delete(
+                command,
+                "answered an hour ago, for a Rollout that is not there",
+            ));
+        } else {
+            next = next.into_iter().chain([goes]).min();
+        }
+    }
+    (writes, next)
+}
+
+fn carried_out(command: &RolloutCommand, now: DateTime<Utc>) -> Write {
+    answer(command, CommandPhase::Accepted, "carried out", now)
 }
 
 fn answer(command: &RolloutCommand, phase: CommandPhase, message: &str, now: DateTime<Utc>) -> Write {
@@ -208,7 +260,12 @@ pub fn expire_commands(world: &World) -> Vec<Write> {
         .collect();
     answered.sort_by_key(|command| std::cmp::Reverse((created_at(command), command.metadata.name.clone())));
     let old = answered.into_iter().skip(KEPT_COMMANDS);
-    old.map(|command| Write {
+    old.map(|command| delete(command, "older than the newest 50"))
+        .collect()
+}
+
+fn delete(command: &RolloutCommand, reason: &str) -> Write {
+    Write {
         target: Target {
             kind: Kind::RolloutCommand,
             name: command.metadata.name.clone().unwrap_or_default(),
@@ -216,7 +273,6 @@ pub fn expire_commands(world: &World) -> Vec<Write> {
         action: Action::Delete {
             precondition: precondition_of(&command.metadata),
         },
-        reason: "older than the newest 50".to_owned(),
-    })
-    .collect()
+        reason: reason.to_owned(),
+    }
 }

@@ -22,12 +22,25 @@ use crate::plan::world::World;
 const KEPT_HISTORY: usize = 20;
 
 /// What a decision may look at.
-pub struct Evidence<'a> {
+pub struct Evidence<'a, 't> {
     pub world: &'a World<'a>,
-    pub traffic: Option<&'a Traffic<'a>>,
+    pub traffic: Option<&'t Traffic<'a>>,
     pub sizes: &'a Sizes<'a>,
     pub gates: &'a [OpenGate<'a>],
     pub commands: &'a Commands<'a>,
+}
+
+impl<'a> Evidence<'a, '_> {
+    /// For who may change the traffic and so cannot be shown it as it was.
+    pub fn without_traffic(&self) -> Evidence<'a, 'a> {
+        Evidence {
+            world: self.world,
+            traffic: None,
+            sizes: self.sizes,
+            gates: self.gates,
+            commands: self.commands,
+        }
+    }
 }
 
 /// What the round comes to: a new status core, or what the next step waits for.
@@ -292,7 +305,7 @@ pub fn counts_as_stuck(reason: WaitingReason) -> bool {
 /// The stable version carries everything again, verified.
 fn finish_rollback(evidence: &Evidence) -> Option<Moved> {
     let world = evidence.world;
-    if !world.is_rollback() || !world.is_current_known() || !at_rest(evidence) {
+    if !world.is_rollback() || !world.is_current_known() || !at_rest(world, evidence.traffic) {
         return None;
     }
     let mut status = world.status.clone();
@@ -308,13 +321,12 @@ fn finish_rollback(evidence: &Evidence) -> Option<Moved> {
 }
 
 /// Both Services select stable, all weight is there and verified, and stable has its pods.
-pub fn at_rest(evidence: &Evidence) -> bool {
-    let world = evidence.world;
+pub fn at_rest(world: &World, traffic: Option<&Traffic>) -> bool {
     let Some(stable) = world.stable() else {
         return false;
     };
     let needed = world.replicas - world.budgets().unavailable;
-    let settled = evidence.traffic.is_none_or(|traffic| {
+    let settled = traffic.is_none_or(|traffic| {
         let newest = traffic.newest();
         traffic.verified()
             && newest.canary_weight.0 == 0

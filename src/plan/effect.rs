@@ -8,7 +8,8 @@ use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION, PodTemplat
 use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout_status::WaitingReason;
 use crate::plan::gate::{OpenGate, plan_runs};
-use crate::plan::model::{Action, Kind, Precondition, Stage, Target, Write};
+use crate::plan::model::{Action, GROW, Kind, Precondition, SHIFT, SHRINK, Stage, Target, Write};
+use crate::plan::postpone::is_on_record;
 use crate::plan::revision::{render_replica_set, replica_set_name};
 use crate::plan::scale::Sizes;
 use crate::plan::shift::{Shift, canary_is_dead, find_goal, next_shift, split_after};
@@ -31,6 +32,8 @@ pub struct Effects {
     pub invalid_analysis: Option<&'static str>,
     /// A foreign change was put back.
     pub reverted: bool,
+    /// A change of the traffic waits until the status tells what may be in effect now.
+    pub record_first: bool,
 }
 
 /// `traffic` is brought up to what is about to be written.
@@ -52,14 +55,14 @@ pub fn plan_effects(
         "create what the release needs",
         create(world).into_iter().collect(),
     );
-    effects.stage("grow before traffic comes, and judge", [growing, runs].concat());
+    effects.stage(GROW, [growing, runs].concat());
     effects.invalid_analysis = blocked.first().map(|problem| problem.reason);
     let blocked = blocked
         .into_iter()
         .map(|problem| Wait::on(WaitingReason::Invalid, problem.text));
     effects.waits.splice(0..0, blocked);
     if !shifted {
-        effects.stage("shrink what traffic has left", shrinking);
+        effects.stage(SHRINK, shrinking);
     }
     effects.waits.extend(sizes.waits.iter().cloned());
     effects
@@ -193,9 +196,12 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
             return false;
         }
         effects.reverted = true;
+    } else if world.snapshot.unwritten.is_some() && !urgent && !is_on_record(world, traffic) {
+        effects.record_first = true;
+        return false;
     }
     traffic.record_change(split);
-    effects.stage("one change of the traffic", writes);
+    effects.stage(SHIFT, writes);
     true
 }
 

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::api::rollout_status::{RolloutStatus, WaitingReason};
+use crate::plan::command::refuse_all;
 use crate::plan::decide::{Evidence, carry_out_command, judge_analyses};
-use crate::plan::effect::plan_rescue;
+use crate::plan::effect::{Effects, plan_rescue};
 use crate::plan::model::{CLEAR_UP, Plan, Report};
 use crate::plan::reference::{Problem, join_problems};
 use crate::plan::report::{Findings, report, report_invalid};
@@ -35,7 +36,13 @@ pub fn plan_invalid(snapshot: &Snapshot, problems: &[Problem], rule: &str, now: 
         .unwrap_or_default();
     let status = report_invalid(before, generation, problems, now);
     let waiting_on = status.waiting_on.clone();
+    let mut effects = Effects::default();
+    effects.stage(
+        CLEAR_UP,
+        refuse_all(snapshot, &status, &join_problems(problems), now),
+    );
     Plan {
+        stages: effects.stages,
         status,
         report: Report {
             rule: rule.to_owned(),

@@ -1,8 +1,9 @@
 //! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.
 //!
 //! [`plan`] takes a snapshot and `now` and returns a [`Plan`]. Inside, a round either *decides* (a new status,
-//! nothing else) or *acts* (writes that follow from the status as persisted); so whatever is written can be
-//! derived again after a crash. The way through it:
+//! nothing else) or *acts* (writes that follow from the decisions as persisted); so whatever is written can be
+//! derived again after a crash. What rounds have merely seen may reach the status later (`postpone`). The way
+//! through it:
 //!
 //! `validate` → `world` (the facts) → `traffic` (what is in effect) → `scale`, `gate`, `command` (what each would
 //! do) → `decide` (does the release move?) → else `effect` (stages) → `report` (status) → `check` (may this lose a
@@ -20,6 +21,7 @@ pub mod gate;
 pub mod held;
 pub mod model;
 pub mod needs;
+pub mod postpone;
 pub mod reference;
 pub mod replicas;
 pub mod report;
@@ -38,18 +40,18 @@ pub mod world;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
-use crate::api::rollout_command::Verb;
 use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingReason};
 use crate::plan::check::{Breach, check};
 use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
-use crate::plan::gate::open_gates;
+use crate::plan::gate::{find_unjudgeable, open_gates};
 use crate::plan::held::{invalid_spec, plan_held, plan_invalid, salvage};
-use crate::plan::model::{CLEAR_UP, Plan, Report, Stage};
-use crate::plan::reference::{Problem, find_problems};
+use crate::plan::model::{CLEAR_UP, GROW, MOVES_TRAFFIC, Plan, Report, SHRINK, Stage};
+use crate::plan::postpone::due_later;
+use crate::plan::reference::{Problem, find_problems, join_problems};
 use crate::plan::report::{Findings, report};
-use crate::plan::scale::{Size, plan_sizes, whole_seconds};
+use crate::plan::scale::{Size, kept_until, plan_sizes, whole_seconds};
 use crate::plan::snapshot::Snapshot;
 use crate::plan::traffic::{Traffic, observe_traffic};
 use crate::plan::validate::valid::ValidRollout;
@@ -111,20 +113,19 @@ fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, no
     }
     let gates = open_gates(&world);
     let commands = read_commands(&world, &gates);
-    let problems = [invalid, find_problems(&world, traffic.as_ref())].concat();
+    let mut problems = [invalid, find_problems(&world, traffic.as_ref())].concat();
+    if !commands.insists_on_all() {
+        problems.extend(find_unjudgeable(&world));
+    }
     let sizes = plan_sizes(&world, traffic.as_ref());
     // Not over what an older Rollout has: the two would take it from one another for ever.
     let turning_back = (world.aborted() || world.is_rollback()) && snapshot.claims.is_empty();
-    if !problems.is_empty() && !turning_back {
-        let evidence = Evidence {
-            world: &world,
-            traffic: None,
-            sizes: &sizes,
-            gates: &gates,
-            commands: &commands.only(Verb::Abort),
-        };
-        return plan_held(&evidence, traffic, &problems);
-    }
+    let held = !problems.is_empty() && !turning_back;
+    let commands = if held {
+        commands.while_held(&join_problems(&problems), world.now)
+    } else {
+        commands
+    };
     let evidence = Evidence {
         world: &world,
         traffic: traffic.as_ref(),
@@ -132,7 +133,10 @@ fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, no
         gates: &gates,
         commands: &commands,
     };
-    let rests = at_rest(&evidence);
+    if held {
+        return plan_held(&evidence.without_traffic(), traffic, &problems);
+    }
+    let rests = at_rest(&world, traffic.as_ref());
     let wait = match decide(&evidence) {
         Decision::Move { status, rule } => {
             return plan_move(&world, traffic.as_ref(), &commands, *status, rule);
@@ -140,14 +144,7 @@ fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, no
         Decision::Wait(wait) => Some(wait),
         Decision::Rest => None,
     };
-    let evidence = Evidence {
-        world: &world,
-        traffic: None,
-        sizes: &sizes,
-        gates: &gates,
-        commands: &commands,
-    };
-    act(&evidence, traffic, &problems, wait, rests)
+    act(&evidence.without_traffic(), traffic, &problems, wait, rests)
 }
 
 /// Nothing is to be decided: what the status asks for is carried out, and `wait` is what the next decision waits for.
@@ -188,18 +185,19 @@ fn act(
         problems,
         invalid_analysis: effects.invalid_analysis,
         reverted: effects.reverted,
-        at_rest: rests && !world.in_release() && world.status.promotion.is_none(),
+        at_rest: rests && nothing_is_released(world),
     };
     let mut core = world.status.clone();
     core.handled_commands = commands.handled.clone();
     let status = report(world, core, traffic.as_ref(), findings);
-    let requeue_at = next_look(world, &status, &effects.waits);
-    finish(
-        effects.stages,
-        status,
-        requeue_at,
-        if idle { "Waiting" } else { "Acting" },
-    )
+    let status_due = due_later(world, &status).filter(|_| !effects.record_first);
+    let look = next_look(world, &status, &effects.waits);
+    let requeue_at = look.into_iter().chain(status_due).min();
+    let rule = if idle { "Waiting" } else { "Acting" };
+    Plan {
+        status_due,
+        ..finish(effects.stages, status, requeue_at, rule)
+    }
 }
 
 /// What blocks an effect says more than what blocks the step that wants it.
@@ -227,6 +225,10 @@ fn about_lost_stable(world: &World, wait: Wait) -> Wait {
     }
 }
 
+fn nothing_is_released(world: &World) -> bool {
+    !world.in_release() && world.status.promotion.is_none()
+}
+
 /// A decision: only the status changes, and at the end of a promotion the old version's farewell is set first.
 fn plan_move(
     world: &World,
@@ -237,33 +239,38 @@ fn plan_move(
 ) -> Plan {
     let mut effects = Effects::default();
     if core.stable_rs != world.status.stable_rs && traffic.is_some() {
-        effects.stage("keep the old version warm for a while", keep_old_version(world));
+        keep_old_version(world, &mut effects);
     }
     let mut core = core;
     if commands.carry_out.is_none() {
         core.handled_commands = commands.handled.clone();
     }
+    let decided = world.with_status(core.clone());
     let findings = Findings {
-        wait: None,
+        wait: effects.waits.first().cloned(),
+        at_rest: at_rest(&decided, traffic) && nothing_is_released(&decided),
         ..Findings::default()
     };
-    let status = report(world, core, traffic, findings);
+    let status = report(&decided, core, traffic, findings);
     finish(effects.stages, status, Some(world.now), rule)
 }
 
-fn keep_old_version(world: &World) -> Vec<model::Write> {
+fn keep_old_version(world: &World, effects: &mut Effects) {
     let delay = world.spec.canary.scale_down_delay.to_chrono();
     let at = whole_seconds(world.now + delay);
     let old = world
         .stable_set()
         .filter(|set| set.hash != world.current && set.replicas > 0);
-    let size = |set| Size {
+    let Some(set) = old else { return };
+    let size = Size {
         set,
         replicas: set.replicas,
         scale_down_at: Some(at),
         why: "kept after the promotion",
     };
-    old.and_then(|set| size(set).write(world)).into_iter().collect()
+    effects.waits.push(kept_until(set, at));
+    let write = size.write(world).into_iter().collect();
+    effects.stage("keep the old version warm for a while", write);
 }
 
 /// Stable gets everything, then our marks go, then the Rollout.
@@ -281,9 +288,9 @@ fn plan_deletion(world: &World, mut traffic: Option<Traffic>) -> Plan {
             .is_none_or(|traffic| retire::remove_last_routes(world, traffic, &mut effects));
         // Pods go in a later round than the routes that may have led to them.
         let (growing, shrinking) = sizes.writes(world);
-        effects.stage("grow before traffic comes", growing);
+        effects.stage(GROW, growing);
         if removed {
-            effects.stage("shrink what traffic has left", shrinking);
+            effects.stage(SHRINK, shrinking);
         }
         if effects.stages.is_empty() {
             retire::release(world, traffic.as_ref(), &mut effects);
@@ -306,7 +313,7 @@ fn take_back(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) ->
     let busy = effects
         .stages
         .iter()
-        .any(|stage| stage.purpose.contains("traffic"));
+        .any(|stage| MOVES_TRAFFIC.contains(&stage.purpose.as_str()));
     let done = !busy && retire::is_drained(world, traffic) && retire::remove_routes(world, traffic, effects);
     if done {
         retire::release_services(world, traffic, effects);
@@ -378,6 +385,7 @@ fn finish(stages: Vec<Stage>, status: RolloutStatus, requeue_at: Option<DateTime
     Plan {
         stages,
         status,
+        status_due: None,
         requeue_at,
         report,
     }

@@ -14,6 +14,9 @@ use crate::api::rollout_status::{RolloutStatus, WaitingOn};
 pub struct Plan {
     pub stages: Vec<Stage>,
     pub status: RolloutStatus,
+    /// The status is worth no write before then; until then it is remembered, and the next round plans from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_due: Option<DateTime<Utc>>,
     /// When to look again although nothing changed.
     pub requeue_at: Option<DateTime<Utc>>,
     pub report: Report,
@@ -24,6 +27,12 @@ pub const REFUSED: &str = "Refused";
 
 /// Purpose of the last stage of a round. Nothing in the status rests on it.
 pub const CLEAR_UP: &str = "answer commands and clear up";
+
+/// Purposes of the stages that move traffic or the pods that carry it.
+pub const SHIFT: &str = "one change of the traffic";
+pub const GROW: &str = "grow before traffic comes, and judge";
+pub const SHRINK: &str = "shrink what traffic has left";
+pub const MOVES_TRAFFIC: [&str; 3] = [SHIFT, GROW, SHRINK];
 
 /// Writes with no order between them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -41,8 +41,8 @@ impl Needs {
 
 pub fn needs(rollout: &Value) -> Needs {
     let canary = rollout.pointer("/spec/strategy/canary");
-    let routes = routes(rollout);
-    let services = services(rollout);
+    let routes = routes(rollout, &[ROUTING_ASKED_FOR, ROUTING_IN_USE]);
+    let services = services(rollout, &[&SERVICES_ASKED_FOR[..], &SERVICES_IN_USE].concat());
     let in_progress = !is_at_rest(rollout);
     Needs {
         in_progress,
@@ -54,12 +54,33 @@ pub fn needs(rollout: &Value) -> Needs {
     }
 }
 
-/// Routes of the spec, and those of the routing in use, which the spec may no longer name.
-fn routes(rollout: &Value) -> RouteNames {
-    let places = [
-        "/spec/strategy/canary/trafficRouting",
-        "/status/canary/routing/trafficRouting",
-    ];
+/// What the spec alone names. What is only remembered is on its way back to its user, and is no claim on it.
+pub fn asked_for(rollout: &Value) -> Needs {
+    let routes = routes(rollout, &[ROUTING_ASKED_FOR]);
+    Needs {
+        services: services(rollout, &SERVICES_ASKED_FOR),
+        ingresses: usable(routes.ingresses),
+        http_routes: usable(routes.http_routes),
+        ..Needs::default()
+    }
+}
+
+const ROUTING_ASKED_FOR: &str = "/spec/strategy/canary/trafficRouting";
+/// The spec may no longer name it.
+const ROUTING_IN_USE: &str = "/status/canary/routing/trafficRouting";
+const SERVICES_ASKED_FOR: [&str; 2] = [
+    "/spec/strategy/canary/canaryService",
+    "/spec/strategy/canary/stableService",
+];
+/// Those of the routing in use, and those the last weights were for.
+const SERVICES_IN_USE: [&str; 4] = [
+    "/status/canary/routing/canaryService",
+    "/status/canary/routing/stableService",
+    "/status/canary/weights/canary/serviceName",
+    "/status/canary/weights/stable/serviceName",
+];
+
+fn routes(rollout: &Value, places: &[&str]) -> RouteNames {
     let mut names = RouteNames::default();
     for routing in places.iter().filter_map(|place| rollout.pointer(place)) {
         let more = routers::names_to_observe(&read_routing(routing), text(rollout, "/metadata/name"));
@@ -69,18 +90,9 @@ fn routes(rollout: &Value) -> RouteNames {
     names
 }
 
-/// Services of the spec, of the routing in use, and those the last weights were for.
-fn services(rollout: &Value) -> BTreeSet<String> {
-    let names = [
-        "/spec/strategy/canary/canaryService",
-        "/spec/strategy/canary/stableService",
-        "/status/canary/routing/canaryService",
-        "/status/canary/routing/stableService",
-        "/status/canary/weights/canary/serviceName",
-        "/status/canary/weights/stable/serviceName",
-    ];
+fn services(rollout: &Value, places: &[&str]) -> BTreeSet<String> {
     usable(
-        names
+        places
             .iter()
             .map(|pointer| text(rollout, pointer).to_owned())
             .collect(),

@@ -6,7 +6,6 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::api::names::HASH_LABEL;
-use crate::plan::gate::find_unjudgeable;
 use crate::plan::revision::replica_set_name;
 use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
@@ -61,7 +60,6 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
         });
         problems.extend(found);
     }
-    problems.extend(find_unjudgeable(world));
     problems
 }
 

@@ -16,6 +16,8 @@ use crate::plan::traffic::Traffic;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
+/// Type of the condition that says whether enough pods are available.
+pub const AVAILABLE: &str = "Available";
 const KEPT_REVERTS: usize = 3;
 
 /// What a round found out beside the decision.
@@ -207,7 +209,7 @@ fn set_conditions(world: &World, status: &mut RolloutStatus, invalid: Option<&'s
         ),
         ("Reconciling", reconciling, reconciling_reason),
         ("Stalled", stalled, stalled_reason),
-        ("Available", status.available_replicas >= needed, "AvailablePods"),
+        (AVAILABLE, status.available_replicas >= needed, "AvailablePods"),
         ("Valid", invalid.is_none(), invalid.unwrap_or("Valid")),
         (
             "RouteContended",
@@ -223,7 +225,7 @@ fn set_conditions(world: &World, status: &mut RolloutStatus, invalid: Option<&'s
     status.conditions = wanted
         .into_iter()
         .map(|(type_, holds, reason)| {
-            let shown = if matches!(type_, "Available" | "RouteContended") {
+            let shown = if matches!(type_, AVAILABLE | "RouteContended") {
                 ""
             } else {
                 text.as_str()

@@ -153,14 +153,16 @@ fn older<'a>(world: &World<'a>, set: &'a ReplicaSetSeen, needed: i64, planned: &
         .filter(|at| world.now < *at && world.replicas > 0)
     {
         Some(at) => {
-            let message = format!("version {} is kept until {}", set.hash, to_rfc3339(at));
-            planned
-                .waits
-                .push(Wait::until(WaitingReason::ScaleDownDelay, message, at));
+            planned.waits.push(kept_until(set, at));
             planned.keep(set);
         }
         None => planned.push(set, 0, set.scale_down_at, "older"),
     }
+}
+
+pub fn kept_until(set: &ReplicaSetSeen, at: DateTime<Utc>) -> Wait {
+    let message = format!("version {} is kept until {}", set.hash, to_rfc3339(at));
+    Wait::until(WaitingReason::ScaleDownDelay, message, at)
 }
 
 /// An aborted canary is kept for a while once the traffic has left it, unless it is kept for good.

@@ -14,6 +14,7 @@ use crate::api::analysis_template::AnalysisTemplateSpec;
 use crate::api::names::{PodTemplateHash, Revision};
 use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
+use crate::api::rollout_status::RolloutStatus;
 pub use crate::routers::ObservedRoutes;
 
 /// One Rollout and what it depends on.
@@ -37,6 +38,17 @@ pub struct Snapshot {
     pub commands: BTreeMap<String, RolloutCommand>,
     /// Objects of ours that an older Rollout already claims.
     pub claims: Vec<Claim>,
+    /// What the rounds since the last write of the status found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritten: Option<Unwritten>,
+}
+
+/// A status that was worth no write so far. Only the controller that made it knows it, and it may be lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unwritten {
+    pub status: RolloutStatus,
+    /// Since when it says more than the one that is written.
+    pub since: DateTime<Utc>,
 }
 
 /// What we read of a ReplicaSet; its pod template is not kept.

@@ -138,9 +138,14 @@ fn hash_of_steps(world: &World) -> String {
     hash_value(&serde_json::Value::Array(world.spec.canary.raw_steps.clone()))
 }
 
+fn hash_of_step(world: &World, index: StepIndex) -> Option<String> {
+    world.spec.canary.raw_steps.get(index.as_usize()).map(hash_value)
+}
+
 /// Sets the index, and the pause where the step is one.
 pub fn enter_step(world: &World, status: &mut RolloutStatus, index: StepIndex) {
     status.current_step_index = Some(index);
+    status.canary.step_hash = hash_of_step(world, index);
     status.canary.step_started_at = Some(world.now);
     status.canary.current_step_analysis_run_status = None;
     status.last_progress_at = Some(world.now);
@@ -187,7 +192,10 @@ pub fn take_edited_steps(world: &World) -> Option<Moved> {
             .zip(&world.spec.canary.raw_steps)
             .all(|(executed, step)| *executed == hash_value(step));
     let why = if unchanged {
-        enter_step(world, &mut status, world.step_index());
+        let index = world.step_index();
+        if status.canary.step_hash != hash_of_step(world, index) {
+            enter_step(world, &mut status, index);
+        }
         "the executed steps are unchanged; it goes on"
     } else {
         // No verdict counts that was given under other steps.
@@ -201,8 +209,7 @@ pub fn take_edited_steps(world: &World) -> Option<Moved> {
 
 pub fn finish_step(world: &World, status: &mut RolloutStatus) {
     let index = world.step_index();
-    let step = world.spec.canary.raw_steps.get(index.as_usize());
     status.executed_step_hashes.truncate(index.as_usize());
-    status.executed_step_hashes.extend(step.map(hash_value));
+    status.executed_step_hashes.extend(hash_of_step(world, index));
     enter_step(world, status, index.next());
 }

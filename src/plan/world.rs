@@ -14,8 +14,10 @@ use crate::plan::validate::valid::{Budgets, CanaryScale, Step, Threshold, ValidR
 pub struct World<'a> {
     pub snapshot: &'a Snapshot,
     pub spec: &'a ValidRollout,
-    /// As persisted; the new status is a value of its own.
+    /// As the last round left it; the new status is a value of its own.
     pub status: RolloutStatus,
+    /// As persisted, where that says less.
+    written: Option<RolloutStatus>,
     /// Hash of `spec.template`.
     pub current: PodTemplateHash,
     /// `spec.replicas`, or the live number where an autoscaler keeps it.
@@ -25,22 +27,45 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     pub fn new(snapshot: &'a Snapshot, spec: &'a ValidRollout, now: DateTime<Utc>) -> Self {
-        let status: RolloutStatus = snapshot
+        let written: RolloutStatus = snapshot
             .rollout
             .get("status")
             .and_then(|status| RolloutStatus::deserialize(status).ok())
             .unwrap_or_default();
+        let (status, written) = match &snapshot.unwritten {
+            Some(unwritten) => (unwritten.status.clone(), Some(written)),
+            None => (written, None),
+        };
         let current = hash_template(&spec.template);
         let mut world = World {
             snapshot,
             spec,
             status,
+            written,
             current,
             replicas: 0,
             now,
         };
         world.replicas = spec.replicas.unwrap_or_else(|| world.live_replicas());
         world
+    }
+
+    /// The same world once `status` is decided.
+    pub fn with_status(&self, status: RolloutStatus) -> Self {
+        World {
+            snapshot: self.snapshot,
+            spec: self.spec,
+            status,
+            written: Some(self.written().clone()),
+            current: self.current.clone(),
+            replicas: self.replicas,
+            now: self.now,
+        }
+    }
+
+    /// The status as persisted: all that is left after a crash.
+    pub fn written(&self) -> &RolloutStatus {
+        self.written.as_ref().unwrap_or(&self.status)
     }
 
     /// Without `spec.replicas` the last number stands, else the live one; it never falls back to 1 while pods run.

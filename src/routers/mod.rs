@@ -199,13 +199,6 @@ pub fn observed_weight(
     share::combine(&shares, target.max())
 }
 
-/// Whether the routes show exactly the target, accepted where the API can tell.
-pub fn verify(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Verification {
-    let state = observed_weight(target, routing, observed);
-    let violations = validate(target, routing, observed);
-    verify_state(target, routing, observed, state, &violations)
-}
-
 /// Everything about the routes as they are, in one go. Of `target`, the weight wanted plays no role: what is
 /// verified is the weight that is seen.
 pub fn inspect(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Inspection {

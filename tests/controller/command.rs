@@ -1,5 +1,6 @@
 //! Commands for a Rollout that is not there are answered, once, and nothing else is touched.
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tidegate::api::resource::Resource;
 use tidegate::controllers::context::{Context, Next};
@@ -45,12 +46,27 @@ async fn a_command_for_nobody_is_refused_once() {
     let (world, context) = unaddressed().await;
     // The cache sees the answer only after the second round.
     for _ in 0..2 {
-        assert_eq!(reconcile_rollout(&context, &world.key).await, Ok(Next::OnChange));
+        reconcile_rollout(&context, &world.key).await.unwrap();
     }
     world.catch_up(&context).await;
-    assert_eq!(reconcile_rollout(&context, &world.key).await, Ok(Next::OnChange));
+    reconcile_rollout(&context, &world.key).await.unwrap();
     assert_eq!(answer(&world, "abort"), refused());
     assert_eq!(world.writes(), ["patch RolloutCommand abort/status"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_for_nobody_goes_an_hour_after_its_answer() {
+    let (world, context) = unaddressed().await;
+    reconcile_rollout(&context, &world.key).await.unwrap();
+    world.catch_up(&context).await;
+    let goes = world.now() + TimeDelta::hours(1);
+    assert_eq!(reconcile_rollout(&context, &world.key).await, Ok(Next::At(goes)));
+    world.set_clock(goes);
+    reconcile_rollout(&context, &world.key).await.unwrap();
+    assert_eq!(
+        world.writes(),
+        ["patch RolloutCommand abort/status", "delete RolloutCommand abort"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +74,7 @@ async fn a_lost_answer_to_a_command_for_nobody_is_not_given_twice() {
     let (world, context) = unaddressed().await;
     world.fail_next_write(Fault::ApplyThenLose);
     assert!(reconcile_rollout(&context, &world.key).await.is_err());
-    assert_eq!(reconcile_rollout(&context, &world.key).await, Ok(Next::OnChange));
+    reconcile_rollout(&context, &world.key).await.unwrap();
     assert_eq!(answer(&world, "abort"), refused());
     assert_eq!(world.writes(), ["patch RolloutCommand abort/status"]);
 }

@@ -8,7 +8,7 @@ use tidegate::api::names::Weight;
 use tidegate::api::rollout::TrafficRouting;
 use tidegate::routers::{self, Verification, WeightState};
 
-use crate::model::{apply, objects, observe, target};
+use crate::model::{apply, objects, observe, target, verify};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,7 +48,7 @@ fn check(name: &str, case: &Case) {
     if case.action == Action::Render {
         assert_eq!(routers::validate(&target, routing, &observed), [], "{name}");
         assert_eq!(
-            routers::verify(&target, routing, &observed),
+            verify(&target, routing, &observed),
             Verification::Unwritten,
             "{name}: the case needs something to write"
         );
@@ -74,7 +74,7 @@ fn check(name: &str, case: &Case) {
             "{name}"
         );
         assert_eq!(
-            routers::verify(&target, routing, &observed),
+            verify(&target, routing, &observed),
             Verification::Written,
             "{name}"
         );

@@ -5,9 +5,22 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tidegate::api::names::Weight;
 use tidegate::api::rollout::TrafficRouting;
-use tidegate::routers::{ObservedRoutes, RouteKind, RouteTarget, RouteWrite, names_to_observe};
+use tidegate::routers::{
+    ObservedRoutes, RouteKind, RouteTarget, RouteWrite, Verification, WeightState, inspect, names_to_observe,
+};
 
 pub const MAX: i64 = 100;
+
+/// How far the routes have come with the weight of the target.
+pub fn verify(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Verification {
+    let found = inspect(target, routing, observed);
+    let shown = target.canary_weight.0.clamp(0, target.max_weight.0.max(0));
+    if found.state == WeightState::Is(Weight(shown)) {
+        found.verification
+    } else {
+        Verification::Unwritten
+    }
+}
 
 pub fn target(canary_weight: i64) -> RouteTarget<'static> {
     RouteTarget {

@@ -7,7 +7,7 @@ use tidegate::api::names::Weight;
 use tidegate::api::rollout::TrafficRouting;
 use tidegate::routers::{self, ObservedRoutes, Verification, WeightState};
 
-use crate::model::{MAX, apply, observe, routing, target};
+use crate::model::{MAX, apply, observe, routing, target, verify};
 
 const OURS: [&str; 2] = ["checkout-stable", "checkout-canary"];
 const PREFIX: &str = "nginx.ingress.kubernetes.io";
@@ -197,7 +197,7 @@ proptest! {
         let writes = routers::render(&target, &routing, &observed);
         apply(&mut observed, &writes);
 
-        prop_assert_eq!(routers::verify(&target, &routing, &observed), Verification::Written);
+        prop_assert_eq!(verify(&target, &routing, &observed), Verification::Written);
         prop_assert_eq!(routers::render(&target, &routing, &observed), vec![]);
         let after = the_route(&observed);
         prop_assert_eq!(foreign_part(after), foreign_part(&route));
@@ -232,7 +232,7 @@ proptest! {
         let writes = routers::render(&target, &routing, &observed);
         apply(&mut observed, &writes);
 
-        prop_assert_eq!(routers::verify(&target, &routing, &observed), Verification::Written);
+        prop_assert_eq!(verify(&target, &routing, &observed), Verification::Written);
         prop_assert_eq!(routers::render(&target, &routing, &observed), vec![]);
         prop_assert_eq!(observed.ingresses["web"].as_ref(), Some(&ingresses[0]));
         let canary = observed.ingresses["checkout-web-canary"].as_ref().unwrap();
@@ -261,7 +261,7 @@ proptest! {
             http_routes: [("web".to_owned(), Some(route))].into(),
         };
         routers::validate(&target, &routing, &observed);
-        routers::verify(&target, &routing, &observed);
+        verify(&target, &routing, &observed);
         routers::observed_weight(&target, &routing, &observed);
         // Whatever the shape of an object, a patch fits the one it was made from.
         let is_object = |route: &Option<Value>| route.as_ref().is_some_and(|route| route["metadata"].is_object());

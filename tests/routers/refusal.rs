@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate::api::names::Weight;
 use tidegate::routers::{self, Reason, Verification};
 
-use crate::model::{observe, routing, target};
+use crate::model::{observe, routing, target, verify};
 use crate::object::{backends, gateway, ingress, marked, nginx, path, route};
 
 /// Exactly these sentences, and never verified.
@@ -21,7 +21,7 @@ fn assert_refused(routing_value: Value, objects: &[Value], want: &[(Reason, &str
         .collect();
     assert_eq!(found, want);
     for weight in [0, 10, 50, 100] {
-        let verification = routers::verify(&target(weight), &routing, &observed);
+        let verification = verify(&target(weight), &routing, &observed);
         assert_eq!(verification, Verification::Unwritten);
     }
 }
@@ -118,10 +118,7 @@ fn canary_ingress_of_somebody_else() {
     assert_eq!(routers::render(&target(10), &routing, &observed), []);
     assert_eq!(routers::remove(&target(10), &observed), []);
     // Even when it happens to say the target.
-    assert_eq!(
-        routers::verify(&target(50), &routing, &observed),
-        Verification::Unwritten
-    );
+    assert_eq!(verify(&target(50), &routing, &observed), Verification::Unwritten);
 }
 
 #[test]
@@ -253,9 +250,6 @@ fn the_sum_of_weights_has_limits() {
         target.max_weight = Weight(max);
         let violations = routers::validate(&target, &routing, &observed);
         assert_eq!(!violations.is_empty(), refused, "{max}");
-        assert_ne!(
-            routers::verify(&target, &routing, &observed),
-            Verification::Written
-        );
+        assert_ne!(verify(&target, &routing, &observed), Verification::Written);
     }
 }

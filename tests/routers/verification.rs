@@ -5,7 +5,7 @@ use tidegate::api::names::Weight;
 use tidegate::api::patch::PatchOp;
 use tidegate::routers::{self, ObservedRoutes, RouteWrite, Verification, WeightState, names_to_observe};
 
-use crate::model::{apply, observe, routing, target};
+use crate::model::{apply, observe, routing, target, verify};
 use crate::object::{backends, gateway, ingress, nginx, owned, path, route};
 
 #[test]
@@ -14,10 +14,7 @@ fn what_was_not_read_is_neither_written_nor_verified() {
     for value in [nginx(), gateway()] {
         let routing = routing(value);
         assert_eq!(routers::render(&target(10), &routing, &unread), []);
-        assert_eq!(
-            routers::verify(&target(0), &routing, &unread),
-            Verification::Unwritten
-        );
+        assert_eq!(verify(&target(0), &routing, &unread), Verification::Unwritten);
         assert_eq!(
             routers::observed_weight(&target(0), &routing, &unread),
             WeightState::Mixed {
@@ -30,10 +27,7 @@ fn what_was_not_read_is_neither_written_nor_verified() {
             routers::observed_weight(&target(0), &routing, &absent),
             WeightState::Absent
         );
-        assert_eq!(
-            routers::verify(&target(0), &routing, &absent),
-            Verification::Unwritten
-        );
+        assert_eq!(verify(&target(0), &routing, &absent), Verification::Unwritten);
     }
 }
 
@@ -45,10 +39,7 @@ fn one_missing_route_keeps_the_others_from_being_verified() {
     apply(&mut observed, &writes);
     assert_eq!(writes.len(), 1);
     assert_eq!(routers::render(&target(10), &routing, &observed), []);
-    assert_eq!(
-        routers::verify(&target(10), &routing, &observed),
-        Verification::Unwritten
-    );
+    assert_eq!(verify(&target(10), &routing, &observed), Verification::Unwritten);
 }
 
 #[test]
@@ -92,13 +83,10 @@ fn a_new_generation_is_not_accepted_yet() {
             ("checkout-canary", 10)
         ])]))],
     );
-    assert_eq!(
-        routers::verify(&target(10), &routing, &observed),
-        Verification::Written
-    );
+    assert_eq!(verify(&target(10), &routing, &observed), Verification::Written);
     observed.http_routes.get_mut("web").unwrap().as_mut().unwrap()["metadata"]["generation"] = json!(2);
     assert_eq!(
-        routers::verify(&target(10), &routing, &observed),
+        verify(&target(10), &routing, &observed),
         Verification::NotAccepted {
             message: "HTTPRoute web has generation 2, and Accepted is about 1 at Gateway public".to_owned()
         }
@@ -188,18 +176,12 @@ fn canaries_left_of_another_dialect_count_until_they_are_gone() {
             stable_max: Weight(90)
         }
     );
-    assert_eq!(
-        routers::verify(&target(10), &routing, &observed),
-        Verification::Unwritten
-    );
+    assert_eq!(verify(&target(10), &routing, &observed), Verification::Unwritten);
     let writes = routers::render(&target(10), &routing, &observed);
     assert!(
         matches!(writes.as_slice(), [RouteWrite::Delete { .. }]),
         "{writes:?}"
     );
     apply(&mut observed, &writes);
-    assert_eq!(
-        routers::verify(&target(10), &routing, &observed),
-        Verification::Written
-    );
+    assert_eq!(verify(&target(10), &routing, &observed), Verification::Written);
 }

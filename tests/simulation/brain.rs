@@ -12,7 +12,7 @@ use tidegate::api::measure::{MeasureTask, Outcome, Samples};
 use tidegate::api::names::{HASH_LABEL, PodTemplateHash};
 use tidegate::api::patch::{PatchOp, pointer};
 use tidegate::controllers::context::Planner;
-use tidegate::plan::model::{Action, Kind, Plan, Precondition, Stage, Target, Write};
+use tidegate::plan::model::{Action, Kind, Plan, Precondition, SHIFT, Stage, Target, Write};
 use tidegate::plan::snapshot::{ReplicaSetSeen, Snapshot};
 use tidegate::providers::Provider;
 use tidegate::sandbox::rng::Rng;
@@ -189,8 +189,7 @@ fn bend_plan(sabotage: Sabotage, seen: &Snapshot, plan: &mut Plan, turn: u64) {
             plan.stages.extend(early);
         }
         Sabotage::AbortWaitsForCanary if aborted => {
-            plan.stages
-                .retain(|stage| stage.purpose != "one change of the traffic");
+            plan.stages.retain(|stage| stage.purpose != SHIFT);
         }
         Sabotage::FlipFlopAfterAbort if aborted => {
             let hash = if turn.is_multiple_of(2) {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidegate::api::names::{FINALIZER, HASH_LABEL};
 use tidegate::api::rollout_status::{Phase, RolloutStatus};
 use tidegate::plan::model::Kind;
-use tidegate::plan::snapshot::{Claim, TemplateSeen};
+use tidegate::plan::snapshot::{Claim, TemplateSeen, Unwritten};
 
 use crate::blame::Blame;
 use crate::fixture::{hash, readable, template};
@@ -28,6 +28,8 @@ pub enum Fault {
     Write(usize),
     /// Everything is written but the status.
     Status,
+    /// Everything is written, and what was not worth a write is forgotten.
+    Restart,
 }
 
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub struct Cluster {
     pub now: DateTime<Utc>,
     /// What was written and decided, a line each.
     pub log: Vec<String>,
+    /// Every write and what it is for, a line each.
+    pub writes: Vec<String>,
     /// At most so many pods of a version (by hash) become available.
     pub most_ready: BTreeMap<String, i64>,
     /// This condition of every HTTPRoute is False.
@@ -43,6 +47,8 @@ pub struct Cluster {
     pub templates: Vec<TemplateSeen>,
     /// What an older Rollout has.
     pub claims: Vec<Claim>,
+    /// What the controller knows and has not written.
+    pub unwritten: Option<Unwritten>,
     versions: u64,
     begun: DateTime<Utc>,
     pub blame: Blame,
@@ -62,10 +68,12 @@ impl Cluster {
             objects: BTreeMap::new(),
             now: begun,
             log: Vec::new(),
+            writes: Vec::new(),
             most_ready: BTreeMap::new(),
             refused: None,
             templates,
             claims: Vec::new(),
+            unwritten: None,
             versions: 0,
             begun,
             blame: Blame::default(),
@@ -92,9 +100,12 @@ impl Cluster {
     pub fn edit(&mut self, kind: Kind, name: &str, change: impl FnOnce(&mut Value)) {
         self.versions += 1;
         let object = self.objects.get_mut(&(kind, name.to_owned())).unwrap();
-        let before = object["spec"].clone();
+        let before = object.clone();
         change(object);
-        if object["spec"] != before {
+        if object.get("status") != before.get("status") {
+            self.unwritten = None;
+        }
+        if object["spec"] != before["spec"] {
             object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap() + 1);
         }
         object["metadata"]["resourceVersion"] = json!(self.versions.to_string());

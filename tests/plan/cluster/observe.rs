@@ -55,6 +55,7 @@ impl Cluster {
                 .collect(),
             claims: self.claims.clone(),
             rollout,
+            unwritten: self.unwritten.clone(),
         }
     }
 }

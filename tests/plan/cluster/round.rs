@@ -1,12 +1,14 @@
 //! One round: a plan is made, checked against what must always hold, and carried out as the API server would.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate::api::names::HASH_LABEL;
+use tidegate::api::rollout_status::RolloutStatus;
 use tidegate::plan::model::{Action, Kind, Plan, Precondition, Subresource, Target, Write};
 use tidegate::plan::plan;
 use tidegate::plan::scale::read_scale_down_at;
-use tidegate::plan::snapshot::Snapshot;
+use tidegate::plan::snapshot::{Snapshot, Unwritten};
 
 use super::{Cluster, Fault};
 use crate::fixture::readable;
@@ -63,6 +65,10 @@ impl Cluster {
         }
         let before = self.weight();
         let changed = self.carry_out(&planned, fault);
+        if self.weight() > before {
+            self.assert_on_record(&snapshot);
+        }
+        self.remember(&planned, fault);
         let held = snapshot.rollout["status"]["abort"] == true || snapshot.rollout["spec"]["paused"] == true;
         let known = snapshot.rollout["status"]["currentPodHash"]
             == json!(crate::blame::current_hash(&snapshot.rollout));
@@ -72,6 +78,39 @@ impl Cluster {
             self.what_happened()
         );
         (planned, changed)
+    }
+
+    /// Once the routes show the new weight, only the status as written tells what else may be in effect.
+    fn assert_on_record(&self, before: &Snapshot) {
+        let live = |status: &RolloutStatus| {
+            let weights = status.canary.weights.iter();
+            let splits = weights.flat_map(|weights| weights.live.clone());
+            let splits = splits.map(|split| (split.canary_weight, split.stable_hash));
+            splits.collect::<Vec<_>>()
+        };
+        let written = RolloutStatus::deserialize(&before.rollout["status"]).unwrap();
+        let recorded = live(&written);
+        for split in before
+            .unwritten
+            .iter()
+            .flat_map(|unwritten| live(&unwritten.status))
+        {
+            assert!(
+                recorded.contains(&split),
+                "{split:?} would be forgotten\n{}",
+                self.what_happened()
+            );
+        }
+    }
+
+    /// A fault costs the controller its memory as well.
+    fn remember(&mut self, planned: &Plan, fault: Fault) {
+        let before = self.unwritten.take();
+        let postponed = planned.status_due.filter(|_| fault == Fault::None);
+        self.unwritten = postponed.map(|_| Unwritten {
+            status: planned.status.clone(),
+            since: before.map_or(self.now, |before| before.since),
+        });
     }
 
     fn carry_out(&mut self, planned: &Plan, fault: Fault) -> bool {
@@ -93,7 +132,7 @@ impl Cluster {
             return changed;
         }
         let status = serde_json::to_value(&planned.status).unwrap();
-        if self.rollout().unwrap().get("status") == Some(&status) {
+        if planned.status_due.is_some() || self.rollout().unwrap().get("status") == Some(&status) {
             return changed;
         }
         if !matches!(planned.report.rule.as_str(), "Waiting" | "Acting" | "Deleting") {
@@ -105,6 +144,11 @@ impl Cluster {
             return true;
         }
         self.versions += 1;
+        let shown = planned.status.waiting_on.as_ref();
+        let shown = shown.map(|waiting| format!("waits for {:?}: {}", waiting.reason, waiting.message));
+        let shown = shown.unwrap_or_else(|| format!("{:?}", planned.status.phase.unwrap()));
+        let line = format!("{:>5} status: {}, {shown}", self.clock(), self.decided(planned));
+        self.writes.push(readable(&line));
         let rollout = self
             .objects
             .get_mut(&(Kind::Rollout, "checkout".to_owned()))
@@ -184,7 +228,9 @@ impl Cluster {
         }
         self.let_go(&key);
         let line = describe(&key, before.as_ref(), self.objects.get(&key));
-        self.log.push(format!("{:>5} {}", self.clock(), readable(&line)));
+        let line = format!("{:>5} {}", self.clock(), readable(&line));
+        self.writes.push(format!("{line}: {}", readable(&write.reason)));
+        self.log.push(line);
     }
 
     /// An object that is being deleted goes with its last finalizer.

@@ -100,6 +100,23 @@ fn an_analysis_that_cannot_be_made_says_why_before_there_is_traffic_to_judge() {
 }
 
 #[test]
+fn who_insists_on_a_version_that_cannot_be_judged_is_obeyed_and_anybody_else_is_told_why_not() {
+    let mut cluster = deployed(nginx(
+        json!([{"setWeight": 20}, {"analysis": judged_by("nowhere")}]),
+    ));
+    cluster.deploy("v2");
+    let others = ["Promote", "PromoteFull"].map(|verb| cluster.command(verb));
+    cluster.run();
+    for command in &others {
+        assert_eq!(cluster.answer(command), "Refused", "{}", cluster.explain());
+    }
+    let forced = cluster.command_with("PromoteFull", json!({"force": true}));
+    cluster.run();
+    assert_eq!(cluster.answer(&forced), "Accepted");
+    assert_released(&cluster, "v2");
+}
+
+#[test]
 fn a_template_that_goes_is_not_missed_by_a_run() {
     let mut cluster = at_the_analysis();
     cluster.templates.clear();

@@ -40,10 +40,13 @@ fn with_every_fault(begin: impl Fn(&mut Cluster), end: impl Fn(&mut Cluster)) {
             let mut trial = straight.clone();
             let (planned, changed) = trial.round();
             let writes = planned.stages.iter().map(|stage| stage.writes.len()).sum();
-            let faults = (0..writes).map(Fault::Write).chain([Fault::Status]);
-            for fault in faults.filter(|_| changed) {
+            let faults = (0..writes).map(Fault::Write);
+            let faults = faults
+                .chain(changed.then_some(Fault::Status))
+                .chain([Fault::Restart]);
+            for fault in faults {
                 tried += 1;
-                if !is_sampled(tried, 7) {
+                if !is_sampled(tried, 13) {
                     continue;
                 }
                 let mut cluster = straight.clone();

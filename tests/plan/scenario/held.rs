@@ -72,8 +72,9 @@ fn a_version_that_the_status_does_not_know_is_not_begun_by_an_invalid_spec() {
     let mut cluster = paused(nginx(five_steps()));
     break_the_spec(&mut cluster);
     cluster.deploy("v3");
-    cluster.command("Abort");
+    let abort = cluster.command("Abort");
     cluster.run();
+    assert_eq!(cluster.answer(&abort), "Refused");
     assert_eq!((cluster.pods("v3"), cluster.weight()), (0, 50));
     assert_eq!(cluster.phase(), Phase::Degraded);
 }

@@ -13,6 +13,7 @@ mod rerouted;
 mod scale;
 mod trouble;
 mod unrouted;
+mod writes;
 
 use tidegate::api::rollout_status::Phase;
 

@@ -231,6 +231,28 @@ fn steps_edited_ahead_go_on_and_steps_edited_behind_begin_again() {
 }
 
 #[test]
+fn a_pause_goes_on_when_a_later_step_is_edited_and_begins_anew_when_it_is_edited_itself() {
+    for (edited, step, ends) in [
+        (2, json!({"setWeight": 60}), 60),
+        (1, json!({"pause": {"duration": "61s"}}), 91),
+    ] {
+        let mut cluster = deployed(nginx(json!([
+            {"setWeight": 20}, {"pause": {"duration": "60s"}}, {"setWeight": 50}, {"pause": {}},
+        ])));
+        cluster.deploy("v2");
+        cluster.run_until(|cluster| cluster.step() == 1);
+        let begun = cluster.now;
+        cluster.wait(30);
+        cluster.edit_rollout(|rollout| {
+            rollout["spec"]["strategy"]["canary"]["steps"][edited] = step.clone();
+        });
+        cluster.run_until(|cluster| cluster.step() == 2);
+        let lasted = (cluster.now - begun).num_seconds();
+        assert_eq!(lasted, ends, "{}", cluster.what_happened());
+    }
+}
+
+#[test]
 fn a_pause_in_the_spec_stops_the_steps_only() {
     let mut cluster = deployed(nginx(five_steps()));
     cluster.deploy("v2");

@@ -34,6 +34,32 @@ fn clusters() -> [Cluster; 2] {
     [nginx(five_steps()), gateway_with(five_steps(), json!({}))].map(everything_there)
 }
 
+/// `v2` waits at the pause of its fourth step.
+fn paused(mut cluster: Cluster) -> Cluster {
+    cluster.deploy("v2");
+    cluster.run();
+    assert_paused(&cluster);
+    cluster
+}
+
+fn assert_paused(cluster: &Cluster) {
+    let state = (cluster.phase(), cluster.step());
+    assert_eq!(state, (Phase::Paused, 3), "{}", cluster.explain());
+}
+
+fn promote(cluster: &mut Cluster) {
+    cluster.command("Promote");
+    cluster.run();
+}
+
+/// The route leads to `other-stable` instead.
+fn lead_elsewhere(cluster: &mut Cluster, kind: Kind, name: &str) {
+    cluster.edit(kind, name, |route| {
+        let text = route.to_string().replace("checkout-stable", "other-stable");
+        *route = serde_json::from_str(&text).unwrap();
+    });
+}
+
 fn route_by(cluster: &mut Cluster, routing: &Value) {
     cluster.log.push(format!("      user routes by {routing}"));
     cluster.edit_rollout(|rollout| {
@@ -79,11 +105,8 @@ fn changed_routing_comes_to_rest_and_releases() {
                 "{}",
                 cluster.explain()
             );
-            cluster.deploy("v2");
-            cluster.run();
-            assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3));
-            cluster.command("Promote");
-            cluster.run();
+            let mut cluster = paused(cluster);
+            promote(&mut cluster);
             assert_released(&cluster, "v2");
         }
     }
@@ -91,27 +114,19 @@ fn changed_routing_comes_to_rest_and_releases() {
 
 #[test]
 fn routing_changed_in_mid_release_goes_on_with_the_release() {
-    for mut cluster in clusters() {
-        cluster.deploy("v2");
-        cluster.run();
+    for cluster in clusters().map(paused) {
         for change in changes() {
             let mut cluster = cluster.clone();
             route_by(&mut cluster, &change);
             cluster.run();
-            assert_eq!(
-                (cluster.phase(), cluster.step()),
-                (Phase::Paused, 3),
-                "{}",
-                cluster.explain()
-            );
+            assert_paused(&cluster);
             let weight = if change.get("trafficRouting").is_some() {
                 50
             } else {
                 0
             };
             assert_eq!(cluster.weight(), weight, "{}", cluster.explain());
-            cluster.command("Promote");
-            cluster.run();
+            promote(&mut cluster);
             assert_released(&cluster, "v2");
         }
     }
@@ -119,17 +134,11 @@ fn routing_changed_in_mid_release_goes_on_with_the_release() {
 
 #[test]
 fn a_rollout_goes_although_its_routing_has_just_changed() {
-    for mut cluster in clusters() {
-        cluster.deploy("v2");
-        cluster.run();
+    for cluster in clusters().map(paused) {
         for change in changes() {
             let mut cluster = cluster.clone();
             route_by(&mut cluster, &change);
-            cluster.edit_rollout(|rollout| {
-                rollout["metadata"]["deletionTimestamp"] = json!("2023-11-14T22:13:20Z");
-            });
-            cluster.run();
-            assert!(cluster.rollout().is_none(), "{}", cluster.explain());
+            go(&mut cluster);
             assert_eq!(cluster.weight(), 0, "{}", cluster.what_happened());
             assert!(routes_of_ours(&cluster).is_empty());
         }
@@ -139,13 +148,12 @@ fn a_rollout_goes_although_its_routing_has_just_changed() {
 /// GitOps takes out what a manifest no longer has, at once.
 #[test]
 fn routes_and_services_that_are_gone_hold_up_no_new_routing() {
-    for mut cluster in clusters() {
+    for cluster in clusters() {
         for at_rest in [true, false] {
-            if !at_rest {
-                cluster.deploy("v2");
-                cluster.run();
-            }
             let mut cluster = cluster.clone();
+            if !at_rest {
+                cluster = paused(cluster);
+            }
             let stable = if at_rest { "v1" } else { "v2" };
             for (kind, name) in [(Kind::Ingress, "web"), (Kind::HttpRoute, "web")] {
                 cluster.remove(kind, name);
@@ -169,18 +177,14 @@ fn routes_and_services_that_are_gone_hold_up_no_new_routing() {
                     json!({"gatewayAPI": {"httpRoutes": [{"name": "shop"}]}}),
                 )
             };
-            cluster.edit(kind, "shop", |route| {
-                let text = route.to_string().replace("checkout-stable", "other-stable");
-                *route = serde_json::from_str(&text).unwrap();
-            });
+            lead_elsewhere(&mut cluster, kind, "shop");
             route_by(
                 &mut cluster,
                 &json!({"trafficRouting": routing, "stableService": "other-stable", "canaryService": "other-canary"}),
             );
             cluster.run();
             if !at_rest {
-                cluster.command("Promote");
-                cluster.run();
+                promote(&mut cluster);
             }
             assert_eq!(cluster.phase(), Phase::Healthy, "{}", cluster.explain());
             assert_eq!(cluster.selected("other-stable"), stable);
@@ -233,10 +237,7 @@ fn services_that_the_spec_no_longer_names_are_given_back() {
         routed(json!({"stableService": "other-stable", "canaryService": "other-canary"})),
     ] {
         for mut cluster in clusters() {
-            cluster.edit(Kind::Ingress, "shop", |ingress| {
-                let text = ingress.to_string().replace("checkout-stable", "other-stable");
-                *ingress = serde_json::from_str(&text).unwrap();
-            });
+            lead_elsewhere(&mut cluster, Kind::Ingress, "shop");
             assert!(old.iter().all(|service| is_marked(&cluster, service)));
             cluster.edit_rollout(|rollout| {
                 let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
@@ -267,8 +268,7 @@ fn services_without_routing_are_given_back_when_the_rollout_goes() {
         let mut cluster = deployed(cluster);
         assert!(cluster.is_in_charge() && is_marked(&cluster, "checkout-stable"));
         if mid_release {
-            cluster.deploy("v2");
-            cluster.run();
+            cluster = paused(cluster);
         }
         go(&mut cluster);
         for name in ["checkout-stable", "checkout-canary"] {
@@ -290,9 +290,7 @@ fn a_rollout_goes_in_mid_release_long_after_its_routing() {
         for mut cluster in clusters() {
             route_by(&mut cluster, &json!({}));
             cluster.run();
-            cluster.deploy("v2");
-            cluster.run();
-            assert_eq!(cluster.phase(), Phase::Paused, "{}", cluster.explain());
+            cluster = paused(cluster);
             if lost {
                 cluster.remove(Kind::ReplicaSet, &format!("checkout-{}", hash("v1")));
             }
@@ -308,9 +306,7 @@ fn a_rollout_goes_in_mid_release_long_after_its_routing() {
 #[test]
 fn a_rollout_goes_although_its_route_is_not_accepted() {
     for condition in ["Accepted", "ResolvedRefs"] {
-        let mut cluster = everything_there(gateway_with(five_steps(), json!({})));
-        cluster.deploy("v2");
-        cluster.run();
+        let mut cluster = paused(everything_there(gateway_with(five_steps(), json!({}))));
         cluster.refused = Some(condition.to_owned());
         let begun = cluster.now;
         go(&mut cluster);

@@ -157,7 +157,10 @@ fn the_autoscaler_sees_the_pods_that_carry_traffic() {
     cluster.run();
     assert_eq!((cluster.status().replicas, cluster.status().hpa_replicas), (8, 8));
     cluster.command("Abort");
-    cluster.run_until(|cluster| cluster.weight() == 0 && cluster.status().canary.weights.unwrap().verified);
+    cluster.run_until(|cluster| {
+        let weights = cluster.status().canary.weights.unwrap();
+        weights.verified && weights.canary.weight.0 == 0
+    });
     assert_eq!(
         (cluster.pods("v2"), cluster.status().hpa_replicas),
         (3, 5),

@@ -1,0 +1,84 @@
+//! Which news of a status can wait. Every write of the status costs the API server and all who watch; most of what a
+//! busy round finds out is overtaken by the next one, moments later.
+//!
+//! Guarantees: what was decided is written at once, and so is a new phase. Splits of the traffic are on record before
+//! the next change of the traffic. Everything else is written when it has lasted a moment, so that a status at rest
+//! is complete. What is lost with the controller is found out anew: the settle time begins again.
+
+use chrono::{DateTime, Duration, Utc};
+
+use crate::api::condition::ConditionStatus;
+use crate::api::names::Weight;
+use crate::api::rollout_status::{RolloutStatus, TrafficSplit, WaitingOn};
+use crate::plan::report::AVAILABLE;
+use crate::plan::traffic::Traffic;
+use crate::plan::world::World;
+
+/// What lasts longer is shown.
+const MOMENT: Duration = Duration::milliseconds(1_000);
+/// A wait that ends by itself so soon after it began is not shown at all.
+const SHORT_WAIT: Duration = Duration::milliseconds(2_500);
+/// However short each wait is, nobody is left in the dark for longer.
+const LONGEST: Duration = Duration::seconds(10);
+
+/// When `status` must be written, unless a later round says something else; `None` is now, or there is nothing new.
+pub fn due_later(world: &World, status: &RolloutStatus) -> Option<DateTime<Utc>> {
+    let written = world.written();
+    if status == written || !decides_the_same(written, status) {
+        return None;
+    }
+    let unwritten = world.snapshot.unwritten.as_ref();
+    let since = unwritten.map_or(world.now, |unwritten| unwritten.since);
+    let last = since + LONGEST;
+    let shown = written.waiting_on.as_ref().map(|waiting| waiting.reason);
+    let due = match &status.waiting_on {
+        Some(waiting) if Some(waiting.reason) == shown => since + MOMENT,
+        Some(waiting) if is_short(waiting) => last,
+        Some(waiting) => waiting.since + MOMENT,
+        None => since + MOMENT,
+    };
+    Some(due.min(last)).filter(|due| *due > world.now)
+}
+
+fn is_short(waiting: &WaitingOn) -> bool {
+    waiting
+        .until
+        .is_some_and(|until| until <= waiting.since + SHORT_WAIT)
+}
+
+/// They differ at most in what the cluster was seen to do, which will be seen again.
+fn decides_the_same(written: &RolloutStatus, status: &RolloutStatus) -> bool {
+    let mut same = status.clone();
+    same.message.clone_from(&written.message);
+    same.waiting_on.clone_from(&written.waiting_on);
+    same.conditions.clone_from(&written.conditions);
+    same.last_progress_at = written.last_progress_at;
+    same.replicas = written.replicas;
+    same.updated_replicas = written.updated_replicas;
+    same.ready_replicas = written.ready_replicas;
+    same.available_replicas = written.available_replicas;
+    same.hpa_replicas = written.hpa_replicas;
+    same.canary.weights.clone_from(&written.canary.weights);
+    same == *written && judgements(status).eq(judgements(written))
+}
+
+/// Conditions that tell a person or a script to do something; whether pods are available comes and goes.
+fn judgements(status: &RolloutStatus) -> impl Iterator<Item = (&str, ConditionStatus)> {
+    let conditions = status.conditions.iter();
+    let lasting = conditions.filter(|condition| condition.type_ != AVAILABLE);
+    lasting.map(|condition| (condition.type_.as_str(), condition.status))
+}
+
+/// Every split that may be in effect is in the status as persisted, as far as it makes a difference who is behind
+/// a Service without weight. Whatever is seen only is forgotten by a crash once the routes show something else.
+pub fn is_on_record(world: &World, traffic: &Traffic) -> bool {
+    let recorded = world.written().canary.weights.as_ref();
+    let recorded = recorded.map_or(&[][..], |weights| weights.live.as_slice());
+    let alike = |one: &TrafficSplit, other: &TrafficSplit| {
+        one.canary_weight == other.canary_weight
+            && one.stable_hash == other.stable_hash
+            && (one.canary_hash == other.canary_hash || one.canary_weight <= Weight::ZERO)
+    };
+    let mut live = traffic.weights.live.iter();
+    live.all(|split| recorded.iter().any(|recorded| alike(recorded, split)))
+}
