@@ -73,7 +73,7 @@
 //! | `plan` | pure | api, routers | chrono, expr_lang, k8s_openapi::apimachinery, promql_parser, serde, serde_json, sha2, thiserror |
 //! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror |
 //! | `clock` | IO | | chrono, tokio |
-//! | `client` | IO | api | http, kube, serde, serde_json, thiserror, tokio |
+//! | `client` | IO | api, clock | http, kube, serde, serde_json, thiserror, tokio |
 //! | `observe` | IO | api, client, plan::needs, plan::snapshot | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `apply` | IO | api, client, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `providers` | IO | api | chrono, futures, http, prometheus_http_query, promql_parser, reqwest, rustls, serde, serde_json, thiserror, tokio, tracing, url |

@@ -58,6 +58,7 @@ pub enum Resource {
     Ingress,
     HttpRoute,
     EndpointSlice,
+    Lease,
 }
 
 impl Resource {
@@ -73,6 +74,7 @@ impl Resource {
             Resource::Ingress => "networking.k8s.io",
             Resource::HttpRoute => "gateway.networking.k8s.io",
             Resource::EndpointSlice => "discovery.k8s.io",
+            Resource::Lease => "coordination.k8s.io",
         }
     }
 
@@ -102,6 +104,7 @@ impl Resource {
             Resource::Ingress => "Ingress",
             Resource::HttpRoute => "HTTPRoute",
             Resource::EndpointSlice => "EndpointSlice",
+            Resource::Lease => "Lease",
         }
     }
 
@@ -117,6 +120,7 @@ impl Resource {
             Resource::Ingress => "ingresses",
             Resource::HttpRoute => "httproutes",
             Resource::EndpointSlice => "endpointslices",
+            Resource::Lease => "leases",
         }
     }
 

@@ -24,6 +24,7 @@ pub struct Metrics {
     api_errors: Family<Labels<1>, Counter>,
     waiting: Family<Labels<1>, Gauge<i64>>,
     quarantined: Family<Labels<1>, Gauge<i64>>,
+    leader: Gauge<i64>,
     leader_epoch: Gauge<u64, AtomicU64>,
 }
 
@@ -38,6 +39,7 @@ impl Default for Metrics {
             api_errors: Family::default(),
             waiting: Family::default(),
             quarantined: Family::default(),
+            leader: Gauge::default(),
             leader_epoch: Gauge::default(),
         };
         metrics.register();
@@ -75,6 +77,7 @@ impl Metrics {
             "Keys left alone after a panic until their object changes",
             self.quarantined.clone(),
         );
+        registry.register("leader", "Whether this replica leads", self.leader.clone());
         registry.register(
             "leader_epoch",
             "Epoch that writes carry",
@@ -144,8 +147,12 @@ impl Metrics {
         set(&self.quarantined, quarantined);
     }
 
-    pub fn set_epoch(&self, epoch: u64) {
-        self.leader_epoch.set(epoch);
+    /// The epoch of the newest term stays when it is over.
+    pub fn set_leader(&self, epoch: Option<u64>) {
+        self.leader.set(i64::from(epoch.is_some()));
+        if let Some(epoch) = epoch {
+            self.leader_epoch.set(epoch);
+        }
     }
 }
 

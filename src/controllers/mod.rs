@@ -6,6 +6,8 @@
 
 pub mod analysis_run;
 pub mod context;
+pub mod intake;
+pub mod lease;
 pub mod metrics;
 pub mod queue;
 pub mod rollout;

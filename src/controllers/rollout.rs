@@ -111,6 +111,6 @@ async fn conclude(
             }
             Ok(After::Later(Some(context.clock.now() + REFUSED_RETRY)))
         }
-        Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) => Err(error.into()),
+        Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) | Failure::NotLeader => Err(error.into()),
     }
 }

@@ -1,6 +1,7 @@
 //! The controller at work: watches in, reconciles out, until told to stop.
 //!
-//! Guarantees: nothing is decided before every essential cache has been listed; a reconcile that panics ends
+//! Guarantees: nothing is decided but by the leader, and not before every essential cache has been listed since it
+//! began to lead; a reconcile that panics ends
 //! alone and its key is left in peace until its object changes; whatever else ends ends the whole; a stop waits for
 //! writes in flight, not longer than [`STOP_WITHIN`]. An API server that is away for however long is waited for.
 
@@ -10,17 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::analysis_run::reconcile_run;
 use super::context::{Context, Next};
+use super::intake::Intake;
+use super::lease::campaign::{Campaign, LeaseSettings, Role};
+use super::metrics::Metrics;
 use super::queue::{After, Places, Queue};
 use super::rollout::{ReconcileError, reconcile_rollout};
-use super::watch::{ALWAYS, ESSENTIAL, Seen, scopes, watch};
 use crate::api::failure::with_causes;
-use crate::api::resource::Resource;
 use crate::clock::Stopwatch;
 use crate::observe::ObserveError;
 use crate::observe::stores::{Wake, Work};
@@ -70,30 +72,51 @@ impl Handle {
     }
 }
 
-/// Starts watching these namespaces, or all of them if none is named.
-pub fn start(context: Context, namespaces: BTreeSet<String>) -> Handle {
+/// What a controller looks after, and whether it must be elected to do so.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// All of them if none is named.
+    pub namespaces: BTreeSet<String>,
+    /// `None`: there is no other controller, and this one leads.
+    pub lease: Option<LeaseSettings>,
+}
+
+pub fn start(context: Context, settings: Settings) -> Handle {
     let context = Arc::new(context);
     let (readiness, ready) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let (rollouts, rollout_wakes) = unbounded_channel();
     let (runs, run_wakes) = unbounded_channel();
+    let (lead, role) = watch::channel(Role::Leader { epoch: 0 });
+    let (listing, listed) = watch::channel(None);
+    let clock = context.clock.clone();
+    let campaign = settings
+        .lease
+        .map(|lease| Campaign::new(&context.observer.api, clock, lease, lead.clone()));
+    if campaign.is_none() {
+        context.metrics.set_leader(Some(0));
+    }
     let intake = Intake {
         context: Arc::clone(&context),
-        namespaces,
+        namespaces: settings.namespaces,
+        role: role.clone(),
         readiness,
+        listed: listing,
         rollouts,
         runs,
     };
     let dispatcher = |name, places, wakes| Dispatcher {
         name,
         context: Arc::clone(&context),
-        ready: ready.clone(),
+        role: role.clone(),
+        listed: listed.clone(),
         queue: Queue::new(places),
         wakes,
         stopwatch: Stopwatch::start(),
     };
     let rollouts = dispatcher("rollouts", ROLLOUTS, rollout_wakes);
     let runs = dispatcher("analysis_runs", RUNS, run_wakes);
+    let metrics = Arc::clone(&context.metrics);
     let task = tokio::spawn(async move {
         // Watches end with the intake; reconciles in flight are waited for.
         let mut until = stopped.clone();
@@ -103,7 +126,11 @@ pub fn start(context: Context, namespaces: BTreeSet<String>) -> Handle {
                 _ = until.wait_for(|stop| *stop) => {}
             }
         };
-        tokio::join!(intake, rollouts.run(stopped.clone()), runs.run(stopped));
+        let work = async {
+            let ((), rollouts, runs) = tokio::join!(intake, rollouts.run(stopped.clone()), runs.run(stopped));
+            rollouts && runs
+        };
+        lead_while(campaign, work, &metrics).await;
     });
     Handle {
         context,
@@ -113,95 +140,19 @@ pub fn start(context: Context, namespaces: BTreeSet<String>) -> Handle {
     }
 }
 
-/// Feeds the caches and passes on who must look again.
-struct Intake {
-    context: Arc<Context>,
-    namespaces: BTreeSet<String>,
-    readiness: watch::Sender<bool>,
-    rollouts: UnboundedSender<Wake>,
-    runs: UnboundedSender<Wake>,
-}
-
-impl Intake {
-    async fn run(self) {
-        self.run_over(JoinSet::new()).await;
-    }
-
-    /// Ends, and with it the controller, when one of its watches does: a cache that nobody feeds is never noticed.
-    async fn run_over(self, mut watches: JoinSet<()>) {
-        let (seen, mut events) = unbounded_channel();
-        let mut watched = BTreeSet::new();
-        for resource in ALWAYS {
-            self.begin(&mut watches, &mut watched, resource, &seen);
-        }
-        let stores = &self.context.observer.stores;
-        loop {
-            let seen_now = tokio::select! {
-                seen = events.recv() => seen,
-                () = stores.healed() => {
-                    self.pass_on(stores.take_unheard());
-                    continue;
-                }
-                Some(ended) = watches.join_next() => {
-                    tracing::error!(?ended, "a watch ended, and the controller with it");
-                    return;
-                }
-            };
-            let Some(Seen { resource, event }) = seen_now else {
-                return;
-            };
-            self.pass_on(stores.take(resource, event));
-            if resource == Resource::Rollout {
-                for named in self.context.observer.stores.named_kinds() {
-                    self.begin(&mut watches, &mut watched, named, &seen);
-                }
-            }
-            self.note_readiness();
-        }
-    }
-
-    fn pass_on(&self, wakes: BTreeSet<Wake>) {
-        for wake in wakes {
-            let queue = match wake.work {
-                Work::Rollout(_) => &self.rollouts,
-                Work::Run(_) => &self.runs,
-            };
-            // Nobody listens any more when the controller stops.
-            let _stopping = queue.send(wake);
-        }
-    }
-
-    fn begin(
-        &self,
-        watches: &mut JoinSet<()>,
-        watched: &mut BTreeSet<Resource>,
-        resource: Resource,
-        seen: &UnboundedSender<Seen>,
-    ) {
-        if !watched.insert(resource) {
-            return;
-        }
-        for namespace in scopes(resource, &self.namespaces) {
-            let client = self.context.observer.api.client().clone();
-            watches.spawn(watch(client, resource, namespace, seen.clone()));
-        }
-    }
-
-    fn note_readiness(&self) {
-        if *self.readiness.borrow() {
-            return;
-        }
-        let stores = &self.context.observer.stores;
-        let is_listed = |resource: &Resource| {
-            let scopes = scopes(*resource, &self.namespaces);
-            scopes
-                .iter()
-                .all(|namespace| stores.is_synced(*resource, namespace))
-        };
-        if ESSENTIAL.iter().all(is_listed) {
-            tracing::info!("every cache is complete");
-            self.readiness.send_replace(true);
-        }
+/// Campaigns until the work has ended. The lead is given back only if nothing was left in flight, because what was
+/// may still land.
+async fn lead_while(campaign: Option<Campaign>, work: impl Future<Output = bool>, metrics: &Metrics) {
+    let Some(mut campaign) = campaign else {
+        work.await;
+        return;
+    };
+    let is_done = tokio::select! {
+        is_done = work => is_done,
+        never = campaign.run(metrics) => never,
+    };
+    if is_done {
+        campaign.resign(metrics).await;
     }
 }
 
@@ -209,24 +160,27 @@ impl Intake {
 struct Dispatcher {
     name: &'static str,
     context: Arc<Context>,
-    ready: watch::Receiver<bool>,
+    role: watch::Receiver<Role>,
+    listed: watch::Receiver<Option<u64>>,
     queue: Queue,
     wakes: UnboundedReceiver<Wake>,
     stopwatch: Stopwatch,
 }
 
 impl Dispatcher {
-    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+    /// Whether everything that was begun has ended.
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) -> bool {
         let mut running: JoinSet<(Work, After)> = JoinSet::new();
-        tokio::select! {
-            _ = self.ready.wait_for(|ready| *ready) => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
-        }
         loop {
             let now = self.stopwatch.elapsed();
-            self.dispatch(&mut running, now);
+            let leads = self.leads();
+            if leads {
+                self.dispatch(&mut running, now);
+            }
+            let (waiting, quarantined) = (self.queue.waiting(), self.queue.quarantined());
+            self.context.metrics.set_queue(self.name, waiting, quarantined);
             // What is due now waits for a place, which somebody who finishes gives back.
-            let due = self.queue.next_due(now);
+            let due = self.queue.next_due(now).filter(|_| leads);
             let pause = due.map_or(Duration::MAX, |due| {
                 due.saturating_sub(now).max(Duration::from_millis(1))
             });
@@ -237,24 +191,32 @@ impl Dispatcher {
                     None => break,
                 },
                 () = tokio::time::sleep(pause), if due.is_some() => {}
+                Ok(()) = self.role.changed() => {}
+                Ok(()) = self.listed.changed() => {}
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
         }
         let drained = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_WITHIN, drained).await.is_err() {
+        let is_drained = tokio::time::timeout(STOP_WITHIN, drained).await.is_ok();
+        if !is_drained {
             tracing::warn!(
                 queue = self.name,
                 "stopped although reconciles were still in flight"
             );
         }
+        is_drained
+    }
+
+    /// What is in flight when the lead is lost ends by itself: none of its writes is admitted any more.
+    fn leads(&self) -> bool {
+        let epoch = self.role.borrow().epoch();
+        epoch.is_some() && *self.listed.borrow() == epoch
     }
 
     fn dispatch(&mut self, running: &mut JoinSet<(Work, After)>, now: Duration) {
         while let Some(work) = self.queue.pop(now) {
             running.spawn(reconcile(Arc::clone(&self.context), work));
         }
-        let (waiting, quarantined) = (self.queue.waiting(), self.queue.quarantined());
-        self.context.metrics.set_queue(self.name, waiting, quarantined);
     }
 
     fn finish(&mut self, finished: Result<(Work, After), JoinError>) {
@@ -311,7 +273,7 @@ fn after(next: Next, now: chrono::DateTime<chrono::Utc>) -> After {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use futures::future::{BoxFuture, pending};
 
     use super::*;
@@ -333,7 +295,7 @@ mod tests {
     }
 
     /// An API server that never answers.
-    fn context() -> Context {
+    pub fn context() -> Context {
         let service = tower::service_fn(|_: http::Request<kube::client::Body>| {
             pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
         });
@@ -342,26 +304,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_that_ends_ends_the_intake() {
-        let (rollouts, _rollout_wakes) = unbounded_channel();
-        let (runs, _run_wakes) = unbounded_channel();
-        let intake = Intake {
-            context: Arc::new(context()),
-            namespaces: BTreeSet::new(),
-            readiness: watch::channel(false).0,
-            rollouts,
-            runs,
-        };
-        let mut watches = JoinSet::new();
-        watches.spawn(async { panic!("a bug in a watch") });
-        tokio::time::timeout(Duration::from_secs(60), intake.run_over(watches))
-            .await
-            .unwrap();
-    }
-
-    #[tokio::test]
     async fn an_end_that_nobody_asked_for_is_told_and_can_still_be_stopped() {
-        let mut handle = start(context(), BTreeSet::new());
+        let mut handle = start(context(), Settings::default());
         handle.task.abort();
         assert!(handle.ended().await.is_err());
         handle.stop().await;

@@ -94,6 +94,11 @@ impl Stores {
         std::mem::take(&mut self.lock().unheard)
     }
 
+    /// Everything but these kinds is read live again until it has been listed anew.
+    pub fn forget_all_but(&self, kept: &[Resource]) {
+        self.lock().caches.retain(|resource, _| kept.contains(resource));
+    }
+
     pub fn get(&self, resource: Resource, key: &ObjectKey) -> Option<Value> {
         self.lock().caches.get(&resource)?.get(key).cloned()
     }

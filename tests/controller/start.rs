@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate::api::resource::Resource;
 use tidegate::clock::Clock;
-use tidegate::controllers::run::start;
+use tidegate::controllers::run::{Settings, start};
 
 use crate::steady::{post_routed, requests, run_cluster};
 use crate::until;
@@ -22,14 +22,14 @@ async fn a_start_costs_two_requests_for_each_rollout_at_rest() {
     let names: Vec<String> = (0..ROLLOUTS).map(|number| format!("app-{number}")).collect();
     names.iter().for_each(|name| post_routed(&world, name));
     let _cluster = run_cluster(&world);
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     for name in &names {
         until(|| world.object("Rollout", name).pointer("/status/phase") == Some(&json!("Healthy"))).await;
     }
     controller.stop().await;
 
     let (before, writes) = (requests(&world), world.writes());
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     let metrics = || controller.context.metrics.encode();
     until(|| reconciles(&metrics()) >= ROLLOUTS).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -59,7 +59,13 @@ async fn a_rollout_of_another_namespace_is_left_untouched() {
             .inspect(|store| store.get("Rollout", "bank", "checkout"))
     };
     let before = other();
-    let controller = start(world.context(tidegate::plan::plan), ["shop".to_owned()].into());
+    let controller = start(
+        world.context(tidegate::plan::plan),
+        Settings {
+            namespaces: ["shop".to_owned()].into(),
+            ..Settings::default()
+        },
+    );
     until(|| !world.list("ReplicaSet").is_empty()).await;
     let name = world.list("ReplicaSet")[0].clone();
     until(|| world.object("ReplicaSet", &name).pointer("/spec/replicas") == Some(&json!(1))).await;

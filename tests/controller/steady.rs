@@ -8,7 +8,7 @@ use tidegate::api::resource::Resource;
 use tidegate::clock::Clock;
 use tidegate::controllers::context::Context;
 use tidegate::controllers::rollout::reconcile_rollout;
-use tidegate::controllers::run::start;
+use tidegate::controllers::run::{Settings, start};
 use tidegate::sandbox::controllers;
 use tidegate::sandbox::pods::{self, Addresses, NoSockets, Nodes};
 use tidegate::sandbox::rng::Rng;
@@ -119,14 +119,14 @@ async fn after_every_end_of_a_release_nothing_is_written_any_more() {
             .cloned()
     };
 
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     let healthy = || status(&world, "phase") == Some(json!("Healthy"));
     until(healthy).await;
     controller.stop().await;
     assert_nothing_is_written(&world).await;
 
     world.edit(&image("web:2"));
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     let promoted = || {
         healthy()
             && status(&world, "revision") == Some(json!(2))
@@ -139,7 +139,7 @@ async fn after_every_end_of_a_release_nothing_is_written_any_more() {
 
     world.edit(&json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}]}}}}));
     world.edit(&image("web:3"));
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     until(|| status(&world, "phase") == Some(json!("Paused"))).await;
     assert_eq!(weight(), Some(json!("10")));
     let before = requests(&world);
