@@ -4,10 +4,14 @@
 
 #[path = "controller/command.rs"]
 mod command;
+#[path = "controller/lead.rs"]
+mod lead;
 #[path = "controller/start.rs"]
 mod start_up;
 #[path = "controller/steady.rs"]
 mod steady;
+#[path = "controller/telling.rs"]
+mod telling;
 #[path = "controller/trouble.rs"]
 mod trouble;
 #[path = "controller/world.rs"]

@@ -59,6 +59,7 @@ pub enum Resource {
     HttpRoute,
     EndpointSlice,
     Lease,
+    Event,
 }
 
 impl Resource {
@@ -75,6 +76,7 @@ impl Resource {
             Resource::HttpRoute => "gateway.networking.k8s.io",
             Resource::EndpointSlice => "discovery.k8s.io",
             Resource::Lease => "coordination.k8s.io",
+            Resource::Event => "events.k8s.io",
         }
     }
 
@@ -105,6 +107,7 @@ impl Resource {
             Resource::HttpRoute => "HTTPRoute",
             Resource::EndpointSlice => "EndpointSlice",
             Resource::Lease => "Lease",
+            Resource::Event => "Event",
         }
     }
 
@@ -121,6 +124,7 @@ impl Resource {
             Resource::HttpRoute => "httproutes",
             Resource::EndpointSlice => "endpointslices",
             Resource::Lease => "leases",
+            Resource::Event => "events",
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::metrics::Metrics;
+use super::recorder::Recorder;
 use crate::apply::Writer;
 use crate::client::Api;
 use crate::clock::Clock;
@@ -22,6 +23,7 @@ pub struct Context {
     pub planner: Planner,
     pub provider: Arc<dyn Provider>,
     pub metrics: Arc<Metrics>,
+    pub recorder: Recorder,
 }
 
 /// When to look again.
@@ -43,6 +45,7 @@ impl Context {
             planner,
             provider,
             metrics: Arc::default(),
+            recorder: Recorder::default(),
         }
     }
 

@@ -22,6 +22,7 @@ pub struct Metrics {
     writes: Family<Labels<3>, Counter>,
     verdicts: Family<Labels<1>, Counter>,
     api_errors: Family<Labels<1>, Counter>,
+    events: Family<Labels<1>, Counter>,
     waiting: Family<Labels<1>, Gauge<i64>>,
     quarantined: Family<Labels<1>, Gauge<i64>>,
     leader: Gauge<i64>,
@@ -37,6 +38,7 @@ impl Default for Metrics {
             writes: Family::default(),
             verdicts: Family::default(),
             api_errors: Family::default(),
+            events: Family::default(),
             waiting: Family::default(),
             quarantined: Family::default(),
             leader: Gauge::default(),
@@ -70,6 +72,11 @@ impl Metrics {
             "api_errors",
             "Rounds ended by an error, by category",
             self.api_errors.clone(),
+        );
+        registry.register(
+            "events",
+            "Events by result: ok, duplicate, refused, or dropped",
+            self.events.clone(),
         );
         registry.register("queue_waiting", "Keys that wait, by queue", self.waiting.clone());
         registry.register(
@@ -136,6 +143,10 @@ impl Metrics {
 
     pub fn count_error(&self, category: &'static str) {
         self.api_errors.get_or_create(&[("category", category)]).inc();
+    }
+
+    pub fn count_event(&self, result: &'static str) {
+        self.events.get_or_create(&[("result", result)]).inc();
     }
 
     pub fn set_queue(&self, queue: &'static str, waiting: usize, quarantined: usize) {

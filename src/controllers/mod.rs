@@ -10,6 +10,7 @@ pub mod intake;
 pub mod lease;
 pub mod metrics;
 pub mod queue;
+pub mod recorder;
 pub mod rollout;
 pub mod run;
 pub mod watch;

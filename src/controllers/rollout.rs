@@ -1,16 +1,19 @@
 //! One turn for one Rollout: observe, plan, apply, report.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
 use super::context::{Context, Next};
-use crate::api::resource::ObjectKey;
+use crate::api::resource::{ObjectKey, metadata_text};
+use crate::api::rollout_status::RolloutStatus;
 use crate::apply::problem::Problem;
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
 use crate::plan::command::refuse_unaddressed;
+use crate::plan::event::Regarding;
 
 /// How long a write that was refused is left alone.
 const REFUSED_RETRY: TimeDelta = TimeDelta::minutes(5);
@@ -38,8 +41,10 @@ impl ReconcileError {
 pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
     let now = context.clock.now();
     let Some(snapshot) = context.observer.observe_rollout(key, now).await? else {
+        context.recorder.forget(key);
         return refuse_commands(context, key, now).await;
     };
+    tell(context, key, &snapshot.rollout, now);
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
@@ -48,6 +53,18 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
         key,
         conclude(context, Some(&snapshot.rollout), applied, plan.requeue_at).await?,
     )
+}
+
+/// People hear of what is persisted, not of what is planned.
+fn tell(context: &Context, key: &ObjectKey, rollout: &Value, now: DateTime<Utc>) {
+    let status = rollout.get("status").map(RolloutStatus::deserialize);
+    // One that cannot be read has ended the round before.
+    let status = status.and_then(Result::ok).unwrap_or_default();
+    let rollout = Regarding {
+        key: key.clone(),
+        uid: metadata_text(rollout, "uid").unwrap_or_default().to_owned(),
+    };
+    context.recorder.look(&rollout, &status, now, &context.metrics);
 }
 
 fn after(context: &Context, key: &ObjectKey, after: After) -> Result<Next, ReconcileError> {

@@ -19,8 +19,8 @@ use super::analysis_run::reconcile_run;
 use super::context::{Context, Next};
 use super::intake::Intake;
 use super::lease::campaign::{Campaign, LeaseSettings, Role};
-use super::metrics::Metrics;
 use super::queue::{After, Places, Queue};
+use super::recorder::Teller;
 use super::rollout::{ReconcileError, reconcile_rollout};
 use crate::api::failure::with_causes;
 use crate::clock::Stopwatch;
@@ -28,6 +28,10 @@ use crate::observe::ObserveError;
 use crate::observe::stores::{Wake, Work};
 
 pub const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// How long what people should hear may hold up a stop.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+/// Names the process in what it tells, where it is not elected.
+const UNELECTED: &str = "tidegate";
 /// What could not be understood changes only with its object, which wakes it.
 const UNDERSTOOD_LATER: Duration = Duration::from_secs(300);
 
@@ -90,6 +94,11 @@ pub fn start(context: Context, settings: Settings) -> Handle {
     let (lead, role) = watch::channel(Role::Leader { epoch: 0 });
     let (listing, listed) = watch::channel(None);
     let clock = context.clock.clone();
+    let instance = settings
+        .lease
+        .as_ref()
+        .map_or(UNELECTED, |lease| &lease.identity)
+        .to_owned();
     let campaign = settings
         .lease
         .map(|lease| Campaign::new(&context.observer.api, clock, lease, lead.clone()));
@@ -116,7 +125,7 @@ pub fn start(context: Context, settings: Settings) -> Handle {
     };
     let rollouts = dispatcher("rollouts", ROLLOUTS, rollout_wakes);
     let runs = dispatcher("analysis_runs", RUNS, run_wakes);
-    let metrics = Arc::clone(&context.metrics);
+    let telling = Arc::clone(&context);
     let task = tokio::spawn(async move {
         // Watches end with the intake; reconciles in flight are waited for.
         let mut until = stopped.clone();
@@ -130,7 +139,7 @@ pub fn start(context: Context, settings: Settings) -> Handle {
             let ((), rollouts, runs) = tokio::join!(intake, rollouts.run(stopped.clone()), runs.run(stopped));
             rollouts && runs
         };
-        lead_while(campaign, work, &metrics).await;
+        lead_while(campaign, work, &telling, &instance).await;
     });
     Handle {
         context,
@@ -140,19 +149,39 @@ pub fn start(context: Context, settings: Settings) -> Handle {
     }
 }
 
-/// Campaigns until the work has ended. The lead is given back only if nothing was left in flight, because what was
-/// may still land.
-async fn lead_while(campaign: Option<Campaign>, work: impl Future<Output = bool>, metrics: &Metrics) {
-    let Some(mut campaign) = campaign else {
-        work.await;
-        return;
+/// Campaigns, and tells people what happened, until the work has ended. The lead is given back only if nothing was left
+/// in flight, because what was may still land.
+async fn lead_while(
+    mut campaign: Option<Campaign>,
+    work: impl Future<Output = bool>,
+    context: &Context,
+    instance: &str,
+) {
+    let teller = Teller {
+        api: &context.observer.api,
+        clock: &context.clock,
+        metrics: &context.metrics,
+        instance,
+    };
+    let campaigning = async {
+        match &mut campaign {
+            Some(campaign) => campaign.run(&context.metrics).await,
+            None => std::future::pending().await,
+        }
     };
     let is_done = tokio::select! {
         is_done = work => is_done,
-        never = campaign.run(metrics) => never,
+        never = campaigning => never,
+        never = context.recorder.run(&teller) => never,
     };
-    if is_done {
-        campaign.resign(metrics).await;
+    if tokio::time::timeout(TELL_WITHIN, context.recorder.flush(&teller))
+        .await
+        .is_err()
+    {
+        tracing::warn!("stopped although not everything was told");
+    }
+    if let Some(campaign) = campaign.filter(|_| is_done) {
+        campaign.resign(&context.metrics).await;
     }
 }
 
