@@ -142,6 +142,13 @@ impl Queue {
         self.due.len() + self.urgent.len()
     }
 
+    /// For how long the key that was due first has been waiting for a place.
+    pub fn overdue(&self, now: Duration) -> Option<Duration> {
+        let first = [&self.due, &self.urgent].into_iter().filter_map(BTreeSet::first);
+        let due = first.map(|(due, _)| *due).min()?;
+        now.checked_sub(due)
+    }
+
     pub fn quarantined(&self) -> usize {
         self.quarantined.len()
     }
@@ -296,6 +303,10 @@ mod tests {
         queue.finish(&bank.work, After::In(at(1000)), at(1));
         assert!(queue.pop(at(1)).is_some() && queue.pop(at(1)).is_some());
         assert_eq!((queue.pop(at(1)), queue.waiting()), (None, 2));
+        assert_eq!(
+            (queue.overdue(at(0)), queue.overdue(at(7))),
+            (Some(at(0)), Some(at(7)))
+        );
         assert_eq!(queue.next_due(at(1)), Some(at(1001)));
         assert_eq!(queue.pop(at(1001)), Some(bank.work));
     }

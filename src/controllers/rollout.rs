@@ -6,14 +6,18 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::context::{Context, Next};
+use crate::api::names::Weight;
 use crate::api::resource::{ObjectKey, metadata_text};
-use crate::api::rollout_status::RolloutStatus;
+use crate::api::rollout_status::{AbortReason, AbortSource, RolloutStatus};
+use crate::api::time::from_meta;
 use crate::apply::problem::Problem;
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
 use crate::plan::command::refuse_unaddressed;
 use crate::plan::event::Regarding;
+use crate::plan::model::Plan;
+use crate::plan::snapshot::Snapshot;
 
 /// How long a write that was refused is left alone.
 const REFUSED_RETRY: TimeDelta = TimeDelta::minutes(5);
@@ -42,12 +46,17 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
     let now = context.clock.now();
     let Some(snapshot) = context.observer.observe_rollout(key, now).await? else {
         context.recorder.forget(key);
+        context.metrics.rollouts.forget(key);
         return refuse_commands(context, key, now).await;
     };
     tell(context, key, &snapshot.rollout, now);
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
+    if applied.failure.is_none() {
+        context.metrics.rollouts.show(key, &plan.status);
+        measure_abort(context, &snapshot, &plan);
+    }
     after(
         context,
         key,
@@ -64,7 +73,55 @@ fn tell(context: &Context, key: &ObjectKey, rollout: &Value, now: DateTime<Utc>)
         key: key.clone(),
         uid: metadata_text(rollout, "uid").unwrap_or_default().to_owned(),
     };
-    context.recorder.look(&rollout, &status, now, &context.metrics);
+    let news = context.recorder.look(&rollout, &status, now, &context.metrics);
+    // What is new at first sight may have been counted by the leader before.
+    for event in news.events.iter().filter(|_| !news.is_first_look) {
+        match (event.reason.as_str(), &status.abort_reason) {
+            ("Promoted", _) => context.metrics.count_promotion(),
+            ("Aborted", Some(abort)) if abort.at == event.at => context.metrics.count_abort(abort.by),
+            _ => {}
+        }
+    }
+}
+
+/// When the last of the canary's weight is taken away, how long it took since somebody or something asked for it.
+fn measure_abort(context: &Context, snapshot: &Snapshot, plan: &Plan) {
+    let observed = snapshot.rollout.pointer("/status/canary/weights/canary/weight");
+    let had_weight = observed.and_then(Value::as_i64).is_some_and(|weight| weight > 0);
+    let weights = plan.status.canary.weights.as_ref();
+    let has_none = weights.is_some_and(|weights| weights.canary.weight == Weight::ZERO);
+    let Some(abort) = plan
+        .status
+        .abort_reason
+        .as_ref()
+        .filter(|_| had_weight && has_none)
+    else {
+        return;
+    };
+    let took = context.clock.now() - asked_at(snapshot, abort);
+    // Objects are dated to the second, and by another clock.
+    context
+        .metrics
+        .observe_abort(abort.by, took.to_std().unwrap_or_default());
+}
+
+fn asked_at(snapshot: &Snapshot, abort: &AbortReason) -> DateTime<Utc> {
+    let asked = match abort.by {
+        AbortSource::Command | AbortSource::Alert => {
+            let command = abort
+                .rule
+                .as_deref()
+                .and_then(|rule| rule.strip_prefix("RolloutCommand "));
+            let command = command.and_then(|name| snapshot.commands.get(name));
+            command.and_then(|command| command.metadata.creation_timestamp.as_ref().map(from_meta))
+        }
+        AbortSource::Analysis => {
+            let run = abort.who.as_ref().and_then(|name| snapshot.runs.get(name));
+            run.and_then(|run| run.status.as_ref()?.completed_at)
+        }
+        AbortSource::ProgressDeadline => None,
+    };
+    asked.unwrap_or(abort.at)
 }
 
 fn after(context: &Context, key: &ObjectKey, after: After) -> Result<Next, ReconcileError> {

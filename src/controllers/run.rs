@@ -207,7 +207,11 @@ impl Dispatcher {
                 self.dispatch(&mut running, now);
             }
             let (waiting, quarantined) = (self.queue.waiting(), self.queue.quarantined());
-            self.context.metrics.set_queue(self.name, waiting, quarantined);
+            // Who does not lead has nothing to do, however long it has been due.
+            let overdue = self.queue.overdue(now).filter(|_| leads);
+            self.context
+                .metrics
+                .set_queue(self.name, waiting, quarantined, overdue);
             // What is due now waits for a place, which somebody who finishes gives back.
             let due = self.queue.next_due(now).filter(|_| leads);
             let pause = due.map_or(Duration::MAX, |due| {

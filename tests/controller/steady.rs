@@ -135,6 +135,10 @@ async fn after_every_end_of_a_release_nothing_is_written_any_more() {
             && status(&world, "replicas") == Some(json!(2))
     };
     until(promoted).await;
+    let metrics = || controller.context.metrics.encode();
+    until(|| metrics().contains("tidegate_promotions_total 1\n")).await;
+    until(|| metrics().contains("tidegate_rollouts{phase=\"Healthy\"} 1\n")).await;
+    assert!(!metrics().contains("tidegate_rollout_weight{"), "{}", metrics());
     controller.stop().await;
     assert_eq!(weight(), Some(json!("0")));
     assert_nothing_is_written(&world).await;
@@ -144,11 +148,27 @@ async fn after_every_end_of_a_release_nothing_is_written_any_more() {
     let controller = start(world.context(tidegate::plan::plan), Settings::default());
     until(|| status(&world, "phase") == Some(json!("Paused"))).await;
     assert_eq!(weight(), Some(json!("10")));
+    let metrics = || controller.context.metrics.encode();
+    let named = "namespace=\"shop\",rollout=\"checkout\"";
+    for shown in [
+        format!("tidegate_rollout_weight{{{named}}} 10\n"),
+        format!("tidegate_rollout_step{{{named}}} 1\n"),
+        format!("tidegate_rollout_waiting{{{named},reason=\"Promotion\"}} 1\n"),
+    ] {
+        until(|| metrics().contains(&shown)).await;
+    }
     let before = requests(&world);
     world.post(Resource::RolloutCommand, &abort());
     let turned_back =
         || status(&world, "phase") == Some(json!("Degraded")) && status(&world, "replicas") == Some(json!(2));
     until(turned_back).await;
+    for shown in [
+        "tidegate_aborts_total{by=\"command\"} 1\n",
+        "tidegate_abort_seconds_count{by=\"command\"} 1\n",
+    ] {
+        until(|| metrics().contains(shown)).await;
+    }
+    assert!(!metrics().contains("tidegate_rollout_weight{"), "{}", metrics());
     controller.stop().await;
     assert_eq!(weight(), Some(json!("0")));
     let asked = requests(&world) - before;
