@@ -28,6 +28,8 @@ pub enum ReconcileError {
     Observe(#[from] ObserveError),
     #[error("cannot apply")]
     Apply(#[from] ApplyError),
+    #[error("no longer the leader")]
+    CutOff,
 }
 
 impl ReconcileError {
@@ -37,6 +39,7 @@ impl ReconcileError {
             ReconcileError::Observe(ObserveError::Read { source, .. }) => source.category(),
             ReconcileError::Observe(ObserveError::Undecodable { .. }) => "undecodable",
             ReconcileError::Apply(error) => error.source.category(),
+            ReconcileError::CutOff => Failure::NotLeader.category(),
         }
     }
 }

@@ -202,10 +202,11 @@ impl Dispatcher {
         let mut running: JoinSet<(Work, After)> = JoinSet::new();
         loop {
             let now = self.stopwatch.elapsed();
-            let leads = self.leads();
-            if leads {
-                self.dispatch(&mut running, now);
+            let epoch = self.leads();
+            if let Some(epoch) = epoch {
+                self.dispatch(&mut running, epoch, now);
             }
+            let leads = epoch.is_some();
             let (waiting, quarantined) = (self.queue.waiting(), self.queue.quarantined());
             // Who does not lead has nothing to do, however long it has been due.
             let overdue = self.queue.overdue(now).filter(|_| leads);
@@ -240,15 +241,16 @@ impl Dispatcher {
         is_drained
     }
 
-    /// What is in flight when the lead is lost ends by itself: none of its writes is admitted any more.
-    fn leads(&self) -> bool {
+    /// The epoch in which keys may be reconciled now.
+    fn leads(&self) -> Option<u64> {
         let epoch = self.role.borrow().epoch();
-        epoch.is_some() && *self.listed.borrow() == epoch
+        epoch.filter(|_| *self.listed.borrow() == epoch)
     }
 
-    fn dispatch(&mut self, running: &mut JoinSet<(Work, After)>, now: Duration) {
+    fn dispatch(&mut self, running: &mut JoinSet<(Work, After)>, epoch: u64, now: Duration) {
         while let Some(work) = self.queue.pop(now) {
-            running.spawn(reconcile(Arc::clone(&self.context), work));
+            let role = self.role.clone();
+            running.spawn(reconcile(Arc::clone(&self.context), work, epoch, role));
         }
     }
 
@@ -261,8 +263,14 @@ impl Dispatcher {
     }
 }
 
-/// One reconcile and what it means for its key. Never panics.
-async fn reconcile(context: Arc<Context>, work: Work) -> (Work, After) {
+/// One reconcile and what it means for its key. Never panics. It is cut off when its term is over: what it has observed
+/// must not be acted on in another term, when somebody else has led in between.
+async fn reconcile(
+    context: Arc<Context>,
+    work: Work,
+    epoch: u64,
+    mut role: watch::Receiver<Role>,
+) -> (Work, After) {
     let round = async {
         match &work {
             Work::Rollout(key) => reconcile_rollout(&context, key).await,
@@ -274,7 +282,11 @@ async fn reconcile(context: Arc<Context>, work: Work) -> (Work, After) {
         Work::Run(_) => "AnalysisRun",
     };
     let key = work.key();
-    let after = match AssertUnwindSafe(round).catch_unwind().await {
+    let ended = tokio::select! {
+        ended = AssertUnwindSafe(round).catch_unwind() => ended,
+        Ok(_) = role.wait_for(|role| role.epoch() != Some(epoch)) => Ok(Err(ReconcileError::CutOff)),
+    };
+    let after = match ended {
         Ok(Ok(next)) => {
             context.metrics.count_reconcile(kind, "ok");
             after(next, context.clock.now())
@@ -285,6 +297,7 @@ async fn reconcile(context: Arc<Context>, work: Work) -> (Work, After) {
             tracing::warn!(kind, %key, error = %with_causes(&error), "round ended by an error");
             match error {
                 ReconcileError::Observe(ObserveError::Undecodable { .. }) => After::In(UNDERSTOOD_LATER),
+                ReconcileError::CutOff => After::In(Duration::ZERO),
                 _ => After::BackOff,
             }
         }
@@ -311,6 +324,7 @@ pub mod tests {
 
     use super::*;
     use crate::api::measure::{MeasureTask, Outcome};
+    use crate::api::resource::ObjectKey;
     use crate::client::Api;
     use crate::clock::Clock;
     use crate::providers::Provider;
@@ -334,6 +348,19 @@ pub mod tests {
         });
         let api = Api::new(kube::Client::new(service, "default"));
         Context::new(api, Clock::System, Arc::new(crate::plan::plan), Arc::new(Silent))
+    }
+
+    #[tokio::test]
+    async fn a_round_is_cut_off_when_its_term_is_over() {
+        for later in [Role::Standby, Role::Leader { epoch: 2 }] {
+            let (lead, role) = watch::channel(Role::Leader { epoch: 1 });
+            let work = Work::Rollout(ObjectKey::new("shop", "checkout"));
+            let round = tokio::spawn(reconcile(Arc::new(context()), work.clone(), 1, role));
+            tokio::task::yield_now().await;
+            assert!(!round.is_finished());
+            lead.send_replace(later);
+            assert_eq!(round.await.unwrap(), (work, After::In(Duration::ZERO)));
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate::clock::Stopwatch;
 use tidegate::sandbox::api_server::{ApiServer, Commit, Interceptor, Store};
 
 use crate::{Process, end, get, run, signal, with_rollouts};
@@ -93,10 +94,15 @@ async fn a_leader_that_is_killed_is_followed_by_the_other_when_its_lease_has_run
     until(|| async { get(standby.metrics, "/readyz").await.starts_with("HTTP/1.1 200") }).await;
     assert!(!leads(&standby).await);
     leader.child.kill().await.unwrap();
+    let killed = Stopwatch::start();
     release(&server);
     let before = epochs.seen();
     until(|| async { leads(&standby).await }).await;
     until(|| async { epochs.seen().len() > before.len() }).await;
+    println!(
+        "writes again {:.1} s after the kill, with a lease of 4 s",
+        killed.elapsed().as_secs_f64()
+    );
     let after = epochs.seen();
     assert!(before.iter().all(|epoch| *epoch == 1), "{before:?}");
     assert!(after[before.len()..].iter().all(|epoch| *epoch == 2), "{after:?}");
