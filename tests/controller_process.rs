@@ -235,13 +235,13 @@ async fn refused(code: i32, arguments: &[&str], variables: &[(&str, &str)]) -> S
 #[tokio::test]
 async fn a_namespace_that_is_none_is_not_all_of_them() {
     for (arguments, variables) in [
-        (&["--namespace", "shop,"][..], &[][..]),
+        (&["--namespaces", "shop,"][..], &[][..]),
         (&["--namespace", ""], &[]),
         (&["--namespace", "Shop"], &[]),
-        (&[], &[("TIDEGATE_NAMESPACE", "shop,")]),
+        (&[], &[("TIDEGATE_NAMESPACES", "shop,")]),
     ] {
         let said = refused(2, arguments, variables).await;
-        assert!(said.contains("--namespace"), "{said}");
+        assert!(said.contains("--namespaces"), "{said}");
     }
 }
 
@@ -249,9 +249,12 @@ async fn a_namespace_that_is_none_is_not_all_of_them() {
 #[tokio::test]
 async fn variables_that_are_empty_or_say_1_are_understood() {
     for variable in [
-        ("TIDEGATE_NAMESPACE", ""),
+        ("TIDEGATE_NAMESPACES", ""),
         ("TIDEGATE_PROMETHEUS_URL", ""),
         ("TIDEGATE_LOG_LEVEL", ""),
+        ("TIDEGATE_SELECTOR", ""),
+        ("TIDEGATE_LEADER_ELECT", ""),
+        ("TIDEGATE_LEADER_ELECT", "0"),
         ("TIDEGATE_ALLOW_LOOPBACK_METRICS", "1"),
         ("TIDEGATE_ALLOW_LOOPBACK_METRICS", "no"),
     ] {

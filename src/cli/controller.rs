@@ -20,6 +20,7 @@ use super::target::{parse_name, parse_namespace};
 use crate::api;
 use crate::api::address::{AddressError, AddressPolicy, check_address};
 use crate::api::resource::ObjectKey;
+use crate::api::selector::LabelSelector;
 use crate::client::Api;
 use crate::clock::Clock;
 use crate::controllers::context::Context;
@@ -37,8 +38,12 @@ const LEASE: &str = "tidegate";
 #[derive(Args, Clone, Debug)]
 pub struct ControllerArguments {
     /// Namespace to look after; repeat for more; all of them unless given.
-    #[arg(long, env = "TIDEGATE_NAMESPACE", value_delimiter = ',', value_parser = parse_namespace)]
-    namespace: Vec<String>,
+    #[arg(long, alias = "namespace", env = "TIDEGATE_NAMESPACES", value_delimiter = ',',
+          value_parser = parse_namespace)]
+    namespaces: Vec<String>,
+    /// Label selector of the Rollouts to look after, as in kubectl; all of them unless given.
+    #[arg(long, env = "TIDEGATE_SELECTOR", value_parser = LabelSelector::parse, default_value = "")]
+    selector: LabelSelector,
     /// Path of the kubeconfig; the service account of the pod unless there is one.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
@@ -60,7 +65,7 @@ pub struct ControllerArguments {
     /// Namespace of the Lease; that of the pod, or else of the kubeconfig's context, unless given.
     #[arg(long, env = "TIDEGATE_LEASE_NAMESPACE", value_parser = parse_namespace)]
     lease_namespace: Option<String>,
-    /// Name of the Lease; tidegate, with a hash of --namespace where that is given, unless given.
+    /// Name of the Lease; tidegate, with a hash of --namespaces and --selector if there are any, unless given.
     #[arg(long, env = "TIDEGATE_LEASE_NAME", value_parser = parse_name)]
     lease_name: Option<String>,
     /// Without news of the leader for so long, another replica takes over; whole seconds.
@@ -202,8 +207,8 @@ impl ControllerArguments {
 
     /// `namespace` is ours unless the Lease is to be elsewhere.
     fn settings(&self, namespace: &str) -> Settings {
-        let namespaces: BTreeSet<String> = self.namespace.iter().cloned().collect();
-        let name = || lease_name(&namespaces);
+        let namespaces: BTreeSet<String> = self.namespaces.iter().cloned().collect();
+        let name = || lease_name(&namespaces, &self.selector);
         let lease = self.leader_elect.then(|| LeaseSettings {
             lease: ObjectKey::new(
                 self.lease_namespace.as_deref().unwrap_or(namespace),
@@ -212,17 +217,21 @@ impl ControllerArguments {
             identity: identity(Clock::System.now()),
             timing: self.timing(),
         });
-        Settings { namespaces, lease }
+        Settings {
+            namespaces,
+            selector: self.selector.clone(),
+            lease,
+        }
     }
 }
 
 /// Replicas that share the work agree on a name; those that divide a cluster have one each.
-fn lease_name(namespaces: &BTreeSet<String>) -> String {
-    if namespaces.is_empty() {
+fn lease_name(namespaces: &BTreeSet<String>, selector: &LabelSelector) -> String {
+    if namespaces.is_empty() && selector.selects_all() {
         return LEASE.to_owned();
     }
     let share: Vec<&str> = namespaces.iter().map(String::as_str).collect();
-    let digest = Sha256::digest(share.join(","));
+    let digest = Sha256::digest(format!("{} {selector}", share.join(",")));
     let hash: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     format!("{LEASE}-{hash}")
 }
@@ -266,6 +275,25 @@ fn parse_log_level(text: &str) -> Result<EnvFilter, ControllerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_of_one_share_agree_on_a_lease_and_shares_do_not_meet() {
+        let name = |namespaces: &[&str], selector| {
+            let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+            lease_name(&namespaces, &LabelSelector::parse(selector).unwrap())
+        };
+        assert_eq!(name(&[], ""), "tidegate");
+        assert_eq!(name(&["shop", "bank"], "a=1"), name(&["bank", "shop"], " a = 1"));
+        let names = [
+            name(&[], ""),
+            name(&["shop"], ""),
+            name(&["shop", "bank"], ""),
+            name(&[], "shop"),
+            name(&["shop"], "a=1"),
+            name(&["shop"], "a=2"),
+        ];
+        assert_eq!(BTreeSet::from(names.clone()).len(), names.len());
+    }
 
     #[test]
     fn a_misspelt_level_silences_nothing() {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::metrics::Metrics;
 use super::recorder::Recorder;
+use crate::api::selector::LabelSelector;
 use crate::apply::Writer;
 use crate::client::Api;
 use crate::clock::Clock;
@@ -24,6 +25,8 @@ pub struct Context {
     pub provider: Arc<dyn Provider>,
     pub metrics: Arc<Metrics>,
     pub recorder: Recorder,
+    /// Rollouts that this controller looks after; others belong to other controllers.
+    pub selector: LabelSelector,
 }
 
 /// When to look again.
@@ -46,6 +49,7 @@ impl Context {
             provider,
             metrics: Arc::default(),
             recorder: Recorder::default(),
+            selector: LabelSelector::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::lease::campaign::Role;
 use super::watch::{ALWAYS, ESSENTIAL, Seen, scopes, watch};
 use crate::api::resource::Resource;
 use crate::observe::cache::CacheEvent;
-use crate::observe::stores::{Wake, Work};
+use crate::observe::stores::{Cause, Wake, Work};
 
 pub struct Intake {
     pub context: Arc<Context>,
@@ -104,6 +104,7 @@ impl Intake {
 
     fn pass_on(&self, wakes: BTreeSet<Wake>) {
         for wake in wakes {
+            self.wake_runs_of(&wake);
             let queue = match wake.work {
                 Work::Rollout(_) => &self.rollouts,
                 Work::Run(_) => &self.runs,
@@ -113,15 +114,34 @@ impl Intake {
         }
     }
 
+    /// Its runs have been waiting for a Rollout that was not selected until now.
+    fn wake_runs_of(&self, wake: &Wake) {
+        let Work::Rollout(rollout) = &wake.work else {
+            return;
+        };
+        if self.context.selector.selects_all() || wake.cause != Cause::Itself {
+            return;
+        }
+        let stores = &self.context.observer.stores;
+        for run in stores.of_rollout(Resource::AnalysisRun, rollout) {
+            let wake = Wake {
+                work: Work::Run(run),
+                cause: Cause::Dependency,
+            };
+            let _stopping = self.runs.send(wake);
+        }
+    }
+
     fn begin(&self, season: &mut Season, resource: Resource, seen: &UnboundedSender<Seen>) {
         if !season.watched.insert(resource) {
             return;
         }
         for namespace in scopes(resource, &self.namespaces) {
             let client = self.context.observer.api.client().clone();
+            let rollouts = self.context.selector.clone();
             season
                 .watches
-                .spawn(watch(client, resource, namespace, seen.clone()));
+                .spawn(watch(client, resource, namespace, rollouts, seen.clone()));
         }
     }
 

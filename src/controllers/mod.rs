@@ -13,4 +13,5 @@ pub mod queue;
 pub mod recorder;
 pub mod rollout;
 pub mod run;
+pub mod shard;
 pub mod watch;

@@ -47,11 +47,17 @@ impl ReconcileError {
 /// Our own writes come back as changes until the plan is empty.
 pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
     let now = context.clock.now();
+    if context.is_of_others(key).await? {
+        return Ok(leave(context, key));
+    }
     let Some(snapshot) = context.observer.observe_rollout(key, now).await? else {
-        context.recorder.forget(key);
-        context.metrics.rollouts.forget(key);
+        forget(context, key);
         return refuse_commands(context, key, now).await;
     };
+    // Read live, it may have been given to another controller just now.
+    if !context.selector.matches(&snapshot.rollout) {
+        return Ok(leave(context, key));
+    }
     tell(context, key, &snapshot.rollout, now);
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
@@ -65,6 +71,16 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
         key,
         conclude(context, Some(&snapshot.rollout), applied, plan.requeue_at).await?,
     )
+}
+
+fn leave(context: &Context, key: &ObjectKey) -> Next {
+    forget(context, key);
+    Next::OnChange
+}
+
+fn forget(context: &Context, key: &ObjectKey) {
+    context.recorder.forget(key);
+    context.metrics.rollouts.forget(key);
 }
 
 /// People hear of what is persisted, not of what is planned.

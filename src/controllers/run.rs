@@ -23,6 +23,7 @@ use super::queue::{After, Places, Queue};
 use super::recorder::Teller;
 use super::rollout::{ReconcileError, reconcile_rollout};
 use crate::api::failure::with_causes;
+use crate::api::selector::LabelSelector;
 use crate::clock::Stopwatch;
 use crate::observe::ObserveError;
 use crate::observe::stores::{Wake, Work};
@@ -81,11 +82,13 @@ impl Handle {
 pub struct Settings {
     /// All of them if none is named.
     pub namespaces: BTreeSet<String>,
+    pub selector: LabelSelector,
     /// `None`: there is no other controller, and this one leads.
     pub lease: Option<LeaseSettings>,
 }
 
-pub fn start(context: Context, settings: Settings) -> Handle {
+pub fn start(mut context: Context, settings: Settings) -> Handle {
+    context.selector = settings.selector;
     let context = Arc::new(context);
     let (readiness, ready) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);

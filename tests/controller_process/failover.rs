@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate::clock::Stopwatch;
+use tidegate::sandbox::api_server::http::HttpServer;
 use tidegate::sandbox::api_server::{ApiServer, Commit, Interceptor, Store};
 
 use crate::{Process, end, get, run, signal, with_rollouts};
@@ -39,9 +40,7 @@ impl Epochs {
     }
 }
 
-async fn two_controllers(
-    server: &ApiServer,
-) -> [(Process, tidegate::sandbox::api_server::http::HttpServer); 2] {
+async fn two_controllers(server: &ApiServer) -> [(Process, HttpServer); 2] {
     let leader = run(server, &QUICK).await;
     until(|| async { leads(&leader.0).await }).await;
     [leader, run(server, &QUICK).await]
@@ -134,4 +133,22 @@ async fn a_leader_that_is_told_to_stop_hands_over_before_its_lease_has_run_out()
     signal(&standby, "-TERM").await;
     assert!(end(standby).await.success());
     assert_eq!(lease(&server)["holderIdentity"], "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_lost_for_longer_than_the_lease_needs_no_restart() {
+    let server = with_rollouts(&["shop"]);
+    let (process, http) = run(&server, &QUICK).await;
+    until(|| async { replica_sets(&server) == 1 }).await;
+    let address = http.address;
+    drop(http);
+    until(|| async { !leads(&process).await }).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    release(&server);
+    let _http = HttpServer::start(server.clone(), address).await.unwrap();
+    until(|| async { replica_sets(&server) == 2 }).await;
+    assert!(get(process.metrics, "/readyz").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(lease(&server)["leaseTransitions"], 2);
+    signal(&process, "-TERM").await;
+    assert!(end(process).await.success());
 }
