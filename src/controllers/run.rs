@@ -39,11 +39,13 @@ const UNDERSTOOD_LATER: Duration = Duration::from_secs(300);
 const ROLLOUTS: Places = Places {
     total: 32,
     per_namespace: 16,
+    urgent: 32,
 };
 /// Mostly waiting for answers; how many may ask at once is for the provider to limit.
 const RUNS: Places = Places {
     total: 1024,
     per_namespace: 256,
+    urgent: 0,
 };
 
 /// A running controller.
