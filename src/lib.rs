@@ -60,6 +60,13 @@
 //! it, ready endpoints stand behind every backend with a share, and the settle time has passed. [`routers`] are pure
 //! as well: they render the change that a route needs, and they say whether a route shows it.
 //!
+//! # One writes
+//!
+//! Of several controllers of one shard one leads ([`controllers::lease`]). Every write of [`client`] asks first whether we
+//! still do, on the monotonic clock, and carries the epoch of the term. A round is cut off with its term, and a term
+//! begins with every cache listed anew. What people should hear is read off the status once it is persisted
+//! ([`plan::event`]), and told beside everything else.
+//!
 //! # Which module may know which
 //!
 //! `tests/tidy.rs` reads this table and fails on an import that it does not allow. A module may always use itself

@@ -117,6 +117,7 @@ async fn a_leader_that_is_told_to_stop_hands_over_before_its_lease_has_run_out()
     server.set_interceptor(Some(Box::new(epochs.clone())));
     let [(leader, _http), (standby, _other_http)] = two_controllers(&server).await;
     until(|| async { replica_sets(&server) == 1 }).await;
+    let told = Stopwatch::start();
     signal(&leader, "-TERM").await;
     assert!(end(leader).await.success());
     // Nobody holds it, unless the other one has been quick.
@@ -127,6 +128,10 @@ async fn a_leader_that_is_told_to_stop_hands_over_before_its_lease_has_run_out()
         "{renewed}"
     );
     until(|| async { leads(&standby).await }).await;
+    println!(
+        "leads {:.1} s after the other one was told to stop",
+        told.elapsed().as_secs_f64()
+    );
     release(&server);
     until(|| async { epochs.seen().contains(&2) }).await;
     assert!(epochs.seen().is_sorted(), "{:?}", epochs.seen());
