@@ -62,6 +62,13 @@
 //! it, ready endpoints stand behind every backend with a share, and the settle time has passed. [`routers`] are pure
 //! as well: they render the change that a route needs, and they say whether a route shows it.
 //!
+//! # One writes
+//!
+//! Of several controllers of one shard one leads ([`controllers::lease`]). Every write of [`client`] asks first whether we
+//! still do, on the monotonic clock, and carries the epoch of the term. A round is cut off with its term, and a term
+//! begins with every cache listed anew. What people should hear is read off the status once it is persisted
+//! ([`plan::event`]), and told beside everything else.
+//!
 //! # Which module may know which
 //!
 //! `tests/tidy.rs` reads this table and fails on an import that it does not allow. A module may always use itself
@@ -75,7 +82,7 @@
 //! | `plan` | pure | api, routers | chrono, expr_lang, k8s_openapi::apimachinery, promql_parser, serde, serde_json, sha2, thiserror |
 //! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror |
 //! | `clock` | IO | | chrono, tokio |
-//! | `client` | IO | api | http, kube, serde, serde_json, thiserror, tokio |
+//! | `client` | IO | api, clock | http, kube, serde, serde_json, thiserror, tokio |
 //! | `observe` | IO | api, client, plan::needs, plan::snapshot | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `apply` | IO | api, client, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `providers` | IO | api | chrono, futures, http, prometheus_http_query, promql_parser, reqwest, rustls, serde, serde_json, thiserror, tokio, tracing, url |

@@ -4,10 +4,14 @@
 
 #[path = "controller/command.rs"]
 mod command;
+#[path = "controller/lead.rs"]
+mod lead;
 #[path = "controller/start.rs"]
 mod start_up;
 #[path = "controller/steady.rs"]
 mod steady;
+#[path = "controller/telling.rs"]
+mod telling;
 #[path = "controller/trouble.rs"]
 mod trouble;
 #[path = "controller/world.rs"]
@@ -23,7 +27,7 @@ use tidegate::client::Failure;
 use tidegate::clock::Clock;
 use tidegate::controllers::context::Next;
 use tidegate::controllers::rollout::{ReconcileError, reconcile_rollout};
-use tidegate::controllers::run::start;
+use tidegate::controllers::run::{Settings, start};
 use tidegate::plan::model::{Action, Kind, Plan};
 use tidegate::plan::snapshot::Snapshot;
 use tidegate::sandbox::api_server::Fault;
@@ -238,7 +242,7 @@ fn image(image: &str) -> Value {
 #[tokio::test]
 async fn a_running_controller_follows_changes_and_rests_between_them() {
     let world = World::at(Clock::System);
-    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), Settings::default());
     until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
     world.edit(&image("web:2"));
     until(|| message_of(&world, "checkout").as_deref() == Some("web:2")).await;
@@ -266,7 +270,7 @@ async fn a_panic_stops_one_key_until_its_object_changes() {
         );
         planned
     };
-    let controller = start(world.context(planner), [].into());
+    let controller = start(world.context(planner), Settings::default());
     let panics = "tidegate_reconciles_total{kind=\"Rollout\",result=\"panic\"} 1\n";
     let metrics = Arc::clone(&controller.context.metrics);
     until(|| message_of(&world, "checkout").is_some() && metrics.encode().contains(panics)).await;
@@ -292,7 +296,7 @@ async fn a_status_of_a_newer_controller_is_not_taken_for_none() {
     let newer = json!({"phase": "Unheard", "abort": true, "stableRS": "a"});
     world.put_status(&newer);
     world.post(Resource::Rollout, &world::rollout("other"));
-    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), Settings::default());
     until(|| message_of(&world, "other").as_deref() == Some("web:1")).await;
     let metrics = controller.context.metrics.encode();
     assert!(
@@ -312,7 +316,7 @@ async fn an_api_server_that_comes_late_needs_no_restart() {
         message: "away".to_owned(),
     };
     world.fail_reads(away());
-    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), Settings::default());
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!*controller.readiness().borrow());
     world.fail_reads(Fault::None);
@@ -325,7 +329,7 @@ async fn an_api_server_that_comes_late_needs_no_restart() {
 async fn a_run_is_measured_to_its_verdict_and_then_left_alone() {
     let world = World::at(Clock::System);
     world.post(Resource::AnalysisRun, &world::run("errors", "vector(0)"));
-    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), Settings::default());
     let phase = || {
         world
             .object("AnalysisRun", "errors")
@@ -344,7 +348,7 @@ async fn a_run_is_measured_to_its_verdict_and_then_left_alone() {
 #[tokio::test]
 async fn the_planner_leads_a_first_version_to_health_and_then_writes_nothing() {
     let world = World::at(Clock::System);
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     until(|| world.list("ReplicaSet").len() == 1).await;
     let name = world.list("ReplicaSet")[0].clone();
     until(|| world.object("ReplicaSet", &name).pointer("/spec/replicas") == Some(&json!(1))).await;
@@ -374,7 +378,7 @@ async fn runs_whose_provider_hangs_do_not_hold_up_the_others() {
         );
     }
     world.post(Resource::AnalysisRun, &world::run("sound", "vector(0)"));
-    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), Settings::default());
     let phase = |name: &str| {
         world
             .object("AnalysisRun", name)
@@ -422,7 +426,7 @@ async fn plans_are_counted_by_what_became_of_them() {
 async fn a_stop_does_not_wait_for_ever_for_a_write_in_flight() {
     let world = World::new();
     world.fail_next_write(Fault::Hang);
-    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), Settings::default());
     until(|| !world.has_fault_left()).await;
     let told = tokio::time::Instant::now();
     controller.stop().await;

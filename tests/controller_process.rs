@@ -1,6 +1,14 @@
 //! `tidegate controller` as a process: over HTTP, with signals.
 #![cfg(feature = "sandbox")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is a failure"
+)]
+
+#[path = "controller_process/failover.rs"]
+mod failover;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,14 +36,18 @@ struct Process {
     metrics: SocketAddr,
 }
 
-fn post(server: &ApiServer, path: &str, object: &Value) {
-    let mut request = ApiRequest::new("POST", path);
-    request.content_type = "application/json".to_owned();
-    request.body = object.to_string().into_bytes();
+fn send(server: &ApiServer, method: &str, path: &str, content_type: &str, body: &Value) {
+    let mut request = ApiRequest::new(method, path);
+    request.content_type = content_type.to_owned();
+    request.body = body.to_string().into_bytes();
     assert!(
-        matches!(server.handle(&request), Outcome::Answer(answer) if answer.code == 201),
-        "{path}"
+        matches!(server.handle(&request), Outcome::Answer(answer) if answer.code < 300),
+        "{method} {path}"
     );
+}
+
+fn post(server: &ApiServer, path: &str, object: &Value) {
+    send(server, "POST", path, "application/json", object);
 }
 
 /// A server with a Rollout in each of these namespaces.
@@ -181,7 +193,7 @@ async fn a_controller_of_one_namespace_asks_for_nothing_outside_of_it() {
     let server = with_rollouts(&["shop", "bank"]);
     let outside = Arc::default();
     server.set_interceptor(Some(Box::new(Fence(Arc::clone(&outside)))));
-    let (process, _http) = run(&server, &["--namespace", "shop"]).await;
+    let (process, _http) = run(&server, &["--namespace", "shop", "--lease-namespace", "shop"]).await;
     while server.inspect(|store| store.list("ReplicaSet").is_empty()) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -223,13 +235,13 @@ async fn refused(code: i32, arguments: &[&str], variables: &[(&str, &str)]) -> S
 #[tokio::test]
 async fn a_namespace_that_is_none_is_not_all_of_them() {
     for (arguments, variables) in [
-        (&["--namespace", "shop,"][..], &[][..]),
+        (&["--namespaces", "shop,"][..], &[][..]),
         (&["--namespace", ""], &[]),
         (&["--namespace", "Shop"], &[]),
-        (&[], &[("TIDEGATE_NAMESPACE", "shop,")]),
+        (&[], &[("TIDEGATE_NAMESPACES", "shop,")]),
     ] {
         let said = refused(2, arguments, variables).await;
-        assert!(said.contains("--namespace"), "{said}");
+        assert!(said.contains("--namespaces"), "{said}");
     }
 }
 
@@ -237,9 +249,12 @@ async fn a_namespace_that_is_none_is_not_all_of_them() {
 #[tokio::test]
 async fn variables_that_are_empty_or_say_1_are_understood() {
     for variable in [
-        ("TIDEGATE_NAMESPACE", ""),
+        ("TIDEGATE_NAMESPACES", ""),
         ("TIDEGATE_PROMETHEUS_URL", ""),
         ("TIDEGATE_LOG_LEVEL", ""),
+        ("TIDEGATE_SELECTOR", ""),
+        ("TIDEGATE_LEADER_ELECT", ""),
+        ("TIDEGATE_LEADER_ELECT", "0"),
         ("TIDEGATE_ALLOW_LOOPBACK_METRICS", "1"),
         ("TIDEGATE_ALLOW_LOOPBACK_METRICS", "no"),
     ] {
@@ -298,6 +313,18 @@ async fn metrics_are_not_asked_of_the_api_server() {
     let api_server = ("KUBERNETES_SERVICE_HOST", "10.96.0.1");
     let said = refused(1, &["--prometheus-url", "https://10.96.0.1"], &[api_server]).await;
     assert!(said.contains("it is the API server"), "{said}");
+}
+
+#[tokio::test]
+async fn times_of_a_lease_that_contradict_each_other_are_refused() {
+    for (arguments, named) in [
+        (["--lease-duration", "1500ms"], "--lease-duration"),
+        (["--renew-deadline", "15s"], "--renew-deadline"),
+        (["--retry-period", "6s"], "--retry-period"),
+    ] {
+        let said = refused(1, &arguments, &[]).await;
+        assert!(said.contains(named), "{said}");
+    }
 }
 
 #[tokio::test]

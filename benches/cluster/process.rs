@@ -23,7 +23,12 @@ pub struct Memory {
 impl Controller {
     pub fn start(kubeconfig: &Path) -> io::Result<Self> {
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["controller", "--metrics-address", "127.0.0.1:0"])
+            .args([
+                "controller",
+                "--metrics-address",
+                "127.0.0.1:0",
+                "--leader-elect=false",
+            ])
             .args(["--log-level", "warn", "--kubeconfig"])
             .arg(kubeconfig)
             .stdout(Stdio::null())

@@ -17,4 +17,5 @@ pub mod rollout;
 pub mod rollout_command;
 pub mod rollout_status;
 pub mod schema;
+pub mod selector;
 pub mod time;

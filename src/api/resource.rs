@@ -58,6 +58,8 @@ pub enum Resource {
     Ingress,
     HttpRoute,
     EndpointSlice,
+    Lease,
+    Event,
 }
 
 impl Resource {
@@ -73,6 +75,8 @@ impl Resource {
             Resource::Ingress => "networking.k8s.io",
             Resource::HttpRoute => "gateway.networking.k8s.io",
             Resource::EndpointSlice => "discovery.k8s.io",
+            Resource::Lease => "coordination.k8s.io",
+            Resource::Event => "events.k8s.io",
         }
     }
 
@@ -102,6 +106,8 @@ impl Resource {
             Resource::Ingress => "Ingress",
             Resource::HttpRoute => "HTTPRoute",
             Resource::EndpointSlice => "EndpointSlice",
+            Resource::Lease => "Lease",
+            Resource::Event => "Event",
         }
     }
 
@@ -117,6 +123,8 @@ impl Resource {
             Resource::Ingress => "ingresses",
             Resource::HttpRoute => "httproutes",
             Resource::EndpointSlice => "endpointslices",
+            Resource::Lease => "leases",
+            Resource::Event => "events",
         }
     }
 

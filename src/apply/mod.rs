@@ -243,7 +243,10 @@ impl Writer<'_> {
                 }
             }
             (Ok(_), Body::Delete(expected)) => self.own.record_deleted(rollout, resource, key, expected.uid),
-            (Err(Failure::Refused { .. } | Failure::Busy(_) | Failure::Unsent(_)), _) => {}
+            (
+                Err(Failure::Refused { .. } | Failure::Busy(_) | Failure::Unsent(_) | Failure::NotLeader),
+                _,
+            ) => {}
             _ => self.own.record_unknown(rollout, resource, key),
         }
     }

@@ -6,31 +6,44 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::connect::{self, ConnectError, ConnectOptions};
-use super::target::parse_namespace;
+use super::target::{parse_name, parse_namespace};
+use crate::api;
 use crate::api::address::{AddressError, AddressPolicy, check_address};
+use crate::api::resource::ObjectKey;
+use crate::api::selector::LabelSelector;
 use crate::client::Api;
 use crate::clock::Clock;
 use crate::controllers::context::Context;
-use crate::controllers::run::{Handle, start};
+use crate::controllers::lease::campaign::LeaseSettings;
+use crate::controllers::lease::election::{Timing, TimingError};
+use crate::controllers::run::{Handle, Settings, start};
 use crate::providers::Prometheus;
 use crate::server::{Shown, serve};
 
 /// Longer than the API server lets a watch be silent, so that only a dead connection is cut.
 const READ_TIMEOUT: Duration = Duration::from_secs(330);
+/// Name of the Lease, or what it begins with.
+const LEASE: &str = "tidegate";
 
 #[derive(Args, Clone, Debug)]
 pub struct ControllerArguments {
     /// Namespace to look after; repeat for more; all of them unless given.
-    #[arg(long, env = "TIDEGATE_NAMESPACE", value_delimiter = ',', value_parser = parse_namespace)]
-    namespace: Vec<String>,
+    #[arg(long, alias = "namespace", env = "TIDEGATE_NAMESPACES", value_delimiter = ',',
+          value_parser = parse_namespace)]
+    namespaces: Vec<String>,
+    /// Label selector of the Rollouts to look after, as in kubectl; all of them unless given.
+    #[arg(long, env = "TIDEGATE_SELECTOR", value_parser = LabelSelector::parse, default_value = "")]
+    selector: LabelSelector,
     /// Path of the kubeconfig; the service account of the pod unless there is one.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
@@ -44,6 +57,26 @@ pub struct ControllerArguments {
     // Until it is checked it may carry a password, which neither --help nor an error of the parser may show.
     #[arg(long, env = "TIDEGATE_PROMETHEUS_URL", hide_env_values = true)]
     prometheus_url: Option<String>,
+    /// Work only while holding a Lease, so that several replicas can run.
+    #[arg(long, env = "TIDEGATE_LEADER_ELECT", value_parser = BoolishValueParser::new(),
+          default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    leader_elect: bool,
+    /// Namespace of the Lease; that of the pod, or else of the kubeconfig's context, unless given.
+    #[arg(long, env = "TIDEGATE_LEASE_NAMESPACE", value_parser = parse_namespace)]
+    lease_namespace: Option<String>,
+    /// Name of the Lease; tidegate, with a hash of --namespaces and --selector if there are any, unless given.
+    #[arg(long, env = "TIDEGATE_LEASE_NAME", value_parser = parse_name)]
+    lease_name: Option<String>,
+    /// Without news of the leader for so long, another replica takes over; whole seconds.
+    #[arg(long, env = "TIDEGATE_LEASE_DURATION", value_parser = parse_duration, default_value = "15s")]
+    lease_duration: Duration,
+    /// A leader that could not renew for so long stops writing.
+    #[arg(long, env = "TIDEGATE_RENEW_DEADLINE", value_parser = parse_duration, default_value = "10s")]
+    renew_deadline: Duration,
+    /// Between two renewals.
+    #[arg(long, env = "TIDEGATE_RETRY_PERIOD", value_parser = parse_duration, default_value = "2s")]
+    retry_period: Duration,
     /// Let metrics be read from loopback addresses.
     #[arg(long, env = "TIDEGATE_ALLOW_LOOPBACK_METRICS", value_parser = BoolishValueParser::new())]
     allow_loopback_metrics: bool,
@@ -67,6 +100,8 @@ pub enum ControllerError {
          tidegate=debug,kube=warn"
     )]
     LogLevel(String),
+    #[error(transparent)]
+    Timing(#[from] TimingError),
     #[error("--prometheus-url cannot be used")]
     PrometheusUrl(#[source] AddressError),
     #[error("cannot connect to the cluster")]
@@ -94,6 +129,7 @@ pub fn run(arguments: ControllerArguments) -> Result<(), ControllerError> {
     if let Some(address) = &arguments.prometheus_url {
         check_address(address, &policy).map_err(ControllerError::PrometheusUrl)?;
     }
+    arguments.timing().check()?;
     start_logging(&arguments)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -139,12 +175,16 @@ async fn control(arguments: ControllerArguments, policy: AddressPolicy) -> Resul
 
 async fn begin(arguments: ControllerArguments, policy: AddressPolicy) -> Result<Handle, ControllerError> {
     let options = ConnectOptions {
-        kubeconfig: arguments.kubeconfig,
-        context: arguments.context,
+        kubeconfig: arguments.kubeconfig.clone(),
+        context: arguments.context.clone(),
         namespace: None,
     };
     let mut connection = connect::load(&options).await?;
     connection.config.read_timeout = Some(READ_TIMEOUT);
+    let settings = arguments.settings(&connection.config.default_namespace);
+    if let Some(LeaseSettings { lease, identity, .. }) = &settings.lease {
+        tracing::info!(%lease, identity, "asks for the lead");
+    }
     let api = Api::new(connection.client()?);
     let provider = Prometheus::new(arguments.prometheus_url, policy)?;
     let context = Context::new(
@@ -153,8 +193,60 @@ async fn begin(arguments: ControllerArguments, policy: AddressPolicy) -> Result<
         Arc::new(crate::plan::plan),
         Arc::new(provider),
     );
-    let namespaces: BTreeSet<String> = arguments.namespace.into_iter().collect();
-    Ok(start(context, namespaces))
+    Ok(start(context, settings))
+}
+
+impl ControllerArguments {
+    fn timing(&self) -> Timing {
+        Timing {
+            lease: self.lease_duration,
+            renew: self.renew_deadline,
+            retry: self.retry_period,
+        }
+    }
+
+    /// `namespace` is ours unless the Lease is to be elsewhere.
+    fn settings(&self, namespace: &str) -> Settings {
+        let namespaces: BTreeSet<String> = self.namespaces.iter().cloned().collect();
+        let name = || lease_name(&namespaces, &self.selector);
+        let lease = self.leader_elect.then(|| LeaseSettings {
+            lease: ObjectKey::new(
+                self.lease_namespace.as_deref().unwrap_or(namespace),
+                self.lease_name.clone().unwrap_or_else(name),
+            ),
+            identity: identity(Clock::System.now()),
+            timing: self.timing(),
+        });
+        Settings {
+            namespaces,
+            selector: self.selector.clone(),
+            lease,
+        }
+    }
+}
+
+/// Replicas that share the work agree on a name; those that divide a cluster have one each.
+fn lease_name(namespaces: &BTreeSet<String>, selector: &LabelSelector) -> String {
+    if namespaces.is_empty() && selector.selects_all() {
+        return LEASE.to_owned();
+    }
+    let share: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+    let digest = Sha256::digest(format!("{} {selector}", share.join(",")));
+    let hash: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    format!("{LEASE}-{hash}")
+}
+
+/// Of this process alone: a container that restarts has its name and process id again, but not its time.
+fn identity(now: DateTime<Utc>) -> String {
+    let read = || std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let host = std::env::var("HOSTNAME").or_else(|_| read()).unwrap_or_default();
+    let (host, id, time) = (host.trim(), std::process::id(), now.timestamp_micros());
+    format!("{host}_{id}_{time}")
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed = api::duration::Duration::parse(text).map_err(|error| error.to_string())?;
+    parsed.to_chrono().to_std().map_err(|error| error.to_string())
 }
 
 fn start_logging(arguments: &ControllerArguments) -> Result<(), ControllerError> {
@@ -183,6 +275,25 @@ fn parse_log_level(text: &str) -> Result<EnvFilter, ControllerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_of_one_share_agree_on_a_lease_and_shares_do_not_meet() {
+        let name = |namespaces: &[&str], selector| {
+            let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+            lease_name(&namespaces, &LabelSelector::parse(selector).unwrap())
+        };
+        assert_eq!(name(&[], ""), "tidegate");
+        assert_eq!(name(&["shop", "bank"], "a=1"), name(&["bank", "shop"], " a = 1"));
+        let names = [
+            name(&[], ""),
+            name(&["shop"], ""),
+            name(&["shop", "bank"], ""),
+            name(&[], "shop"),
+            name(&["shop"], "a=1"),
+            name(&["shop"], "a=2"),
+        ];
+        assert_eq!(BTreeSet::from(names.clone()).len(), names.len());
+    }
 
     #[test]
     fn a_misspelt_level_silences_nothing() {

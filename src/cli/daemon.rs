@@ -22,7 +22,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the controller against a cluster.
-    Controller(controller::ControllerArguments),
+    Controller(Box<controller::ControllerArguments>),
     /// Watch four releases of a small shop, on a cluster in this process.
     #[cfg(feature = "sandbox")]
     Demo(demo::DemoArguments),
@@ -37,7 +37,7 @@ enum Command {
 /// The whole program, on the process's own arguments and streams.
 pub fn main() -> ExitCode {
     let ended: Result<(), Box<dyn Error>> = match parse().command {
-        Command::Controller(arguments) => controller::run(arguments).map_err(Into::into),
+        Command::Controller(arguments) => controller::run(*arguments).map_err(Into::into),
         #[cfg(feature = "sandbox")]
         Command::Demo(arguments) => demo::run(arguments).map_err(Into::into),
         Command::Crds { out } => crds::run(out).map_err(Into::into),

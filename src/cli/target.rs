@@ -74,6 +74,14 @@ fn is_object_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
 }
 
+/// An RFC 1123 subdomain.
+pub fn parse_name(text: &str) -> Result<String, NameError> {
+    match is_object_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(NameError::Grammar(text.to_owned())),
+    }
+}
+
 /// `--namespace`: an RFC 1123 label.
 pub fn parse_namespace(text: &str) -> Result<String, NameError> {
     match text.len() <= 63 && !text.contains('.') && is_object_name(text) {

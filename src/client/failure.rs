@@ -25,6 +25,9 @@ pub enum Failure {
     Unknown(String),
     #[error("request cannot be built: {0}")]
     Unsent(String),
+    /// Not sent: another replica leads, or may.
+    #[error("not the leader")]
+    NotLeader,
 }
 
 impl Failure {
@@ -38,6 +41,7 @@ impl Failure {
             Failure::Busy(_) => "busy",
             Failure::Unknown(_) => "unknown",
             Failure::Unsent(_) => "unsent",
+            Failure::NotLeader => "not_leader",
         }
     }
 }

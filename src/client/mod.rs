@@ -1,11 +1,10 @@
 //! The API server as Tidegate speaks to it: one request, one answer, a time limit, no retries.
 //!
-//! Guarantees: every write names our field manager, is decoded strictly and carries the leader's epoch; no call
-//! outlives [`CALL_TIMEOUT`]; what an answer means is said once, in [`Failure`].
+//! Guarantees: every write names our field manager, is decoded strictly, carries the leader's epoch and is sent only
+//! in the leader's term; no call outlives [`CALL_TIMEOUT`], and no write the term; what an answer means is said once,
+//! in [`Failure`].
 //! Assumes a client whose own retries are off.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -17,10 +16,12 @@ use crate::api::patch::PatchOp;
 use crate::api::resource::{ObjectKey, Resource};
 
 pub mod failure;
+pub mod leadership;
 pub mod object;
 pub mod own_writes;
 
 pub use failure::Failure;
+use leadership::Leadership;
 use object::{Object, Page};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,14 +37,14 @@ pub struct Expected<'a> {
 #[derive(Clone)]
 pub struct Api {
     client: kube::Client,
-    epoch: Arc<AtomicU64>,
+    leadership: Leadership,
 }
 
 impl Api {
     pub fn new(client: kube::Client) -> Self {
         Api {
             client,
-            epoch: Arc::new(AtomicU64::new(0)),
+            leadership: Leadership::default(),
         }
     }
 
@@ -51,9 +52,9 @@ impl Api {
         &self.client
     }
 
-    /// Sets the leader epoch that every later write carries.
-    pub fn set_epoch(&self, epoch: u64) {
-        self.epoch.store(epoch, Ordering::SeqCst);
+    /// What decides whether a write may be sent.
+    pub fn leadership(&self) -> &Leadership {
+        &self.leadership
     }
 
     /// `None`: the API server says that there is no such object. A read that failed is never absence.
@@ -157,11 +158,16 @@ impl Api {
         path: &str,
         body: Option<(&str, String)>,
     ) -> Result<T, Failure> {
+        let (epoch, left) = match method {
+            Method::GET => (self.leadership.epoch(), CALL_TIMEOUT),
+            _ => self.leadership.admit()?,
+        };
+        let patience = left.min(CALL_TIMEOUT);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(http::header::ACCEPT, "application/json")
-            .header(http::header::USER_AGENT, self.user_agent());
+            .header(http::header::USER_AGENT, user_agent(epoch));
         if let Some((content_type, _)) = body {
             request = request.header(http::header::CONTENT_TYPE, content_type);
         }
@@ -169,18 +175,17 @@ impl Api {
         let request = request
             .body(bytes)
             .map_err(|error| Failure::Unsent(error.to_string()))?;
-        let answer = tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request))
+        let answer = tokio::time::timeout(patience, self.client.request_text(request))
             .await
-            .map_err(|_| Failure::Unknown(format!("no answer within {} s", CALL_TIMEOUT.as_secs())))?;
+            .map_err(|_| Failure::Unknown(format!("no answer within {:.1} s", patience.as_secs_f64())))?;
         let text = answer.map_err(Failure::from)?;
         serde_json::from_str(&text)
             .map_err(|error| Failure::Unknown(format!("answer cannot be read: {error}")))
     }
+}
 
-    fn user_agent(&self) -> String {
-        let epoch = self.epoch.load(Ordering::SeqCst);
-        format!("tidegate/{} (epoch {epoch})", env!("CARGO_PKG_VERSION"))
-    }
+fn user_agent(epoch: u64) -> String {
+    format!("tidegate/{} (epoch {epoch})", env!("CARGO_PKG_VERSION"))
 }
 
 fn write_options() -> String {

@@ -20,6 +20,9 @@ pub async fn reconcile_run(context: &Context, key: &ObjectKey) -> Result<Next, R
     let Some(object) = context.observer.read(Resource::AnalysisRun, key).await? else {
         return Ok(Next::OnChange);
     };
+    if context.is_run_of_others(&object) {
+        return Ok(Next::OnChange);
+    }
     let mut run: AnalysisRun = serde_json::from_value(object).map_err(|error| ObserveError::Undecodable {
         resource: Resource::AnalysisRun,
         key: key.clone(),

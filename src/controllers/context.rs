@@ -5,6 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::metrics::Metrics;
+use super::recorder::Recorder;
+use crate::api::selector::LabelSelector;
 use crate::apply::Writer;
 use crate::apply::postponed::Postponed;
 use crate::client::Api;
@@ -24,6 +26,9 @@ pub struct Context {
     pub provider: Arc<dyn Provider>,
     pub metrics: Arc<Metrics>,
     pub postponed: Postponed,
+    pub recorder: Recorder,
+    /// Rollouts that this controller looks after; others belong to other controllers.
+    pub selector: LabelSelector,
 }
 
 /// When to look again.
@@ -46,6 +51,8 @@ impl Context {
             provider,
             metrics: Arc::default(),
             postponed: Postponed::default(),
+            recorder: Recorder::default(),
+            selector: LabelSelector::default(),
         }
     }
 

@@ -6,8 +6,12 @@
 
 pub mod analysis_run;
 pub mod context;
+pub mod intake;
+pub mod lease;
 pub mod metrics;
 pub mod queue;
+pub mod recorder;
 pub mod rollout;
 pub mod run;
+pub mod shard;
 pub mod watch;

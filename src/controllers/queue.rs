@@ -1,8 +1,9 @@
-//! Which key is reconciled next: each at most once at a time, at most ten times a second, commands first.
+//! Which key is reconciled next: each at most once at a time, at most ten times a second, what is urgent first.
 //!
 //! Pure: time is a monotonic duration that the caller passes in, so a change of the wall clock delays nothing.
 //! Guarantees: a wake during a reconcile leads to another one; a failure backs off from 0.1 s to 5 min; a
-//! namespace never takes more than its share of the places.
+//! namespace never takes more than its share of the places; what is urgent (commands, and taking traffic back) needs no
+//! share, and finds a place when all others are taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,6 +20,8 @@ const LAST_BACKOFF: Duration = Duration::from_secs(300);
 pub struct Places {
     pub total: usize,
     pub per_namespace: usize,
+    /// More places, for what is urgent.
+    pub urgent: usize,
 }
 
 /// What a reconcile asks for when it is done.
@@ -74,20 +77,24 @@ impl Queue {
         }
         let entry = self.entries.entry(wake.work.clone()).or_default();
         let earliest = entry.started.map_or(now, |started| now.max(started + SPACING));
-        self.schedule(wake.work, earliest, wake.cause == Cause::Command);
+        let urgent = matches!(wake.cause, Cause::Command | Cause::Safety);
+        self.schedule(wake.work, earliest, urgent);
     }
 
     /// The next key to reconcile, if one is due and there is a place for it.
     pub fn pop(&mut self, now: Duration) -> Option<Work> {
-        if self.running.values().sum::<usize>() >= self.places.total {
+        let running = self.running.values().sum::<usize>();
+        if running >= self.places.total + self.places.urgent {
             return None;
         }
+        let is_full = running >= self.places.total;
         let is_due = |(due, _): &&(Duration, Work)| *due <= now;
         let has_place = |(_, work): &&(Duration, Work)| {
             self.running.get(&work.key().namespace).copied().unwrap_or(0) < self.places.per_namespace
         };
         let urgent = self.urgent.iter().take_while(is_due);
-        let ordinary = self.due.iter().take_while(is_due).filter(has_place);
+        let ordinary = self.due.iter().take_while(|_| !is_full);
+        let ordinary = ordinary.take_while(is_due).filter(has_place);
         let (due, work) = urgent.chain(ordinary).next()?.clone();
         self.unschedule(&work, due);
         let entry = self.entries.entry(work.clone()).or_default();
@@ -140,6 +147,13 @@ impl Queue {
 
     pub fn waiting(&self) -> usize {
         self.due.len() + self.urgent.len()
+    }
+
+    /// For how long the key that was due first has been waiting for a place.
+    pub fn overdue(&self, now: Duration) -> Option<Duration> {
+        let first = [&self.due, &self.urgent].into_iter().filter_map(BTreeSet::first);
+        let due = first.map(|(due, _)| *due).min()?;
+        now.checked_sub(due)
     }
 
     pub fn quarantined(&self) -> usize {
@@ -227,6 +241,7 @@ mod tests {
         Queue::new(Places {
             total: 3,
             per_namespace: 2,
+            urgent: 1,
         })
     }
 
@@ -282,6 +297,33 @@ mod tests {
     }
 
     #[test]
+    fn taking_traffic_back_waits_for_no_place() {
+        let mut queue = queue();
+        for namespace in ["a", "b", "c", "d"] {
+            let wake = Wake {
+                work: work(namespace, "app"),
+                cause: Cause::Dependency,
+            };
+            queue.wake(wake, at(0));
+        }
+        assert_eq!(std::iter::from_fn(|| queue.pop(at(0))).count(), 3, "all places");
+        queue.wake(wake("rescue", Cause::Safety), at(0));
+        queue.wake(wake("late", Cause::Safety), at(0));
+        assert_eq!(queue.pop(at(0)), Some(work("shop", "late")));
+        assert_eq!(queue.pop(at(0)), None, "every place has an end");
+        queue.finish(&work("a", "app"), After::Rest, at(1));
+        assert_eq!(queue.pop(at(1)), Some(work("shop", "rescue")));
+        queue.finish(&work("b", "app"), After::Rest, at(1));
+        assert_eq!(
+            queue.pop(at(1)),
+            None,
+            "what is not urgent waits until a usual place is free"
+        );
+        queue.finish(&work("c", "app"), After::Rest, at(1));
+        assert_eq!(queue.pop(at(1)), Some(work("d", "app")));
+    }
+
+    #[test]
     fn a_namespace_that_has_its_share_does_not_hide_the_deadlines_of_others() {
         let mut queue = queue();
         for name in ["a", "b", "c"] {
@@ -296,6 +338,10 @@ mod tests {
         queue.finish(&bank.work, After::In(at(1000)), at(1));
         assert!(queue.pop(at(1)).is_some() && queue.pop(at(1)).is_some());
         assert_eq!((queue.pop(at(1)), queue.waiting()), (None, 2));
+        assert_eq!(
+            (queue.overdue(at(0)), queue.overdue(at(7))),
+            (Some(at(0)), Some(at(7)))
+        );
         assert_eq!(queue.next_due(at(1)), Some(at(1001)));
         assert_eq!(queue.pop(at(1001)), Some(bank.work));
     }

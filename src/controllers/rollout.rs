@@ -1,16 +1,23 @@
 //! One turn for one Rollout: observe, plan, apply, report.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
 use super::context::{Context, Next};
-use crate::api::resource::ObjectKey;
+use crate::api::names::Weight;
+use crate::api::resource::{ObjectKey, metadata_text};
+use crate::api::rollout_status::{AbortReason, AbortSource, RolloutStatus};
+use crate::api::time::from_meta;
 use crate::apply::problem::Problem;
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
 use crate::plan::command::plan_unaddressed;
+use crate::plan::event::Regarding;
+use crate::plan::model::Plan;
+use crate::plan::snapshot::Snapshot;
 
 /// How long a write that was refused is left alone.
 const REFUSED_RETRY: TimeDelta = TimeDelta::minutes(5);
@@ -21,6 +28,8 @@ pub enum ReconcileError {
     Observe(#[from] ObserveError),
     #[error("cannot apply")]
     Apply(#[from] ApplyError),
+    #[error("no longer the leader")]
+    CutOff,
 }
 
 impl ReconcileError {
@@ -30,6 +39,7 @@ impl ReconcileError {
             ReconcileError::Observe(ObserveError::Read { source, .. }) => source.category(),
             ReconcileError::Observe(ObserveError::Undecodable { .. }) => "undecodable",
             ReconcileError::Apply(error) => error.source.category(),
+            ReconcileError::CutOff => Failure::NotLeader.category(),
         }
     }
 }
@@ -37,22 +47,103 @@ impl ReconcileError {
 /// Our own writes come back as changes until the plan is empty.
 pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Next, ReconcileError> {
     let now = context.clock.now();
+    if context.is_of_others(key).await? {
+        return Ok(leave(context, key));
+    }
     let Some(mut snapshot) = context.observer.observe_rollout(key, now).await? else {
-        context.postponed.forget(key);
+        forget(context, key);
         return refuse_commands(context, key, now).await;
     };
+    // Read live, it may have been given to another controller just now.
+    if !context.selector.matches(&snapshot.rollout) {
+        return Ok(leave(context, key));
+    }
+    tell(context, key, &snapshot.rollout, now);
     snapshot.unwritten = context.postponed.recall(&snapshot.rollout);
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
     if applied.failure.is_none() {
         context.postponed.keep(&snapshot, &plan, now);
+        context.metrics.rollouts.show(key, &plan.status);
+        measure_abort(context, &snapshot, &plan);
     }
     after(
         context,
         key,
         conclude(context, Some(&snapshot.rollout), applied, plan.requeue_at).await?,
     )
+}
+
+fn leave(context: &Context, key: &ObjectKey) -> Next {
+    forget(context, key);
+    Next::OnChange
+}
+
+fn forget(context: &Context, key: &ObjectKey) {
+    context.postponed.forget(key);
+    context.recorder.forget(key);
+    context.metrics.rollouts.forget(key);
+}
+
+/// People hear of what is persisted, not of what is planned.
+fn tell(context: &Context, key: &ObjectKey, rollout: &Value, now: DateTime<Utc>) {
+    let status = rollout.get("status").map(RolloutStatus::deserialize);
+    // One that cannot be read has ended the round before.
+    let status = status.and_then(Result::ok).unwrap_or_default();
+    let rollout = Regarding {
+        key: key.clone(),
+        uid: metadata_text(rollout, "uid").unwrap_or_default().to_owned(),
+    };
+    let news = context.recorder.look(&rollout, &status, now, &context.metrics);
+    // What is new at first sight may have been counted by the leader before.
+    for event in news.events.iter().filter(|_| !news.is_first_look) {
+        match (event.reason.as_str(), &status.abort_reason) {
+            ("Promoted", _) => context.metrics.count_promotion(),
+            ("Aborted", Some(abort)) if abort.at == event.at => context.metrics.count_abort(abort.by),
+            _ => {}
+        }
+    }
+}
+
+/// When the last of the canary's weight is taken away, how long it took since somebody or something asked for it.
+fn measure_abort(context: &Context, snapshot: &Snapshot, plan: &Plan) {
+    let observed = snapshot.rollout.pointer("/status/canary/weights/canary/weight");
+    let had_weight = observed.and_then(Value::as_i64).is_some_and(|weight| weight > 0);
+    let weights = plan.status.canary.weights.as_ref();
+    let has_none = weights.is_some_and(|weights| weights.canary.weight == Weight::ZERO);
+    let Some(abort) = plan
+        .status
+        .abort_reason
+        .as_ref()
+        .filter(|_| had_weight && has_none)
+    else {
+        return;
+    };
+    let took = context.clock.now() - asked_at(snapshot, abort);
+    // Objects are dated to the second, and by another clock.
+    context
+        .metrics
+        .observe_abort(abort.by, took.to_std().unwrap_or_default());
+}
+
+fn asked_at(snapshot: &Snapshot, abort: &AbortReason) -> DateTime<Utc> {
+    let asked = match abort.by {
+        AbortSource::Command | AbortSource::Alert => {
+            let command = abort
+                .rule
+                .as_deref()
+                .and_then(|rule| rule.strip_prefix("RolloutCommand "));
+            let command = command.and_then(|name| snapshot.commands.get(name));
+            command.and_then(|command| command.metadata.creation_timestamp.as_ref().map(from_meta))
+        }
+        AbortSource::Analysis => {
+            let run = abort.who.as_ref().and_then(|name| snapshot.runs.get(name));
+            run.and_then(|run| run.status.as_ref()?.completed_at)
+        }
+        AbortSource::ProgressDeadline => None,
+    };
+    asked.unwrap_or(abort.at)
 }
 
 fn after(context: &Context, key: &ObjectKey, after: After) -> Result<Next, ReconcileError> {
@@ -116,6 +207,6 @@ async fn conclude(
             }
             Ok(After::Later(Some(context.clock.now() + REFUSED_RETRY)))
         }
-        Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) => Err(error.into()),
+        Failure::Busy(_) | Failure::Unknown(_) | Failure::Unsent(_) | Failure::NotLeader => Err(error.into()),
     }
 }

@@ -1,6 +1,7 @@
 //! The controller at work: watches in, reconciles out, until told to stop.
 //!
-//! Guarantees: nothing is decided before every essential cache has been listed; a reconcile that panics ends
+//! Guarantees: nothing is decided but by the leader, and not before every essential cache has been listed since it
+//! began to lead; a reconcile that panics ends
 //! alone and its key is left in peace until its object changes; whatever else ends ends the whole; a stop waits for
 //! writes in flight, not longer than [`STOP_WITHIN`]. An API server that is away for however long is waited for.
 
@@ -10,33 +11,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::analysis_run::reconcile_run;
 use super::context::{Context, Next};
+use super::intake::Intake;
+use super::lease::campaign::{Campaign, LeaseSettings, Role};
 use super::queue::{After, Places, Queue};
+use super::recorder::Teller;
 use super::rollout::{ReconcileError, reconcile_rollout};
-use super::watch::{ALWAYS, ESSENTIAL, Seen, scopes, watch};
 use crate::api::failure::with_causes;
-use crate::api::resource::Resource;
+use crate::api::selector::LabelSelector;
 use crate::clock::Stopwatch;
 use crate::observe::ObserveError;
 use crate::observe::stores::{Wake, Work};
 
 pub const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// How long what people should hear may hold up a stop.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+/// Names the process in what it tells, where it is not elected.
+const UNELECTED: &str = "tidegate";
 /// What could not be understood changes only with its object, which wakes it.
 const UNDERSTOOD_LATER: Duration = Duration::from_secs(300);
 
 const ROLLOUTS: Places = Places {
     total: 32,
     per_namespace: 16,
+    urgent: 32,
 };
 /// Mostly waiting for answers; how many may ask at once is for the provider to limit.
 const RUNS: Places = Places {
     total: 1024,
     per_namespace: 256,
+    urgent: 0,
 };
 
 /// A running controller.
@@ -70,30 +79,58 @@ impl Handle {
     }
 }
 
-/// Starts watching these namespaces, or all of them if none is named.
-pub fn start(context: Context, namespaces: BTreeSet<String>) -> Handle {
+/// What a controller looks after, and whether it must be elected to do so.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// All of them if none is named.
+    pub namespaces: BTreeSet<String>,
+    pub selector: LabelSelector,
+    /// `None`: there is no other controller, and this one leads.
+    pub lease: Option<LeaseSettings>,
+}
+
+pub fn start(mut context: Context, settings: Settings) -> Handle {
+    context.selector = settings.selector;
     let context = Arc::new(context);
     let (readiness, ready) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let (rollouts, rollout_wakes) = unbounded_channel();
     let (runs, run_wakes) = unbounded_channel();
+    let (lead, role) = watch::channel(Role::Leader { epoch: 0 });
+    let (listing, listed) = watch::channel(None);
+    let clock = context.clock.clone();
+    let instance = settings
+        .lease
+        .as_ref()
+        .map_or(UNELECTED, |lease| &lease.identity)
+        .to_owned();
+    let campaign = settings
+        .lease
+        .map(|lease| Campaign::new(&context.observer.api, clock, lease, lead.clone()));
+    if campaign.is_none() {
+        context.metrics.set_leader(Some(0));
+    }
     let intake = Intake {
         context: Arc::clone(&context),
-        namespaces,
+        namespaces: settings.namespaces,
+        role: role.clone(),
         readiness,
+        listed: listing,
         rollouts,
         runs,
     };
     let dispatcher = |name, places, wakes| Dispatcher {
         name,
         context: Arc::clone(&context),
-        ready: ready.clone(),
+        role: role.clone(),
+        listed: listed.clone(),
         queue: Queue::new(places),
         wakes,
         stopwatch: Stopwatch::start(),
     };
     let rollouts = dispatcher("rollouts", ROLLOUTS, rollout_wakes);
     let runs = dispatcher("analysis_runs", RUNS, run_wakes);
+    let telling = Arc::clone(&context);
     let task = tokio::spawn(async move {
         // Watches end with the intake; reconciles in flight are waited for.
         let mut until = stopped.clone();
@@ -103,7 +140,11 @@ pub fn start(context: Context, namespaces: BTreeSet<String>) -> Handle {
                 _ = until.wait_for(|stop| *stop) => {}
             }
         };
-        tokio::join!(intake, rollouts.run(stopped.clone()), runs.run(stopped));
+        let work = async {
+            let ((), rollouts, runs) = tokio::join!(intake, rollouts.run(stopped.clone()), runs.run(stopped));
+            rollouts && runs
+        };
+        lead_while(campaign, work, &telling, &instance).await;
     });
     Handle {
         context,
@@ -113,95 +154,39 @@ pub fn start(context: Context, namespaces: BTreeSet<String>) -> Handle {
     }
 }
 
-/// Feeds the caches and passes on who must look again.
-struct Intake {
-    context: Arc<Context>,
-    namespaces: BTreeSet<String>,
-    readiness: watch::Sender<bool>,
-    rollouts: UnboundedSender<Wake>,
-    runs: UnboundedSender<Wake>,
-}
-
-impl Intake {
-    async fn run(self) {
-        self.run_over(JoinSet::new()).await;
+/// Campaigns, and tells people what happened, until the work has ended. The lead is given back only if nothing was left
+/// in flight, because what was may still land.
+async fn lead_while(
+    mut campaign: Option<Campaign>,
+    work: impl Future<Output = bool>,
+    context: &Context,
+    instance: &str,
+) {
+    let teller = Teller {
+        api: &context.observer.api,
+        clock: &context.clock,
+        metrics: &context.metrics,
+        instance,
+    };
+    let campaigning = async {
+        match &mut campaign {
+            Some(campaign) => campaign.run(&context.metrics).await,
+            None => std::future::pending().await,
+        }
+    };
+    let is_done = tokio::select! {
+        is_done = work => is_done,
+        never = campaigning => never,
+        never = context.recorder.run(&teller) => never,
+    };
+    if tokio::time::timeout(TELL_WITHIN, context.recorder.flush(&teller))
+        .await
+        .is_err()
+    {
+        tracing::warn!("stopped although not everything was told");
     }
-
-    /// Ends, and with it the controller, when one of its watches does: a cache that nobody feeds is never noticed.
-    async fn run_over(self, mut watches: JoinSet<()>) {
-        let (seen, mut events) = unbounded_channel();
-        let mut watched = BTreeSet::new();
-        for resource in ALWAYS {
-            self.begin(&mut watches, &mut watched, resource, &seen);
-        }
-        let stores = &self.context.observer.stores;
-        loop {
-            let seen_now = tokio::select! {
-                seen = events.recv() => seen,
-                () = stores.healed() => {
-                    self.pass_on(stores.take_unheard());
-                    continue;
-                }
-                Some(ended) = watches.join_next() => {
-                    tracing::error!(?ended, "a watch ended, and the controller with it");
-                    return;
-                }
-            };
-            let Some(Seen { resource, event }) = seen_now else {
-                return;
-            };
-            self.pass_on(stores.take(resource, event));
-            if resource == Resource::Rollout {
-                for named in self.context.observer.stores.named_kinds() {
-                    self.begin(&mut watches, &mut watched, named, &seen);
-                }
-            }
-            self.note_readiness();
-        }
-    }
-
-    fn pass_on(&self, wakes: BTreeSet<Wake>) {
-        for wake in wakes {
-            let queue = match wake.work {
-                Work::Rollout(_) => &self.rollouts,
-                Work::Run(_) => &self.runs,
-            };
-            // Nobody listens any more when the controller stops.
-            let _stopping = queue.send(wake);
-        }
-    }
-
-    fn begin(
-        &self,
-        watches: &mut JoinSet<()>,
-        watched: &mut BTreeSet<Resource>,
-        resource: Resource,
-        seen: &UnboundedSender<Seen>,
-    ) {
-        if !watched.insert(resource) {
-            return;
-        }
-        for namespace in scopes(resource, &self.namespaces) {
-            let client = self.context.observer.api.client().clone();
-            watches.spawn(watch(client, resource, namespace, seen.clone()));
-        }
-    }
-
-    fn note_readiness(&self) {
-        if *self.readiness.borrow() {
-            return;
-        }
-        let stores = &self.context.observer.stores;
-        let is_listed = |resource: &Resource| {
-            let scopes = scopes(*resource, &self.namespaces);
-            scopes
-                .iter()
-                .all(|namespace| stores.is_synced(*resource, namespace))
-        };
-        if ESSENTIAL.iter().all(is_listed) {
-            tracing::info!("every cache is complete");
-            self.readiness.send_replace(true);
-        }
+    if let Some(campaign) = campaign.filter(|_| is_done) {
+        campaign.resign(&context.metrics).await;
     }
 }
 
@@ -209,24 +194,32 @@ impl Intake {
 struct Dispatcher {
     name: &'static str,
     context: Arc<Context>,
-    ready: watch::Receiver<bool>,
+    role: watch::Receiver<Role>,
+    listed: watch::Receiver<Option<u64>>,
     queue: Queue,
     wakes: UnboundedReceiver<Wake>,
     stopwatch: Stopwatch,
 }
 
 impl Dispatcher {
-    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+    /// Whether everything that was begun has ended.
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) -> bool {
         let mut running: JoinSet<(Work, After)> = JoinSet::new();
-        tokio::select! {
-            _ = self.ready.wait_for(|ready| *ready) => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
-        }
         loop {
             let now = self.stopwatch.elapsed();
-            self.dispatch(&mut running, now);
+            let epoch = self.leads();
+            if let Some(epoch) = epoch {
+                self.dispatch(&mut running, epoch, now);
+            }
+            let leads = epoch.is_some();
+            let (waiting, quarantined) = (self.queue.waiting(), self.queue.quarantined());
+            // Who does not lead has nothing to do, however long it has been due.
+            let overdue = self.queue.overdue(now).filter(|_| leads);
+            self.context
+                .metrics
+                .set_queue(self.name, waiting, quarantined, overdue);
             // What is due now waits for a place, which somebody who finishes gives back.
-            let due = self.queue.next_due(now);
+            let due = self.queue.next_due(now).filter(|_| leads);
             let pause = due.map_or(Duration::MAX, |due| {
                 due.saturating_sub(now).max(Duration::from_millis(1))
             });
@@ -237,24 +230,33 @@ impl Dispatcher {
                     None => break,
                 },
                 () = tokio::time::sleep(pause), if due.is_some() => {}
+                Ok(()) = self.role.changed() => {}
+                Ok(()) = self.listed.changed() => {}
                 _ = stopped.wait_for(|stop| *stop) => break,
             }
         }
         let drained = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_WITHIN, drained).await.is_err() {
+        let is_drained = tokio::time::timeout(STOP_WITHIN, drained).await.is_ok();
+        if !is_drained {
             tracing::warn!(
                 queue = self.name,
                 "stopped although reconciles were still in flight"
             );
         }
+        is_drained
     }
 
-    fn dispatch(&mut self, running: &mut JoinSet<(Work, After)>, now: Duration) {
+    /// The epoch in which keys may be reconciled now.
+    fn leads(&self) -> Option<u64> {
+        let epoch = self.role.borrow().epoch();
+        epoch.filter(|_| *self.listed.borrow() == epoch)
+    }
+
+    fn dispatch(&mut self, running: &mut JoinSet<(Work, After)>, epoch: u64, now: Duration) {
         while let Some(work) = self.queue.pop(now) {
-            running.spawn(reconcile(Arc::clone(&self.context), work));
+            let role = self.role.clone();
+            running.spawn(reconcile(Arc::clone(&self.context), work, epoch, role));
         }
-        let (waiting, quarantined) = (self.queue.waiting(), self.queue.quarantined());
-        self.context.metrics.set_queue(self.name, waiting, quarantined);
     }
 
     fn finish(&mut self, finished: Result<(Work, After), JoinError>) {
@@ -266,8 +268,14 @@ impl Dispatcher {
     }
 }
 
-/// One reconcile and what it means for its key. Never panics.
-async fn reconcile(context: Arc<Context>, work: Work) -> (Work, After) {
+/// One reconcile and what it means for its key. Never panics. It is cut off when its term is over: what it has observed
+/// must not be acted on in another term, when somebody else has led in between.
+async fn reconcile(
+    context: Arc<Context>,
+    work: Work,
+    epoch: u64,
+    mut role: watch::Receiver<Role>,
+) -> (Work, After) {
     let round = async {
         match &work {
             Work::Rollout(key) => reconcile_rollout(&context, key).await,
@@ -279,7 +287,11 @@ async fn reconcile(context: Arc<Context>, work: Work) -> (Work, After) {
         Work::Run(_) => "AnalysisRun",
     };
     let key = work.key();
-    let after = match AssertUnwindSafe(round).catch_unwind().await {
+    let ended = tokio::select! {
+        ended = AssertUnwindSafe(round).catch_unwind() => ended,
+        Ok(_) = role.wait_for(|role| role.epoch() != Some(epoch)) => Ok(Err(ReconcileError::CutOff)),
+    };
+    let after = match ended {
         Ok(Ok(next)) => {
             context.metrics.count_reconcile(kind, "ok");
             after(next, context.clock.now())
@@ -290,6 +302,7 @@ async fn reconcile(context: Arc<Context>, work: Work) -> (Work, After) {
             tracing::warn!(kind, %key, error = %with_causes(&error), "round ended by an error");
             match error {
                 ReconcileError::Observe(ObserveError::Undecodable { .. }) => After::In(UNDERSTOOD_LATER),
+                ReconcileError::CutOff => After::In(Duration::ZERO),
                 _ => After::BackOff,
             }
         }
@@ -311,11 +324,12 @@ fn after(next: Next, now: chrono::DateTime<chrono::Utc>) -> After {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use futures::future::{BoxFuture, pending};
 
     use super::*;
     use crate::api::measure::{MeasureTask, Outcome};
+    use crate::api::resource::ObjectKey;
     use crate::client::Api;
     use crate::clock::Clock;
     use crate::providers::Provider;
@@ -333,7 +347,7 @@ mod tests {
     }
 
     /// An API server that never answers.
-    fn context() -> Context {
+    pub fn context() -> Context {
         let service = tower::service_fn(|_: http::Request<kube::client::Body>| {
             pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
         });
@@ -342,26 +356,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_that_ends_ends_the_intake() {
-        let (rollouts, _rollout_wakes) = unbounded_channel();
-        let (runs, _run_wakes) = unbounded_channel();
-        let intake = Intake {
-            context: Arc::new(context()),
-            namespaces: BTreeSet::new(),
-            readiness: watch::channel(false).0,
-            rollouts,
-            runs,
-        };
-        let mut watches = JoinSet::new();
-        watches.spawn(async { panic!("a bug in a watch") });
-        tokio::time::timeout(Duration::from_secs(60), intake.run_over(watches))
-            .await
-            .unwrap();
+    async fn a_round_is_cut_off_when_its_term_is_over() {
+        for later in [Role::Standby, Role::Leader { epoch: 2 }] {
+            let (lead, role) = watch::channel(Role::Leader { epoch: 1 });
+            let work = Work::Rollout(ObjectKey::new("shop", "checkout"));
+            let round = tokio::spawn(reconcile(Arc::new(context()), work.clone(), 1, role));
+            tokio::task::yield_now().await;
+            assert!(!round.is_finished());
+            lead.send_replace(later);
+            assert_eq!(round.await.unwrap(), (work, After::In(Duration::ZERO)));
+        }
     }
 
     #[tokio::test]
     async fn an_end_that_nobody_asked_for_is_told_and_can_still_be_stopped() {
-        let mut handle = start(context(), BTreeSet::new());
+        let mut handle = start(context(), Settings::default());
         handle.task.abort();
         assert!(handle.ended().await.is_err());
         handle.stop().await;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::Resource;
+use crate::api::selector::LabelSelector;
 use crate::client::object::Object;
 use crate::observe::cache::CacheEvent;
 use crate::observe::kept::Kept;
@@ -25,9 +26,16 @@ pub struct Seen {
     pub event: CacheEvent,
 }
 
-/// Watches one kind in one namespace, or in all if it is empty, until the receiver is gone.
-pub async fn watch(client: kube::Client, resource: Resource, namespace: String, seen: UnboundedSender<Seen>) {
-    let events = watcher(api(client, resource, &namespace), config(resource)).default_backoff();
+/// Watches one kind in one namespace, or in all if it is empty, until the receiver is gone. Of Rollouts, those that are
+/// selected.
+pub async fn watch(
+    client: kube::Client,
+    resource: Resource,
+    namespace: String,
+    rollouts: LabelSelector,
+    seen: UnboundedSender<Seen>,
+) {
+    let events = watcher(api(client, resource, &namespace), config(resource, &rollouts)).default_backoff();
     let mut events = pin!(events);
     let mut listed = Vec::new();
     while let Some(event) = events.next().await {
@@ -104,10 +112,13 @@ fn api(client: kube::Client, resource: Resource, namespace: &str) -> kube::Api<O
     }
 }
 
-fn config(resource: Resource) -> watcher::Config {
+fn config(resource: Resource, rollouts: &LabelSelector) -> watcher::Config {
     match resource {
         // Those of others are none of our business.
         Resource::ReplicaSet => watcher::Config::default().labels(ROLLOUT_LABEL),
+        Resource::Rollout if !rollouts.selects_all() => {
+            watcher::Config::default().labels(&rollouts.to_string())
+        }
         _ => watcher::Config::default(),
     }
 }

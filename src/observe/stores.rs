@@ -40,6 +40,8 @@ pub struct Wake {
 pub enum Cause {
     /// A person or an alert asks for something.
     Command,
+    /// Traffic is to be taken back: an analysis has failed, or an abort is under way.
+    Safety,
     /// The object itself changed.
     Itself,
     /// Something it depends on changed.
@@ -91,6 +93,11 @@ impl Stores {
     /// Who must look again because of what live reads found.
     pub fn take_unheard(&self) -> BTreeSet<Wake> {
         std::mem::take(&mut self.lock().unheard)
+    }
+
+    /// Everything but these kinds is read live again until it has been listed anew.
+    pub fn forget_all_but(&self, kept: &[Resource]) {
+        self.lock().caches.retain(|resource, _| kept.contains(resource));
     }
 
     pub fn get(&self, resource: Resource, key: &ObjectKey) -> Option<Value> {
@@ -183,7 +190,12 @@ impl Inner {
             Resource::Rollout => self.note_rollout(change),
             Resource::AnalysisRun => {
                 let itself = wake(Work::Run(change.key.clone()), Cause::Itself);
-                rollouts_of(change, Cause::Dependency).chain([itself]).collect()
+                let run = self.cache(resource).get(&change.key);
+                let cause = match run.as_ref().is_some_and(takes_traffic_back) {
+                    true => Cause::Safety,
+                    false => Cause::Dependency,
+                };
+                rollouts_of(change, cause).chain([itself]).collect()
             }
             Resource::RolloutCommand => rollouts_of(change, Cause::Command).collect(),
             Resource::AnalysisTemplate | Resource::ClusterAnalysisTemplate => {
@@ -201,10 +213,14 @@ impl Inner {
     /// Others that name the same objects look again when a Rollout lets go of them: the next oldest keeps them.
     fn note_rollout(&mut self, change: &Change) -> Vec<Wake> {
         let before = self.needs.remove(&change.key).unwrap_or_default();
-        let after = self.cache(Resource::Rollout).get(&change.key).as_ref().map(needs);
+        let rollout = self.cache(Resource::Rollout).get(&change.key);
+        let after = rollout.as_ref().map(needs);
         let id = |(resource, name)| (resource, ObjectKey::new(change.key.namespace.clone(), name));
         let kept: BTreeSet<_> = after.iter().flat_map(Needs::named).map(id).collect();
         let mut wakes = vec![wake(Work::Rollout(change.key.clone()), Cause::Itself)];
+        if rollout.as_ref().is_some_and(is_on_its_way_back) {
+            wakes.push(wake(Work::Rollout(change.key.clone()), Cause::Safety));
+        }
         for id in before.named().map(id).filter(|id| !kept.contains(id)) {
             let Some(rollouts) = self.named_by.get_mut(&id) else {
                 continue;
@@ -240,6 +256,19 @@ impl Inner {
 
 fn wake(work: Work, cause: Cause) -> Wake {
     Wake { work, cause }
+}
+
+/// A run whose verdict ends the release.
+fn takes_traffic_back(run: &Value) -> bool {
+    let verdict = run.pointer("/status/phase").and_then(Value::as_str);
+    matches!(verdict, Some("Failed" | "Error"))
+}
+
+/// An aborted Rollout whose canary still has weight.
+fn is_on_its_way_back(rollout: &Value) -> bool {
+    let status = |pointer| rollout.pointer(pointer);
+    let weight = status("/status/canary/weights/canary/weight").and_then(Value::as_i64);
+    status("/status/abort") == Some(&Value::Bool(true)) && weight.is_some_and(|weight| weight > 0)
 }
 
 /// The Rollouts that an object belonged to and belongs to now.
@@ -327,6 +356,34 @@ mod tests {
                 expected,
                 "{resource}"
             );
+        }
+    }
+
+    #[test]
+    fn what_takes_traffic_back_is_urgent() {
+        let run = |phase: &str| {
+            let mut run = named("a-run");
+            run["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
+            run["status"] = json!({"phase": phase});
+            run
+        };
+        let aborted = |weight: i64| {
+            let mut rollout = rollout("a", "2026-01-02T00:00:00Z", "web");
+            rollout["metadata"]["resourceVersion"] = json!("2");
+            rollout["status"] = json!({"abort": true, "canary": {"weights": {"canary": {"weight": weight}}}});
+            rollout
+        };
+        for (resource, object, expected) in [
+            (Resource::AnalysisRun, run("Failed"), true),
+            (Resource::AnalysisRun, run("Error"), true),
+            (Resource::AnalysisRun, run("Running"), false),
+            (Resource::AnalysisRun, run("Successful"), false),
+            (Resource::Rollout, aborted(10), true),
+            (Resource::Rollout, aborted(0), false),
+        ] {
+            let wakes = woken(stores().take(resource, CacheEvent::Applied(object.clone())));
+            let is_urgent = wakes.contains(&("a".to_owned(), Cause::Safety));
+            assert_eq!(is_urgent, expected, "{object}");
         }
     }
 

@@ -17,6 +17,7 @@ pub mod command;
 pub mod condition;
 pub mod decide;
 pub mod effect;
+pub mod event;
 pub mod gate;
 pub mod held;
 pub mod model;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidegate::api::resource::Resource;
 use tidegate::controllers::context::{Context, Next};
 use tidegate::controllers::rollout::reconcile_rollout;
-use tidegate::controllers::run::start;
+use tidegate::controllers::run::{Settings, start};
 use tidegate::sandbox::api_server::Fault;
 
 use crate::until;
@@ -107,7 +107,10 @@ async fn a_read_of_the_rollout_that_fails_is_no_reason_to_refuse() {
 async fn a_running_controller_answers_whom_nobody_can_hear() {
     let world = World::new();
     world.post(Resource::RolloutCommand, &command("early", "nobody"));
-    let controller = start(world.context(|snapshot, _| crate::echo(snapshot)), [].into());
+    let controller = start(
+        world.context(|snapshot, _| crate::echo(snapshot)),
+        Settings::default(),
+    );
     let phase = |name: &str| answer(&world, name).0;
     until(|| phase("early") == Some(json!("Refused"))).await;
     world.post(Resource::RolloutCommand, &command("late", "nobody"));

@@ -8,7 +8,7 @@ use tidegate::api::resource::Resource;
 use tidegate::clock::Clock;
 use tidegate::controllers::context::Context;
 use tidegate::controllers::rollout::reconcile_rollout;
-use tidegate::controllers::run::start;
+use tidegate::controllers::run::{Settings, start};
 use tidegate::sandbox::controllers;
 use tidegate::sandbox::pods::{self, Addresses, NoSockets, Nodes};
 use tidegate::sandbox::rng::Rng;
@@ -82,6 +82,8 @@ fn status(world: &World, field: &str) -> Option<Value> {
 pub fn requests(world: &World) -> u64 {
     let counts = world.server.request_counts();
     let ours = counts.iter().filter(|(actor, ..)| actor.starts_with("tidegate"));
+    // What people are told is in nobody's way.
+    let ours = ours.filter(|(_, _, resource, _)| *resource != "events");
     ours.map(|(.., count)| count).sum()
 }
 
@@ -119,34 +121,54 @@ async fn after_every_end_of_a_release_nothing_is_written_any_more() {
             .cloned()
     };
 
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     let healthy = || status(&world, "phase") == Some(json!("Healthy"));
     until(healthy).await;
     controller.stop().await;
     assert_nothing_is_written(&world).await;
 
     world.edit(&image("web:2"));
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     let promoted = || {
         healthy()
             && status(&world, "revision") == Some(json!(2))
             && status(&world, "replicas") == Some(json!(2))
     };
     until(promoted).await;
+    let metrics = || controller.context.metrics.encode();
+    until(|| metrics().contains("tidegate_promotions_total 1\n")).await;
+    until(|| metrics().contains("tidegate_rollouts{phase=\"Healthy\"} 1\n")).await;
+    assert!(!metrics().contains("tidegate_rollout_weight{"), "{}", metrics());
     controller.stop().await;
     assert_eq!(weight(), Some(json!("0")));
     assert_nothing_is_written(&world).await;
 
     world.edit(&json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}]}}}}));
     world.edit(&image("web:3"));
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     until(|| status(&world, "phase") == Some(json!("Paused"))).await;
     assert_eq!(weight(), Some(json!("10")));
+    let metrics = || controller.context.metrics.encode();
+    let named = "namespace=\"shop\",rollout=\"checkout\"";
+    for shown in [
+        format!("tidegate_rollout_weight{{{named}}} 10\n"),
+        format!("tidegate_rollout_step{{{named}}} 1\n"),
+        format!("tidegate_rollout_waiting{{{named},reason=\"Promotion\"}} 1\n"),
+    ] {
+        until(|| metrics().contains(&shown)).await;
+    }
     let before = requests(&world);
     world.post(Resource::RolloutCommand, &abort());
     let turned_back =
         || status(&world, "phase") == Some(json!("Degraded")) && status(&world, "replicas") == Some(json!(2));
     until(turned_back).await;
+    for shown in [
+        "tidegate_aborts_total{by=\"command\"} 1\n",
+        "tidegate_abort_seconds_count{by=\"command\"} 1\n",
+    ] {
+        until(|| metrics().contains(shown)).await;
+    }
+    assert!(!metrics().contains("tidegate_rollout_weight{"), "{}", metrics());
     controller.stop().await;
     assert_eq!(weight(), Some(json!("0")));
     let asked = requests(&world) - before;

@@ -6,7 +6,7 @@ use tidegate::api::resource::Resource;
 use tidegate::clock::Clock;
 use tidegate::controllers::context::Next;
 use tidegate::controllers::rollout::reconcile_rollout;
-use tidegate::controllers::run::start;
+use tidegate::controllers::run::{Settings, start};
 use tidegate::plan::model::{Action, CLEAR_UP, Kind, Plan, Stage};
 use tidegate::plan::snapshot::Snapshot;
 use tidegate::sandbox::api_server::Fault;
@@ -98,7 +98,7 @@ async fn a_namespace_full_of_hanging_runs_does_not_slow_down_another() {
     run["spec"]["metrics"][0]["interval"] = json!(1);
     run["spec"]["metrics"][0]["count"] = json!(3);
     world.post_to(&Resource::AnalysisRun.collection_path("bank"), &run);
-    let controller = start(world.context(|snapshot, _| echo(snapshot)), [].into());
+    let controller = start(world.context(|snapshot, _| echo(snapshot)), Settings::default());
     let phase = || {
         let run = world
             .server
@@ -130,7 +130,7 @@ async fn an_unreadable_template_holds_up_its_gate_and_no_abort() {
     });
     world.post(Resource::AnalysisTemplate, &template);
     world.edit(&with_analysis());
-    let controller = start(world.context(tidegate::plan::plan), [].into());
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
     let status = |field: &str| {
         world
             .object("Rollout", "checkout")
@@ -177,7 +177,7 @@ async fn an_unreadable_run_is_left_aside_and_not_made_again() {
         let message = format!("{:?} of {}", snapshot.unreadable_runs, snapshot.runs.len());
         plan(vec![], &message)
     };
-    let controller = start(world.context(seen), [].into());
+    let controller = start(world.context(seen), Settings::default());
     until(|| message_of(&world, "checkout").as_deref() == Some("{\"odd\"} of 0")).await;
     until(|| message_of(&world, "other").as_deref() == Some("{} of 0")).await;
     let undecodable = "tidegate_api_errors_total{category=\"undecodable\"}";

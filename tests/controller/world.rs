@@ -31,6 +31,10 @@ struct Script {
     writes: Vec<String>,
     next_write: Fault,
     reads: Fault,
+    leases: Fault,
+    events: Fault,
+    /// Of writes to anything but the Lease, each once.
+    epochs: Vec<u64>,
 }
 
 struct Tap(Arc<Mutex<Script>>);
@@ -40,6 +44,8 @@ impl Interceptor for Tap {
         let mut script = self.0.lock().unwrap();
         match request.verb {
             _ if !request.actor.starts_with("tidegate") => Fault::None,
+            _ if request.path.contains("/events") => script.events.clone(),
+            _ if request.path.contains("/leases") => script.leases.clone(),
             Verb::Get | Verb::List => script.reads.clone(),
             Verb::Watch => Fault::None,
             _ => std::mem::take(&mut script.next_write),
@@ -47,16 +53,20 @@ impl Interceptor for Tap {
     }
 
     fn committed(&mut self, commit: &Commit, _: &Store) {
-        if !commit.actor.starts_with("tidegate") {
+        if !commit.actor.starts_with("tidegate") || matches!(commit.kind.as_str(), "Lease" | "Event") {
             return;
         }
         assert_eq!(commit.field_manager.as_deref().unwrap_or("tidegate"), "tidegate");
-        assert!(commit.actor.ends_with("(epoch 0)"), "{}", commit.actor);
+        let epoch = commit.actor.split_once("(epoch ").unwrap().1;
+        let epoch = epoch.trim_end_matches(')').parse().unwrap();
         let verb = format!("{:?}", commit.verb).to_lowercase();
         let subresource = commit.subresource.iter().map(|sub| format!("/{sub}"));
         let subresource: String = subresource.collect();
         let line = format!("{verb} {} {}{subresource}", commit.kind, commit.name);
-        self.0.lock().unwrap().writes.push(line);
+        let mut script = self.0.lock().unwrap();
+        script.writes.push(line);
+        script.epochs.push(epoch);
+        script.epochs.dedup();
     }
 }
 
@@ -158,8 +168,11 @@ impl World {
     }
 
     pub fn remove(&self, resource: Resource, name: &str) {
-        let path = resource.object_path(&ObjectKey::new("shop", name));
-        self.ask("DELETE", &path, "application/json", &json!({}));
+        self.delete(&resource.object_path(&ObjectKey::new("shop", name)));
+    }
+
+    pub fn delete(&self, path: &str) {
+        self.ask("DELETE", path, "application/json", &json!({}));
     }
 
     /// What the ReplicaSet controller would report.
@@ -255,6 +268,23 @@ impl World {
 
     pub fn fail_next_write(&self, fault: Fault) {
         self.script.lock().unwrap().next_write = fault;
+    }
+
+    pub fn fail_leases(&self, fault: Fault) {
+        self.script.lock().unwrap().leases = fault;
+    }
+
+    /// Epochs of what the controller has changed, each once, in order.
+    pub fn epochs(&self) -> Vec<u64> {
+        self.script.lock().unwrap().epochs.clone()
+    }
+
+    pub fn refuse_events(&self) {
+        self.script.lock().unwrap().events = Fault::Refuse {
+            status: 403,
+            reason: "Forbidden".to_owned(),
+            message: "events are forbidden".to_owned(),
+        };
     }
 
     pub fn fail_reads(&self, fault: Fault) {

@@ -1,7 +1,6 @@
 //! Where the scenarios are played: the sandbox with a controller in it, customers who send requests, and hands that
 //! change the Rollout as a user would.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +19,7 @@ use crate::cli::output::{Output, OutputError, Screen as Terminal};
 use crate::cli::plugin;
 use crate::clock::{Clock, Stopwatch};
 use crate::controllers::context::Context;
-use crate::controllers::run::{Handle, start};
+use crate::controllers::run::{Handle, Settings, start};
 use crate::providers::Prometheus;
 use crate::sandbox::cluster::{Cluster, ClusterError, Setup};
 use crate::sandbox::dataplane::Delays;
@@ -104,7 +103,7 @@ impl Stage {
             Arc::new(crate::plan::plan),
             Arc::new(provider),
         );
-        let controller = start(context, BTreeSet::new());
+        let controller = start(context, Settings::default());
         // Longer than the data plane takes.
         let delay_ms = u64::try_from(delay.num_milliseconds()).unwrap_or(0);
         let settle_seconds = delay_ms.div_ceil(1000) + 1;

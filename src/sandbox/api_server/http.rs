@@ -8,11 +8,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::service::ApiServer;
 
-/// A listening API server; dropping it stops it.
+/// A listening API server; dropping it stops it and cuts its connections.
 #[derive(Debug)]
 pub struct HttpServer {
     pub address: SocketAddr,
@@ -54,12 +54,16 @@ impl Drop for HttpServer {
 }
 
 async fn accept(listener: TcpListener, server: ApiServer) {
+    // They end with the listener, as they would with the process of a server.
+    let mut connections = JoinSet::new();
     loop {
-        let Ok((socket, _)) = listener.accept().await else {
-            continue;
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
         };
+        let Ok((socket, _)) = accepted else { continue };
         let service = TowerToHyperService::new(server.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let connection = auto::Builder::new(TokioExecutor::new());
             // A caller that goes away, or is cut off by a fault, is no concern of the server's.
             let _ = connection

@@ -3,21 +3,13 @@
 use serde_json::Value;
 
 use super::refusal::Refusal;
+use crate::api::selector::LabelSelector;
 
 /// Which objects a list, a watch or a collection delete is about.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selector {
-    labels: Vec<Requirement>,
+    labels: LabelSelector,
     fields: Vec<FieldRequirement>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Requirement {
-    Exists(String),
-    Absent(String),
-    In(String, Vec<String>),
-    /// Objects without the label pass too, as in Kubernetes.
-    NotIn(String, Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +21,8 @@ struct FieldRequirement {
 
 impl Selector {
     pub fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, Refusal> {
-        let labels = split_outside_parentheses(labels.unwrap_or_default())
-            .into_iter()
-            .map(|part| parse_requirement(part.trim()))
-            .collect::<Result<_, _>>()?;
+        let labels = LabelSelector::parse(labels.unwrap_or_default())
+            .map_err(|error| Refusal::bad_request(error.to_string()))?;
         let fields = fields
             .unwrap_or_default()
             .split(',')
@@ -53,25 +43,7 @@ impl Selector {
     }
 
     pub fn matches(&self, object: &Value) -> bool {
-        let labels = object.pointer("/metadata/labels");
-        self.labels.iter().all(|wanted| wanted.matches(labels))
-            && self.fields.iter().all(|wanted| wanted.matches(object))
-    }
-}
-
-impl Requirement {
-    fn matches(&self, labels: Option<&Value>) -> bool {
-        let value = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
-        match self {
-            Requirement::Exists(key) => value(key).is_some(),
-            Requirement::Absent(key) => value(key).is_none(),
-            Requirement::In(key, wanted) => {
-                value(key).is_some_and(|found| wanted.iter().any(|one| one == found))
-            }
-            Requirement::NotIn(key, refused) => {
-                value(key).is_none_or(|found| refused.iter().all(|one| one != found))
-            }
-        }
+        self.labels.matches(object) && self.fields.iter().all(|wanted| wanted.matches(object))
     }
 }
 
@@ -84,53 +56,6 @@ impl FieldRequirement {
             Some(other) => other.to_string(),
         };
         (found == self.value) == self.equal
-    }
-}
-
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let mut depth = 0i32;
-    text.split(move |letter| {
-        match letter {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => {}
-        }
-        letter == ',' && depth == 0
-    })
-    .filter(|part| !part.trim().is_empty())
-    .collect()
-}
-
-fn parse_requirement(text: &str) -> Result<Requirement, Refusal> {
-    let unreadable = || {
-        Refusal::bad_request(format!(
-            "unable to parse requirement: found '{text}', expected: key, key=value, key in (a,b)"
-        ))
-    };
-    let key = |text: &str| {
-        let key = text.trim();
-        let valid = !key.is_empty()
-            && !key.contains(|letter: char| letter.is_whitespace() || "()=!,".contains(letter));
-        valid.then(|| key.to_owned()).ok_or_else(unreadable)
-    };
-    if let Some((name, value)) = text.split_once("!=") {
-        return Ok(Requirement::NotIn(key(name)?, vec![value.trim().to_owned()]));
-    }
-    if let Some((name, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        return Ok(Requirement::In(key(name)?, vec![value.trim().to_owned()]));
-    }
-    if let Some(name) = text.strip_prefix('!') {
-        return Ok(Requirement::Absent(key(name)?));
-    }
-    let Some((head, set)) = text.split_once('(') else {
-        return Ok(Requirement::Exists(key(text)?));
-    };
-    let set = set.strip_suffix(')').ok_or_else(unreadable)?;
-    let values = set.split(',').map(|value| value.trim().to_owned()).collect();
-    match head.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [name, "in"] => Ok(Requirement::In(key(name)?, values)),
-        [name, "notin"] => Ok(Requirement::NotIn(key(name)?, values)),
-        _ => Err(unreadable()),
     }
 }
 
@@ -157,36 +82,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn label_selectors() {
-        let object = json!({"metadata": {"labels": {"app": "web", "tier": "front"}}});
-        let table = [
-            ("", true),
-            ("app=web", true),
-            ("app==web,tier=front", true),
-            ("app=web,tier=back", false),
-            ("app!=web", false),
-            ("missing!=x", true),
-            ("app", true),
-            ("!app", false),
-            ("!missing", true),
-            ("app in (api, web),tier", true),
-            ("app notin (api,web)", false),
-            ("missing notin (a)", true),
-        ];
-        for (text, expected) in table {
-            let selector = Selector::parse(Some(text), None).expect(text);
-            assert_eq!(selector.matches(&object), expected, "{text}");
-        }
-        for text in ["app in web", "a b", "=x", "app in (a"] {
-            assert_eq!(
-                Selector::parse(Some(text), None).expect_err(text).code,
-                400,
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
     fn field_selectors() {
         let object = json!({"metadata": {"name": "a"}, "status": {"phase": "Running"}, "spec": {}});
         let table = [
@@ -201,5 +96,6 @@ mod tests {
             assert_eq!(selector.matches(&object), expected, "{text}");
         }
         assert!(Selector::parse(None, Some("metadata.name")).is_err());
+        assert_eq!(Selector::parse(Some("a b"), None).expect_err("a b").code, 400);
     }
 }

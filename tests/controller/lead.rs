@@ -1,0 +1,120 @@
+//! What a controller does when it loses the lead, and when it has it again.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tidegate::api::resource::ObjectKey;
+use tidegate::controllers::lease::campaign::LeaseSettings;
+use tidegate::controllers::lease::election::Timing;
+use tidegate::controllers::run::{Handle, Settings, start};
+use tidegate::sandbox::api_server::Fault;
+
+use crate::world::World;
+use crate::{echo, message_of, until};
+
+fn elected(world: &World) -> Handle {
+    let lease = LeaseSettings {
+        lease: ObjectKey::new("shop", "lead"),
+        identity: "me".to_owned(),
+        timing: Timing {
+            lease: Duration::from_secs(15),
+            renew: Duration::from_secs(10),
+            retry: Duration::from_secs(2),
+        },
+    };
+    let settings = Settings {
+        lease: Some(lease),
+        ..Settings::default()
+    };
+    start(world.context(|snapshot, _| echo(snapshot)), settings)
+}
+
+fn leads(controller: &Handle, epoch: u64) -> bool {
+    let metrics = controller.context.metrics.encode();
+    metrics.contains("tidegate_leader 1\n") && metrics.contains(&format!("tidegate_leader_epoch {epoch}\n"))
+}
+
+fn image(image: &str) -> serde_json::Value {
+    json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_out_of_touch_writes_nothing_and_goes_on_when_it_leads_again() {
+    let world = World::new();
+    let controller = elected(&world);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    assert!(leads(&controller, 1));
+    world.fail_leases(Fault::LoseBefore);
+    until(|| {
+        controller
+            .context
+            .metrics
+            .encode()
+            .contains("tidegate_leader 0\n")
+    })
+    .await;
+    let writes = world.writes();
+    world.edit(&image("web:2"));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(world.writes(), writes);
+    assert!(*controller.readiness().borrow());
+    world.fail_leases(Fault::None);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:2")).await;
+    assert!(leads(&controller, 2));
+    assert_eq!(world.epochs(), [1, 2]);
+    controller.stop().await;
+    assert_eq!(world.object("Lease", "lead")["spec"]["holderIdentity"], "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_whose_answer_is_lost_costs_nothing() {
+    let world = World::new();
+    let controller = elected(&world);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    for _ in 0..10 {
+        world.fail_leases(Fault::ApplyThenLose);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.fail_leases(Fault::None);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(leads(&controller, 1));
+    }
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_lease_is_deleted_stops_and_asks_for_a_new_one() {
+    let world = World::new();
+    let controller = elected(&world);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    world.delete("/apis/coordination.k8s.io/v1/namespaces/shop/leases/lead");
+    until(|| {
+        controller
+            .context
+            .metrics
+            .encode()
+            .contains("tidegate_leader 0\n")
+    })
+    .await;
+    let writes = world.writes();
+    world.edit(&image("web:2"));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.writes(), writes);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:2")).await;
+    assert_eq!(world.epochs(), [1, 2]);
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_ready_or_decides_before_the_lease_can_be_read() {
+    let world = World::new();
+    world.fail_leases(Fault::Refuse {
+        status: 403,
+        reason: "Forbidden".to_owned(),
+        message: "leases are forbidden".to_owned(),
+    });
+    let controller = elected(&world);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(!*controller.readiness().borrow());
+    assert_eq!(world.writes(), Vec::<String>::new());
+    controller.stop().await;
+}
