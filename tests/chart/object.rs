@@ -57,6 +57,8 @@ fn lost(written: &Value, read: &Value, path: &str) -> Vec<String> {
             .zip(items.iter().zip(found))
             .flat_map(|(index, (item, read)): (usize, _)| lost(item, read, &format!("{path}[{index}]")))
             .collect(),
+        // A quantity may be written as a number.
+        (Value::Number(number), Value::String(text)) if number.to_string() == *text => vec![],
         _ if written == read => vec![],
         _ => vec![format!("{path}: {written} is read as {read}")],
     }

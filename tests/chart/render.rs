@@ -92,8 +92,10 @@ fn kubernetes_knows_every_object() {
 
 #[test]
 fn the_default_is_this() {
-    let without_definitions = text(&["crds.install=false"]);
-    insta::assert_snapshot!("default", without_definitions);
+    let rendered = text(&["crds.install=false"]);
+    // Helm 3 and 4 differ in empty lines.
+    let lines: Vec<&str> = rendered.lines().filter(|line| !line.trim().is_empty()).collect();
+    insta::assert_snapshot!("default", lines.join("\n"));
 }
 
 /// Helm deletes what is not marked, and every Rollout with it.

@@ -14,6 +14,7 @@ fn a_bad_value_is_refused_by_name() {
         (r#"image.digest="sha256:1""#, "digest"),
         (r#"image.pullPolicy="Sometimes""#, "pullPolicy"),
         (r#"imagePullSecrets=["registry"]"#, "imagePullSecrets"),
+        (r#"imagePullSecrets=[{"name":""}]"#, "imagePullSecrets"),
         (r#"namespaces="shop""#, "namespaces"),
         (r#"namespaces=["Shop"]"#, "namespaces"),
         (r#"namespaces=["*"]"#, "namespaces"),
