@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint crds bench clean-tools prometheus control-plane traefik
+.PHONY: help demo test e2e lint crds bench clean-tools prometheus control-plane traefik helm
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,7 +12,7 @@ demo: prometheus ## Watch a good version promote itself and bad ones come back (
 	$(CARGO) build --locked --bins
 	$(CARGO) run --locked --bin tidegate -- demo $(DEMO)
 
-test: prometheus ## Run every test
+test: prometheus helm ## Run every test
 	CI=true INSTA_UPDATE=no $(CARGO) test --locked -- --skip no_seed_breaks_a_rule
 	TIDEGATE_SEEDS=2000 CARGO_PROFILE_TEST_OPT_LEVEL=1 $(CARGO) test --locked --test simulation no_seed_breaks_a_rule -- --nocapture
 
@@ -26,8 +26,9 @@ lint: ## Check format, clippy, the rules of the house and the dependencies
 	$(CARGO) test --locked --test tidy
 	CARGO="$(CARGO)" scripts/check-tls
 
-crds: ## Generate crds/ from src/api
+crds: ## Generate crds/ from src/api, and the chart's copy
 	$(CARGO) run --locked --bin tidegate -- crds --out crds
+	cp crds/*.yaml charts/tidegate/files/crds/
 
 bench: ## Measure a decision, and the controller on a cluster of 1,000 Rollouts (about five minutes)
 	$(CARGO) bench --locked --bench plan --bench cluster
@@ -43,3 +44,6 @@ control-plane:
 
 traefik:
 	@scripts/ensure-traefik
+
+helm:
+	@scripts/ensure-helm >/dev/null

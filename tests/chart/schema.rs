@@ -1,0 +1,66 @@
+//! Values that make no sense are refused, and the refusal names them.
+
+use crate::helm::template;
+
+#[test]
+fn a_bad_value_is_refused_by_name() {
+    for (value, named) in [
+        ("replica=3", "replica"),
+        ("replicas=0", "replicas"),
+        (r#"replicas="2""#, "replicas"),
+        ("image.tags=1", "tags"),
+        (r#"image.repository="""#, "repository"),
+        (r#"image.tag="a b""#, "tag"),
+        (r#"image.digest="sha256:1""#, "digest"),
+        (r#"image.pullPolicy="Sometimes""#, "pullPolicy"),
+        (r#"imagePullSecrets=["registry"]"#, "imagePullSecrets"),
+        (r#"imagePullSecrets=[{"name":""}]"#, "imagePullSecrets"),
+        (r#"namespaces="shop""#, "namespaces"),
+        (r#"namespaces=["Shop"]"#, "namespaces"),
+        (r#"namespaces=["*"]"#, "namespaces"),
+        (r#"namespaces=["a","a"]"#, "namespaces"),
+        (r#"clusterWide="yes""#, "clusterWide"),
+        ("routers.traefik=true", "traefik"),
+        (r#"prometheus.url="prometheus:9090""#, "url"),
+        (r#"prometheus.url="http://user:password@prometheus""#, "url"),
+        ("prometheus.insecure=true", "insecure"),
+        (r#"prometheus.caConfigMap.key="""#, "key"),
+        ("metrics.port=80", "port"),
+        (r#"metrics.host="localhost""#, "host"),
+        (r#"log.format="xml""#, "format"),
+        (r#"log.level="""#, "level"),
+        ("crds.keep=false", "keep"),
+        (r#"admissionPolicies.enabled="false""#, "enabled"),
+        (r#"serviceAccount.name="default""#, "name"),
+        ("serviceAccount.create=false", "create"),
+        (r#"resources.limits.memory="128MB""#, "memory"),
+        ("resources.limits.gpu=1", "gpu"),
+        ("podAnnotations.a=1", "podAnnotations"),
+        ("tolerations={}", "tolerations"),
+        ("podDisruptionBudget.minAvailable=1", "minAvailable"),
+        ("networkPolicy.prometheus.ports=[]", "ports"),
+        (r#"networkPolicy.apiServer.cidrs=["10.0.0.1"]"#, "cidrs"),
+        (r#"podMonitor.interval="often""#, "interval"),
+        ("prometheusRule.rules=[]", "rules"),
+        ("dashboard.labels.a=1", "labels"),
+    ] {
+        let output = template(&[value]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{value} is taken");
+        assert!(
+            said.contains("values don't meet the specifications"),
+            "{value}: {said}"
+        );
+        assert!(said.contains(named), "{value}: {said}");
+    }
+}
+
+#[test]
+fn everywhere_and_somewhere_exclude_each_other() {
+    let output = template(&["clusterWide=true", r#"namespaces=["shop"]"#]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("exclude each other"),
+        "{said}"
+    );
+}
