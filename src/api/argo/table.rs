@@ -53,7 +53,7 @@ pub const FIELDS: &[Field] = &[
     field(Rollout, "spec.strategy.canary.analysis.analysisRunMetadata", Refused(Object), ""),
     field(Rollout, "spec.strategy.canary.analysis.startingStep", Supported, ""),
     field(Rollout, "spec.strategy.canary.steps[].setWeight", Supported, ""),
-    field(Rollout, "spec.strategy.canary.steps[].pause.duration", Different, "a string needs a unit: 30s, 5m, 1h30m; at most 30 days"),
+    field(Rollout, "spec.strategy.canary.steps[].pause.duration", Different, "a string needs a unit: 30s, 5m, 1h30m (not 1h90m); at most 30 days"),
     field(Rollout, "spec.strategy.canary.steps[].setCanaryScale.weight", Supported, ""),
     field(Rollout, "spec.strategy.canary.steps[].setCanaryScale.replicas", Supported, ""),
     field(Rollout, "spec.strategy.canary.steps[].setCanaryScale.matchTrafficWeight", Supported, ""),
