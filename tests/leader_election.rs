@@ -1,5 +1,6 @@
-//! Candidates for one Lease in virtual time, with slow networks, lost answers and processes that stand still. At no
-//! instant may two of them write, and what lands never has a lower epoch than what landed before.
+//! Candidates for one Lease in virtual time, with slow networks, lost answers, processes that stand still and clocks
+//! that do not run equally fast. At no instant may two of them write, and what lands never has a lower epoch than what
+//! landed before.
 #![cfg(feature = "sandbox")]
 #![allow(
     clippy::unwrap_used,
@@ -65,6 +66,8 @@ struct Candidate {
     election: Election,
     /// Its stopwatch was not started when those of others were.
     started: Duration,
+    /// How fast its stopwatch runs, in percent.
+    pace: u32,
     stands_still_until: Duration,
     /// Number of the request it waits for, and when it was sent on its own stopwatch.
     waits_for: Option<(u64, Duration)>,
@@ -86,6 +89,18 @@ struct World {
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+impl Candidate {
+    /// The reading of its stopwatch.
+    fn local(&self, now: Duration) -> Duration {
+        (now - self.started) * self.pace / 100
+    }
+
+    /// How long it really waits when it means to wait so long.
+    fn really(&self, wait: Duration) -> Duration {
+        wait * 100 / self.pace
+    }
 }
 
 impl World {
@@ -119,6 +134,7 @@ impl World {
             election: Election::new(name.clone(), self.timing),
             name,
             started: self.now,
+            pace: 98 + u32::try_from(self.rng.below(5)).unwrap(),
             stands_still_until: Duration::ZERO,
             waits_for: None,
             in_flight: 0,
@@ -162,7 +178,7 @@ impl World {
             self.happen(who, event)?;
             let may_write = |candidate: &&Candidate| {
                 let term = candidate.election.term();
-                term.is_some_and(|term| term.time_to_write(at - candidate.started).is_some())
+                term.is_some_and(|term| term.time_to_write(candidate.local(at)).is_some())
             };
             let writers: Vec<&str> = self
                 .candidates
@@ -178,7 +194,7 @@ impl World {
     }
 
     fn happen(&mut self, who: usize, event: Event) -> Result<(), String> {
-        let local = self.now - self.candidates[who].started;
+        let local = self.candidates[who].local(self.now);
         match event {
             Event::Turn => self.turn(who, local),
             Event::Arrives(request) => {
@@ -220,14 +236,15 @@ impl World {
         }
         match candidate.election.next(local) {
             Act::Wait(until) => {
-                let late = millis(self.rng.below(20));
-                self.after(until.saturating_sub(local) + late, who, Event::Turn);
+                let wait = candidate.really(until.saturating_sub(local));
+                let late = millis(1 + self.rng.below(20));
+                self.after(wait + late, who, Event::Turn);
             }
             act => {
                 self.counter += 1;
                 let number = self.counter;
                 candidate.waits_for = Some((number, local));
-                let patience = candidate.election.patience(local);
+                let patience = candidate.really(candidate.election.patience(local));
                 let holder = candidate.name.clone();
                 let unheard = Err(Failure::Unknown("no answer".to_owned()));
                 self.after(patience, who, Event::Answered(number, unheard));
@@ -248,7 +265,9 @@ impl World {
         };
         candidate.in_flight += 1;
         let by = candidate.name.clone();
-        let within = patience.min(Duration::from_secs(10)).as_millis();
+        let within = candidate
+            .really(patience.min(Duration::from_secs(10)))
+            .as_millis();
         self.soon(u64::try_from(within).unwrap(), who, Event::Lands { epoch, by });
     }
 
