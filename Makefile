@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint crds bench clean-tools prometheus control-plane traefik helm
+.PHONY: help demo test e2e lint crds bench clean-tools prometheus control-plane traefik
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,11 +12,11 @@ demo: prometheus ## Watch a good version promote itself and bad ones come back (
 	$(CARGO) build --locked --bins
 	$(CARGO) run --locked --bin tidegate -- demo $(DEMO)
 
-test: prometheus helm ## Run every test
+test: prometheus ## Run every test but those of make e2e
 	CI=true INSTA_UPDATE=no $(CARGO) test --locked -- --skip no_seed_breaks_a_rule
 	TIDEGATE_SEEDS=2000 CARGO_PROFILE_TEST_OPT_LEVEL=1 $(CARGO) test --locked --test simulation no_seed_breaks_a_rule -- --nocapture
 
-e2e: prometheus ## Run everything against a real control plane, Traefik and Prometheus (E2E=part of a scenario's title)
+e2e: prometheus ## Test the chart, and all against a real control plane, Traefik, Prometheus (E2E=part of a scenario's title)
 	@CARGO="$(CARGO)" scripts/e2e $(E2E)
 
 lint: ## Check format, clippy, the rules of the house and the dependencies
@@ -44,6 +44,3 @@ control-plane:
 
 traefik:
 	@scripts/ensure-traefik
-
-helm:
-	@scripts/ensure-helm >/dev/null

@@ -108,23 +108,24 @@ fn tell(context: &Context, key: &ObjectKey, rollout: &Value, now: DateTime<Utc>)
 
 /// When the last of the canary's weight is taken away, how long it took since somebody or something asked for it.
 fn measure_abort(context: &Context, snapshot: &Snapshot, plan: &Plan) {
-    let observed = snapshot.rollout.pointer("/status/canary/weights/canary/weight");
-    let had_weight = observed.and_then(Value::as_i64).is_some_and(|weight| weight > 0);
-    let weights = plan.status.canary.weights.as_ref();
-    let has_none = weights.is_some_and(|weights| weights.canary.weight == Weight::ZERO);
-    let Some(abort) = plan
-        .status
-        .abort_reason
-        .as_ref()
-        .filter(|_| had_weight && has_none)
-    else {
+    let Some(abort) = &plan.status.abort_reason else {
         return;
     };
-    let took = context.clock.now() - asked_at(snapshot, abort);
-    // Objects are dated to the second, and by another clock.
-    context
-        .metrics
-        .observe_abort(abort.by, took.to_std().unwrap_or_default());
+    let written = || {
+        let status = snapshot.rollout.get("status").map(RolloutStatus::deserialize);
+        status.and_then(Result::ok).unwrap_or_default()
+    };
+    let unwritten = snapshot.unwritten.as_ref();
+    let before = unwritten.map_or_else(written, |unwritten| unwritten.status.clone());
+    let weight = |status: &RolloutStatus| Some(status.canary.weights.as_ref()?.canary.weight);
+    let had_weight = weight(&before).is_some_and(|weight| weight > Weight::ZERO);
+    if had_weight && weight(&plan.status) == Some(Weight::ZERO) {
+        let took = context.clock.now() - asked_at(snapshot, abort);
+        // Objects are dated to the second, and by another clock.
+        context
+            .metrics
+            .observe_abort(abort.by, took.to_std().unwrap_or_default());
+    }
 }
 
 fn asked_at(snapshot: &Snapshot, abort: &AbortReason) -> DateTime<Utc> {

@@ -154,7 +154,7 @@ fn the_lease_is_one_of_its_own_namespace() {
         json!([
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["gate"],
-             "verbs": ["get", "update"]},
+             "verbs": ["get", "patch"]},
         ])
     );
 }

@@ -10,6 +10,8 @@
     reason = "in a test a panic is a failure"
 )]
 
+mod audit;
+mod chart;
 mod control_plane;
 mod network;
 mod process;
@@ -28,6 +30,7 @@ use tidegate::clock::Stopwatch;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use audit::Audit;
 use scenario::Scenario;
 use tools::Tools;
 use world::World;
@@ -68,12 +71,17 @@ async fn run() -> ExitCode {
         "the cluster is up after {:.1} s",
         stopwatch.elapsed().as_secs_f64()
     );
-    let admin = world.control_plane.admin();
-    let controllers = ["controller-a", "controller-b"].map(|name| world.start_controller(name, &admin));
-    let results = play(Arc::new(world), scenarios).await;
+    let world = Arc::new(world);
+    let controllers = [
+        world.start_controller("controller-a").await,
+        world.start_controller("controller-b").await,
+    ];
+    let mut results = play(Arc::clone(&world), scenarios).await;
     for controller in controllers {
         controller.terminate().await;
     }
+    let all = chosen.is_empty();
+    results.push(judge(&world, all));
     let requests: u64 = results.iter().map(|result| result.requests).sum();
     let failed = results.iter().filter(|result| !result.passed).count();
     println!(
@@ -87,6 +95,29 @@ async fn run() -> ExitCode {
             println!("logs: {}", directory.display());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the API server has seen of the controllers: nothing that was refused, nothing of a leader after its successor,
+/// and, if every scenario was played, every right in use.
+fn judge(world: &World, all: bool) -> Ended {
+    let audit = Audit::read(&world.control_plane.audit_log(), chart::USER);
+    for (what, count) in audit.counts() {
+        println!("{count:8} {what}");
+    }
+    let (granted, used) = (world.chart.granted(), audit.used());
+    let unused: Vec<_> = granted.difference(&used).filter(|_| all).collect();
+    let problems = [
+        ("refused", audit.forbidden()),
+        ("written by a leader after its successor", audit.fenced()),
+        ("granted and not used", unused.into_iter().cloned().collect()),
+    ];
+    for (what, requests) in &problems {
+        println!("{what}: {} {requests:?}", requests.len());
+    }
+    Ended {
+        passed: problems.iter().all(|(_, requests)| requests.is_empty()),
+        requests: 0,
     }
 }
 

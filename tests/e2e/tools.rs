@@ -8,6 +8,7 @@ pub struct Tools {
     /// Folder with etcd, kube-apiserver, kube-controller-manager and kubectl.
     pub control_plane: PathBuf,
     pub traefik: PathBuf,
+    pub helm: PathBuf,
     /// Folder with the CustomResourceDefinitions of the Gateway API.
     gateway_api: PathBuf,
 }
@@ -21,6 +22,7 @@ impl Tools {
         Tools {
             control_plane: path("TIDEGATE_CONTROL_PLANE"),
             traefik: path("TIDEGATE_TRAEFIK"),
+            helm: path("HELM"),
             gateway_api: path("TIDEGATE_GATEWAY_API"),
         }
     }

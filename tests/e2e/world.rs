@@ -9,13 +9,13 @@ use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
-use tidegate::api::crd;
 use tidegate::clock::Clock;
 use tidegate::sandbox::pods::app::Sockets;
 use tidegate::sandbox::pods::{self, Addresses, Nodes};
 use tidegate::sandbox::prometheus::{Prometheus, follow_pods};
 use tokio::task::JoinSet;
 
+use crate::chart::{self, Chart};
 use crate::control_plane::{ControlPlane, client};
 use crate::process::Process;
 use crate::tools::Tools;
@@ -58,7 +58,7 @@ pub struct World {
     pub client: kube::Client,
     pub control_plane: ControlPlane,
     pub prometheus: Prometheus,
-    pub tools: Tools,
+    pub chart: Chart,
     quick: [Traefik; 2],
     default: [Traefik; 2],
     directory: PathBuf,
@@ -70,6 +70,7 @@ impl World {
         let control_plane = ControlPlane::start(&tools.control_plane, directory).await;
         let admin = control_plane.admin();
         let client = client(&admin, "test").await;
+        let chart = Chart::install(&client, &tools).await;
         install(&client, &tools).await;
         let prometheus = Prometheus::start(SCRAPE_INTERVAL).await.unwrap();
         let traefik = async |dialect, throttle: Throttle, number| {
@@ -95,7 +96,7 @@ impl World {
             client,
             control_plane,
             prometheus,
-            tools,
+            chart,
             quick,
             default,
             directory: directory.to_owned(),
@@ -114,29 +115,28 @@ impl World {
         }
     }
 
-    /// A controller process with the rights of a kubeconfig.
-    pub fn start_controller(&self, name: &str, kubeconfig: &Path) -> Process {
-        let url = self.prometheus.url();
-        let arguments = [
-            "controller",
-            "--kubeconfig",
-            &kubeconfig.display().to_string(),
-            "--prometheus-url",
-            &url,
-            "--allow-loopback-metrics",
-            "--metrics-address",
-            "127.0.0.1:0",
-        ]
-        .map(str::to_owned);
+    /// A replica of the controller as the chart runs it, with the rights of its service account.
+    pub async fn start_controller(&self, name: &str) -> Process {
+        let token = self.chart.token(&self.client).await;
+        let kubeconfig = self.control_plane.kubeconfig(name, &token);
+        let mut arguments = self.chart.arguments.clone();
+        // What a pod has by itself, and this Prometheus and its address.
+        arguments.extend([
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--lease-namespace={}", chart::NAMESPACE),
+            format!("--prometheus-url={}", self.prometheus.url()),
+            "--allow-loopback-metrics".to_owned(),
+        ]);
+        arguments.retain(|argument| !argument.starts_with("--metrics-address"));
+        arguments.push("--metrics-address=127.0.0.1:0".to_owned());
         let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
         Process::start(name, program, arguments, &[], &self.directory)
     }
 }
 
-/// CustomResourceDefinitions, and what a cluster has before anybody uses it.
+/// The Gateway API, and what a cluster has before anybody uses it.
 async fn install(client: &kube::Client, tools: &Tools) {
-    let definitions = crd::all().unwrap().into_iter().chain(tools.gateway_api_crds());
-    for definition in definitions {
+    for definition in tools.gateway_api_crds() {
         apply(client, definition).await;
     }
     apply(

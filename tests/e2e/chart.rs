@@ -1,0 +1,130 @@
+//! The chart, as a user installs it: rendered by a real Helm and applied but for what needs a kubelet or the Prometheus
+//! Operator. The controllers run with the rights of its service account and under its admission policies.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+use crate::tools::Tools;
+use crate::world::apply;
+
+pub const NAMESPACE: &str = "tidegate-system";
+const RELEASE: &str = "tidegate";
+/// Of its service account, which also names its User in the audit log.
+pub const USER: &str = "system:serviceaccount:tidegate-system:tidegate";
+/// Nobody runs pods of ours here but the tests.
+const NOT_APPLIED: [&str; 1] = ["Deployment"];
+
+pub struct Chart {
+    objects: Vec<Value>,
+    /// Arguments of the controller.
+    pub arguments: Vec<String>,
+}
+
+impl Chart {
+    /// Installs it for all namespaces; the scenarios make theirs as they go.
+    pub async fn install(client: &kube::Client, tools: &Tools) -> Self {
+        let objects = render(tools);
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        });
+        apply(client, namespace).await;
+        let is_applied = |object: &&Value| !NOT_APPLIED.contains(&object["kind"].as_str().unwrap());
+        for object in objects.iter().filter(is_applied) {
+            apply(client, object.clone()).await;
+        }
+        let deployment = objects
+            .iter()
+            .find(|object| object["kind"] == "Deployment")
+            .unwrap();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let arguments = container["args"].as_array().unwrap().iter();
+        let arguments = arguments
+            .map(|argument| argument.as_str().unwrap().to_owned())
+            .collect();
+        Chart { objects, arguments }
+    }
+
+    /// A token of its service account.
+    pub async fn token(&self, client: &kube::Client) -> String {
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                expiration_seconds: Some(3600),
+                ..TokenRequestSpec::default()
+            },
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(RELEASE, &PostParams::default(), &request)
+            .await;
+        answer.unwrap().status.unwrap().token
+    }
+
+    /// What its roles grant, as `verb group/resource`.
+    pub fn granted(&self) -> BTreeSet<String> {
+        let texts = |value: &Value| -> Vec<String> {
+            let list = value.as_array().unwrap().iter();
+            list.map(|text| text.as_str().unwrap().to_owned()).collect()
+        };
+        let is_role = |object: &&Value| matches!(object["kind"].as_str(), Some("Role" | "ClusterRole"));
+        let rules = self
+            .objects
+            .iter()
+            .filter(is_role)
+            .flat_map(|role| role["rules"].as_array().unwrap());
+        rules
+            .flat_map(|rule| {
+                let (groups, resources, verbs) = (
+                    texts(&rule["apiGroups"]),
+                    texts(&rule["resources"]),
+                    texts(&rule["verbs"]),
+                );
+                let pairs = groups
+                    .iter()
+                    .flat_map(|group| resources.iter().map(move |kind| format!("{group}/{kind}")));
+                let pairs: Vec<String> = pairs.collect();
+                verbs.into_iter().flat_map(move |verb| {
+                    pairs
+                        .clone()
+                        .into_iter()
+                        .map(move |kind| format!("{verb} {kind}"))
+                })
+            })
+            .collect()
+    }
+}
+
+fn render(tools: &Tools) -> Vec<Value> {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/tidegate");
+    let rendered = Command::new(&tools.helm)
+        .args([
+            "template",
+            RELEASE,
+            "--namespace",
+            NAMESPACE,
+            "--set",
+            "clusterWide=true",
+        ])
+        .arg(chart)
+        .output()
+        .unwrap();
+    assert!(
+        rendered.status.success(),
+        "{}",
+        String::from_utf8_lossy(&rendered.stderr)
+    );
+    let text = String::from_utf8(rendered.stdout).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    documents
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .collect()
+}
