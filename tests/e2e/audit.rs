@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Every request of one user.
+/// Every request of the controllers of one user.
 pub struct Audit {
     requests: Vec<Request>,
 }
@@ -28,7 +28,10 @@ impl Audit {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let ours = events.filter(|event| event["user"]["username"] == user);
         Audit {
-            requests: ours.filter_map(|event| request(&event)).collect(),
+            requests: ours
+                .filter_map(|event| request(&event))
+                .filter(|request| request.agent.starts_with("tidegate/"))
+                .collect(),
         }
     }
 

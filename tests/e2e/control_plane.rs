@@ -26,7 +26,7 @@ rules:
 pub struct ControlPlane {
     directory: PathBuf,
     _etcd: Process,
-    api_server: Process,
+    _api_server: Process,
     _controller_manager: Process,
 }
 
@@ -58,7 +58,7 @@ impl ControlPlane {
         ControlPlane {
             directory: directory.to_owned(),
             _etcd: etcd,
-            api_server,
+            _api_server: api_server,
             _controller_manager: controller_manager,
         }
     }
@@ -76,11 +76,6 @@ impl ControlPlane {
     /// One line of JSON per request.
     pub fn audit_log(&self) -> PathBuf {
         self.directory.join("audit.log")
-    }
-
-    /// The API server stops answering, or goes on.
-    pub async fn freeze(&self, frozen: bool) {
-        self.api_server.freeze(frozen).await;
     }
 }
 

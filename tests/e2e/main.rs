@@ -13,8 +13,11 @@
 mod audit;
 mod chart;
 mod control_plane;
+mod failover;
 mod network;
+mod policies;
 mod process;
+mod replica;
 mod scenario;
 mod tenant;
 mod tools;
@@ -31,6 +34,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use audit::Audit;
+use failover::End;
+use replica::Replica;
 use scenario::Scenario;
 use tools::Tools;
 use world::World;
@@ -59,7 +64,8 @@ async fn run() -> ExitCode {
         chosen.is_empty() || chosen.iter().any(|part| title.contains(part))
     };
     let scenarios: Vec<Scenario> = scenario::all().into_iter().filter(is_chosen).collect();
-    assert!(!scenarios.is_empty(), "no scenario is called {chosen:?}");
+    let plays_something = !scenarios.is_empty() || chosen.iter().any(|part| "failover".contains(part));
+    assert!(plays_something, "no scenario is called {chosen:?}");
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
     // Logs of the run before.
     let _ = std::fs::remove_dir_all(&directory);
@@ -72,16 +78,23 @@ async fn run() -> ExitCode {
         stopwatch.elapsed().as_secs_f64()
     );
     let world = Arc::new(world);
-    let controllers = [
-        world.start_controller("controller-a").await,
-        world.start_controller("controller-b").await,
+    let wrong = policies::judge(&world).await;
+    println!("admission policies: {} wrong answers {wrong:#?}", wrong.len());
+    let mut replicas = vec![
+        Replica::start(&world, "controller-a", 9081).await,
+        Replica::start(&world, "controller-b", 9082).await,
     ];
     let mut results = play(Arc::clone(&world), scenarios).await;
-    for controller in controllers {
-        controller.terminate().await;
+    if chosen.is_empty() || chosen.iter().any(|part| "failover".contains(part)) {
+        for end in [End::Killed, End::Stopped] {
+            replicas = fail_over(&world, end, replicas, &mut results).await;
+        }
+    }
+    for replica in replicas {
+        replica.process.terminate().await;
     }
     let all = chosen.is_empty();
-    results.push(judge(&world, all));
+    results.push(judge(&world, all, wrong));
     let requests: u64 = results.iter().map(|result| result.requests).sum();
     let failed = results.iter().filter(|result| !result.passed).count();
     println!(
@@ -98,9 +111,33 @@ async fn run() -> ExitCode {
     }
 }
 
+/// Plays it, tells how long it took, and starts a replica in the place of the one that ended.
+async fn fail_over(
+    world: &World,
+    end: End,
+    replicas: Vec<Replica>,
+    results: &mut Vec<Ended>,
+) -> Vec<Replica> {
+    let (requests, took, mut replicas) = failover::play(world, end, replicas).await;
+    println!(
+        "ok     leader {end:?}: weight 0 written {:.1} s later {requests:6} requests",
+        took.as_secs_f64()
+    );
+    results.push(Ended {
+        passed: true,
+        requests,
+    });
+    let (name, port) = match replicas[0].name.as_str() {
+        "controller-a" => ("controller-b", 9082),
+        _ => ("controller-a", 9081),
+    };
+    replicas.push(Replica::start(world, name, port).await);
+    replicas
+}
+
 /// What the API server has seen of the controllers: nothing that was refused, nothing of a leader after its successor,
 /// and, if every scenario was played, every right in use.
-fn judge(world: &World, all: bool) -> Ended {
+fn judge(world: &World, all: bool, wrong: Vec<String>) -> Ended {
     let audit = Audit::read(&world.control_plane.audit_log(), chart::USER);
     for (what, count) in audit.counts() {
         println!("{count:8} {what}");
@@ -111,6 +148,7 @@ fn judge(world: &World, all: bool) -> Ended {
         ("refused", audit.forbidden()),
         ("written by a leader after its successor", audit.fenced()),
         ("granted and not used", unused.into_iter().cloned().collect()),
+        ("judged wrongly by an admission policy", wrong),
     ];
     for (what, requests) in &problems {
         println!("{what}: {} {requests:?}", requests.len());

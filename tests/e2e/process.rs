@@ -74,32 +74,6 @@ impl Process {
         assert!(ended.success(), "{}: {ended}: {}", self.name, self.last_words());
     }
 
-    /// Stops it without its noticing, or lets it go on.
-    pub async fn freeze(&self, frozen: bool) {
-        let signal = if frozen { "-STOP" } else { "-CONT" };
-        let id = self.child.id().unwrap().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().await.unwrap();
-        assert!(sent.success());
-    }
-
-    /// Resident memory in KiB, and processor time in seconds, so far.
-    pub fn costs(&self) -> (u64, f64) {
-        let read = |file: &str| {
-            std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id().unwrap())).unwrap()
-        };
-        let status = read("status");
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
-        let resident = resident.trim().trim_end_matches(" kB").parse().unwrap();
-        let stat = read("stat");
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u32 = ticks.map(|field| field.parse::<u32>().unwrap()).sum();
-        (resident, f64::from(ticks) / 100.0)
-    }
-
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(5).collect();

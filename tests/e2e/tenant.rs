@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tidegate::api::names::HASH_LABEL;
 use tidegate::api::rollout::Rollout;
 use tidegate::api::rollout_status::{Phase, RolloutStatus};
+use tidegate::cli::error::{CliError, Exit};
 use tidegate::cli::output::{Output, Screen};
 use tidegate::cli::plugin;
 use tidegate::clock::Stopwatch;
@@ -96,6 +97,12 @@ impl<'a> Tenant<'a> {
 
     /// Types `kubectl tidegate …`, as a user with all rights.
     pub async fn type_command(&self, words: &[&str]) {
+        let answer = self.try_command(words).await;
+        answer.unwrap_or_else(|error| panic!("{words:?}: {error:?}"));
+    }
+
+    /// [`Tenant::type_command`], whatever comes of it.
+    pub async fn try_command(&self, words: &[&str]) -> Result<Exit, CliError> {
         let kubeconfig = self.world.control_plane.admin();
         let context = ["--namespace", &self.namespace, "--kubeconfig"].map(OsString::from);
         let arguments = ["kubectl-tidegate"].iter().chain(words).map(OsString::from);
@@ -105,9 +112,7 @@ impl<'a> Tenant<'a> {
             Box::new(std::io::stderr()),
             Screen::default(),
         );
-        plugin::run(arguments, &mut output)
-            .await
-            .unwrap_or_else(|error| panic!("{words:?}: {error:?}"));
+        plugin::run(arguments, &mut output).await
     }
 
     /// Writes the scale subresource, as a HorizontalPodAutoscaler does: again if something else was written meanwhile.

@@ -5,8 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::process::Process;
 
 /// What it reads.
@@ -19,8 +17,7 @@ pub enum Dialect {
 pub struct Traefik {
     /// Where it takes requests.
     pub entry: SocketAddr,
-    api: SocketAddr,
-    process: Process,
+    _process: Process,
 }
 
 impl Traefik {
@@ -69,22 +66,10 @@ impl Traefik {
         process
             .await_ready(async || get(&format!("http://{api}/ping")).await.is_some())
             .await;
-        Traefik { entry, api, process }
-    }
-
-    /// The base of its API.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.api)
-    }
-
-    /// What it says that it does, from its API.
-    pub async fn configuration(&self) -> Option<Value> {
-        serde_json::from_str(&get(&format!("{}/api/rawdata", self.url())).await?).ok()
-    }
-
-    /// It takes up no more changes, and answers no request, or goes on.
-    pub async fn freeze(&self, frozen: bool) {
-        self.process.freeze(frozen).await;
+        Traefik {
+            entry,
+            _process: process,
+        }
     }
 }
 

@@ -15,9 +15,8 @@ use tidegate::sandbox::pods::{self, Addresses, Nodes};
 use tidegate::sandbox::prometheus::{Prometheus, follow_pods};
 use tokio::task::JoinSet;
 
-use crate::chart::{self, Chart};
+use crate::chart::Chart;
 use crate::control_plane::{ControlPlane, client};
-use crate::process::Process;
 use crate::tools::Tools;
 use crate::traefik::{Dialect, Traefik};
 
@@ -61,7 +60,8 @@ pub struct World {
     pub chart: Chart,
     quick: [Traefik; 2],
     default: [Traefik; 2],
-    directory: PathBuf,
+    /// Where logs go.
+    pub directory: PathBuf,
     _tasks: JoinSet<()>,
 }
 
@@ -113,24 +113,6 @@ impl World {
             Dialect::Nginx => nginx,
             Dialect::GatewayApi => gateway_api,
         }
-    }
-
-    /// A replica of the controller as the chart runs it, with the rights of its service account.
-    pub async fn start_controller(&self, name: &str) -> Process {
-        let token = self.chart.token(&self.client).await;
-        let kubeconfig = self.control_plane.kubeconfig(name, &token);
-        let mut arguments = self.chart.arguments.clone();
-        // What a pod has by itself, and this Prometheus and its address.
-        arguments.extend([
-            format!("--kubeconfig={}", kubeconfig.display()),
-            format!("--lease-namespace={}", chart::NAMESPACE),
-            format!("--prometheus-url={}", self.prometheus.url()),
-            "--allow-loopback-metrics".to_owned(),
-        ]);
-        arguments.retain(|argument| !argument.starts_with("--metrics-address"));
-        arguments.push("--metrics-address=127.0.0.1:0".to_owned());
-        let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
-        Process::start(name, program, arguments, &[], &self.directory)
     }
 }
 

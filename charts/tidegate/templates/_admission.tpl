@@ -49,9 +49,9 @@ on CREATE) do no harm.
 */}}
 {{- define "tidegate.cel.metadata" -}}
 - name: owned
-  expression: {{ include "tidegate.cel.owned" "object" | quote }}
+  expression: {{ printf "%s || (request.operation == 'UPDATE' && %s)" (include "tidegate.cel.owned" "object") (include "tidegate.cel.orphan" "object") | quote }}
 - name: wasOwned
-  expression: {{ include "tidegate.cel.owned" "oldObject" | quote }}
+  expression: {{ printf "%s || %s" (include "tidegate.cel.owned" "oldObject") (include "tidegate.cel.orphan" "oldObject") | quote }}
 - name: labels
   expression: object.metadata.?labels.orValue({})
 - name: oldLabels
@@ -71,6 +71,14 @@ on CREATE) do no harm.
 {{/* A Rollout of the same namespace (owners have no other) is the controller of the object. */}}
 {{- define "tidegate.cel.owned" -}}
 {{ . }}.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false) && o.kind == 'Rollout' && o.apiVersion.startsWith('tidegate.dev/'))
+{{- end -}}
+
+{{/*
+What a Rollout owned until somebody deleted it without its pods: the garbage collector makes it nobody's before the Rollout
+is gone. It has our label still.
+*/}}
+{{- define "tidegate.cel.orphan" -}}
+({{ . }}.metadata.?ownerReferences.orValue([]).size() == 0 && 'tidegate.dev/rollout' in {{ . }}.metadata.?labels.orValue({}))
 {{- end -}}
 
 {{/* Two maps are the same but for entries of which `ours` is true, an expression over `k`. list new old ours */}}

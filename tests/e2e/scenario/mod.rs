@@ -92,7 +92,7 @@ async fn open<'a>(world: &'a World, name: &str, dialect: Dialect, throttle: Thro
 }
 
 /// The example without analysis, with one pause at weight 50, and its Rollout changed once more.
-async fn open_pausing<'a>(
+pub async fn open_pausing<'a>(
     world: &'a World,
     name: &str,
     dialect: Dialect,

@@ -1,0 +1,49 @@
+//! A replica of the controller as the chart runs it, with the rights of its service account.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::chart;
+use crate::process::Process;
+use crate::traefik::get;
+use crate::world::World;
+
+pub struct Replica {
+    pub name: String,
+    pub process: Process,
+    metrics: SocketAddr,
+}
+
+impl Replica {
+    /// Starts one that serves its metrics at this port.
+    pub async fn start(world: &World, name: &str, port: u16) -> Self {
+        let token = world.chart.token(&world.client).await;
+        let kubeconfig = world.control_plane.kubeconfig(name, &token);
+        let metrics = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut arguments = world.chart.arguments.clone();
+        arguments.retain(|argument| !argument.starts_with("--metrics-address"));
+        // What a pod has by itself, and this Prometheus and its address.
+        arguments.extend([
+            format!("--metrics-address={metrics}"),
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--lease-namespace={}", chart::NAMESPACE),
+            format!("--prometheus-url={}", world.prometheus.url()),
+            "--allow-loopback-metrics".to_owned(),
+        ]);
+        let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut process = Process::start(name, program, arguments, &[], &world.directory);
+        let ready = format!("http://{metrics}/readyz");
+        process.await_ready(async || get(&ready).await.is_some()).await;
+        Replica {
+            name: name.to_owned(),
+            process,
+            metrics,
+        }
+    }
+
+    /// Whether it says so.
+    pub async fn leads(&self) -> bool {
+        let metrics = get(&format!("http://{}/metrics", self.metrics)).await;
+        metrics.is_some_and(|metrics| metrics.lines().any(|line| line == "tidegate_leader 1"))
+    }
+}
