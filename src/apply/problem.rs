@@ -72,10 +72,16 @@ pub fn status(rollout: &Value, problem: &Problem, now: DateTime<Utc>) -> Option<
     Some(status)
 }
 
+/// The API server repeats what it refuses before it says why: the beginning and the end are kept.
 fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_MESSAGE) {
-        Some(_) => text.chars().take(MAX_MESSAGE - 1).chain(['…']).collect(),
-        None => text.to_owned(),
+    let chars: Vec<char> = text.chars().collect();
+    let end = MAX_MESSAGE / 2;
+    match (chars.get(..MAX_MESSAGE - end - 1), chars.len().checked_sub(end)) {
+        (Some(head), Some(tail)) if chars.len() > MAX_MESSAGE => {
+            let tail = chars.get(tail..).unwrap_or_default();
+            head.iter().chain(['…'].iter()).chain(tail).collect()
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -117,10 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_in_at_most_500_characters() {
-        let problem = refused("a", &"ü".repeat(2_000));
+    fn a_refusal_is_told_in_at_most_500_characters_with_its_cause_at_the_end() {
+        let problem = refused("a", &format!("{}: unknown field", "ü".repeat(2_000)));
         assert_eq!(problem.message.chars().count(), 500);
-        assert!(problem.message.ends_with("ü…"));
+        assert!(problem.message.starts_with("cannot ") && problem.message.ends_with("üü: unknown field"));
+        let exact = "ü".repeat(MAX_MESSAGE);
+        assert_eq!(shorten(&exact), exact);
     }
 
     #[test]

@@ -183,6 +183,8 @@ pub fn advance_promotion(evidence: &Evidence, promotion: Promotion) -> Result<Mo
         }
         Promotion::Bake => {
             baked(evidence)?;
+            // A pod may have gone meanwhile.
+            weight_back(evidence)?;
             return Ok(promote(world, status));
         }
     };

@@ -137,6 +137,8 @@ fn start_api_server(binaries: &Path, directory: &Path) -> Process {
         &format!("--service-account-key-file={}", key.display()),
         &format!("--service-account-signing-key-file={}", key.display()),
         "--disable-admission-plugins=TaintNodesByCondition",
+        // As some distributions do: an owner's deletion is blocked only by who may.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
         "--allow-privileged=true",
         "--anonymous-auth=false",
         "--audit-policy-file=audit.yaml",

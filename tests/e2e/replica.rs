@@ -1,7 +1,7 @@
 //! A replica of the controller as the chart runs it, with the rights of its service account.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 
 use crate::chart;
 use crate::process::Process;
@@ -30,8 +30,10 @@ impl Replica {
             format!("--prometheus-url={}", world.prometheus.url()),
             "--allow-loopback-metrics".to_owned(),
         ]);
-        let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
-        let mut process = Process::start(name, program, arguments, &[], &world.directory);
+        // The one that is released, if it was built.
+        let released = std::env::var_os("TIDEGATE_CONTROLLER").map(PathBuf::from);
+        let program = released.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into());
+        let mut process = Process::start(name, &program, arguments, &[], &world.directory);
         let ready = format!("http://{metrics}/readyz");
         process.await_ready(async || get(&ready).await.is_some()).await;
         Replica {

@@ -54,7 +54,7 @@ pub fn all() -> Vec<Scenario> {
             release::abort_command(w, n, d, t).boxed()
         }),
     ];
-    let rest: [(&'static str, Play); 8] = [
+    let rest: [(&'static str, Play); 9] = [
         ("retry", |w, n, d, t| release::retry(w, n, d, t).boxed()),
         ("fast-rollback", |w, n, d, t| {
             release::fast_rollback(w, n, d, t).boxed()
@@ -64,6 +64,9 @@ pub fn all() -> Vec<Scenario> {
         ("scale", |w, n, d, t| trouble::scale(w, n, d, t).boxed()),
         ("dynamic-stable-scale", |w, n, d, t| {
             trouble::dynamic_stable_scale(w, n, d, t).boxed()
+        }),
+        ("missing-templates", |w, n, d, t| {
+            trouble::missing_templates(w, n, d, t).boxed()
         }),
         ("deleted", |w, n, d, t| trouble::deleted(w, n, d, t).boxed()),
         ("routing-removed", |w, n, d, t| {

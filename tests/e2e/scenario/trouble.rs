@@ -1,13 +1,15 @@
 //! What happens to a Rollout in the middle of a step. Where a ReplicaSet shrinks that still carries traffic, only the
 //! pod can help: `drainSeconds` is set.
 
+use serde_json::{Value, json};
+use tidegate::api::rollout_status::RolloutStatus;
 use tidegate::sandbox::load::Tally;
-use tidegate::sandbox::shop::is_promoted;
+use tidegate::sandbox::shop::{canary_weight, is_promoted};
 
 use super::{let_it_settle, open_pausing};
 use crate::tenant::Tenant;
 use crate::traefik::Dialect;
-use crate::world::{Throttle, World};
+use crate::world::{Throttle, World, apply};
 
 /// As a HorizontalPodAutoscaler does it: 4 to 8 to 2.
 pub async fn scale(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
@@ -65,6 +67,47 @@ pub async fn deleted(world: &World, name: &str, dialect: Dialect, throttle: Thro
     shop.close().await
 }
 
+/// Templates that come after the release that names them: until then nothing of it begins.
+pub async fn missing_templates(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let cluster_wide = format!("{name}-up");
+    let shop = open_pausing(world, name, dialect, throttle, |spec| {
+        let templates =
+            json!([{"templateName": "late"}, {"templateName": cluster_wide, "clusterScope": true}]);
+        spec["strategy"]["canary"]["steps"] =
+            json!([{"setWeight": 50}, {"analysis": {"templates": templates}}]);
+    })
+    .await;
+    shop.release("v2").await;
+    let told = |status: &RolloutStatus| {
+        status
+            .message
+            .as_ref()
+            .is_some_and(|message| message.contains("late"))
+    };
+    let status = shop.until("the missing template is named", told).await;
+    assert_eq!(canary_weight(&status), 0);
+    let template = |kind: &str, metadata: Value, metric: &str| {
+        json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": kind, "metadata": metadata,
+            "spec": {"metrics": [{
+                "name": metric, "count": 1, "successCondition": "result[0] == 1",
+                "provider": {"prometheus": {"query": "vector(1)"}},
+            }]},
+        })
+    };
+    let late = template(
+        "AnalysisTemplate",
+        json!({"name": "late", "namespace": name}),
+        "one",
+    );
+    apply(&world.client, late).await;
+    let late = template("ClusterAnalysisTemplate", json!({"name": cluster_wide}), "other");
+    apply(&world.client, late).await;
+    shop.until("v2 is promoted", is_promoted).await;
+    shop.until_all_answered_by("v2").await;
+    shop.close().await
+}
+
 /// All traffic goes to the stable version before the routes are left alone.
 pub async fn routing_removed(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
     let shop = open_pausing(world, name, dialect, throttle, |spec| {
@@ -73,7 +116,7 @@ pub async fn routing_removed(world: &World, name: &str, dialect: Dialect, thrott
     .await;
     shop.release("v2").await;
     shop.until_paused_at(50).await;
-    shop.patch(serde_json::json!({"spec": {"strategy": {"canary": {"trafficRouting": null}}}}))
+    shop.patch(json!({"spec": {"strategy": {"canary": {"trafficRouting": null}}}}))
         .await;
     shop.until("the routing is taken back", |status| {
         status.canary.routing.is_none()
