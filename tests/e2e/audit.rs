@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Every request of the controllers of one user.
+/// Every request of the controllers, who share a user with nobody but the tests.
 pub struct Audit {
     requests: Vec<Request>,
 }
@@ -15,6 +15,7 @@ struct Request {
     /// `group/resource`, with `/subresource` where there is one.
     resource: String,
     code: u64,
+    message: String,
     agent: String,
     at: String,
 }
@@ -30,7 +31,8 @@ impl Audit {
         Audit {
             requests: ours
                 .filter_map(|event| request(&event))
-                .filter(|request| request.agent.starts_with("tidegate/"))
+                // Their watches have no name of their own.
+                .filter(|request| !request.agent.starts_with("e2e-"))
                 .collect(),
         }
     }
@@ -50,9 +52,13 @@ impl Audit {
         self.counts().into_keys().collect()
     }
 
-    /// What was refused for want of a right, or by a policy.
+    /// What was refused for want of a right, or by an admission policy.
     pub fn forbidden(&self) -> Vec<String> {
-        let forbidden = self.requests.iter().filter(|request| request.code == 403);
+        let by_policy = |request: &Request| request.message.contains("ValidatingAdmissionPolicy");
+        let forbidden = self
+            .requests
+            .iter()
+            .filter(|request| request.code == 403 || by_policy(request));
         forbidden
             .map(|request| format!("{} {}", request.verb, request.resource))
             .collect()
@@ -118,6 +124,7 @@ fn request(event: &Value) -> Option<Request> {
             .pointer("/responseStatus/code")
             .and_then(Value::as_u64)
             .unwrap_or(0),
+        message: text("/responseStatus/message"),
         agent: text("/userAgent"),
         at: text("/requestReceivedTimestamp"),
     })

@@ -143,6 +143,8 @@ fn start_api_server(binaries: &Path, directory: &Path) -> Process {
         "--anonymous-auth=false",
         "--audit-policy-file=audit.yaml",
         "--audit-log-path=audit.log",
+        // In one piece.
+        "--audit-log-maxsize=10000",
     ];
     Process::start(
         "kube-apiserver",

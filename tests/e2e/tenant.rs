@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
+};
+use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use tidegate::api::names::HASH_LABEL;
 use tidegate::api::rollout::Rollout;
@@ -113,6 +116,45 @@ impl<'a> Tenant<'a> {
             Screen::default(),
         );
         plugin::run(arguments, &mut output).await
+    }
+
+    /// Asks without waiting for an answer.
+    pub async fn post_command(&self, verb: &str) {
+        let command = json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutCommand",
+            "metadata": {"generateName": "asked-"},
+            "spec": {"rollout": NAME, "verb": verb},
+        });
+        let command = serde_json::from_value(command).unwrap();
+        let api = self.objects("tidegate.dev", "v1alpha1", "RolloutCommand");
+        api.create(&PostParams::default(), &command).await.unwrap();
+    }
+
+    /// Waits until there are so many of a kind and no more.
+    pub async fn until_only(&self, kind: &str, count: usize) {
+        let (group, version) = match kind {
+            "ReplicaSet" => ("apps", "v1"),
+            _ => ("tidegate.dev", "v1alpha1"),
+        };
+        let api = self.objects(group, version, kind);
+        let stopwatch = Stopwatch::start();
+        loop {
+            let found = api.list(&ListParams::default()).await.unwrap().items.len();
+            if found == count {
+                return;
+            }
+            assert!(
+                stopwatch.elapsed() < PATIENCE,
+                "{}: {found} {kind}s, not {count}",
+                self.namespace
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn objects(&self, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::namespaced_with(self.world.client.clone(), &self.namespace, &resource)
     }
 
     /// Writes the scale subresource, as a HorizontalPodAutoscaler does: again if something else was written meanwhile.

@@ -54,12 +54,13 @@ pub fn all() -> Vec<Scenario> {
             release::abort_command(w, n, d, t).boxed()
         }),
     ];
-    let rest: [(&'static str, Play); 9] = [
+    let rest: [(&'static str, Play); 10] = [
         ("retry", |w, n, d, t| release::retry(w, n, d, t).boxed()),
         ("fast-rollback", |w, n, d, t| {
             release::fast_rollback(w, n, d, t).boxed()
         }),
         ("v3-over-v2", |w, n, d, t| release::v3_over_v2(w, n, d, t).boxed()),
+        ("history", |w, n, d, t| release::history(w, n, d, t).boxed()),
         ("unrouted", |w, n, d, t| release::unrouted(w, n, d, t).boxed()),
         ("scale", |w, n, d, t| trouble::scale(w, n, d, t).boxed()),
         ("dynamic-stable-scale", |w, n, d, t| {

@@ -1,5 +1,6 @@
 //! Releases as they happen every day.
 
+use serde_json::json;
 use tidegate::api::rollout_status::AbortSource;
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{Version, is_back, is_promoted};
@@ -101,7 +102,7 @@ pub async fn unrouted(world: &World, name: &str, dialect: Dialect, throttle: Thr
     let shop = open_changed(world, name, dialect, throttle, |spec| {
         let canary = spec["strategy"]["canary"].as_object_mut().unwrap();
         canary.remove("trafficRouting");
-        canary["steps"] = serde_json::json!([{"setWeight": 50}, {"pause": {"duration": "3s"}}]);
+        canary["steps"] = json!([{"setWeight": 50}, {"pause": {"duration": "3s"}}]);
         spec["drainSeconds"] = 5.into();
     })
     .await;
@@ -109,6 +110,30 @@ pub async fn unrouted(world: &World, name: &str, dialect: Dialect, throttle: Thr
     shop.until("v2 is promoted", is_promoted).await;
     shop.until_all_answered_by("v2").await;
     let_it_settle().await;
+    shop.close().await
+}
+
+/// What is over is cleared up: old ReplicaSets, AnalysisRuns and all but the newest fifty commands.
+pub async fn history(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_changed(world, name, dialect, throttle, |spec| {
+        spec["revisionHistoryLimit"] = 0.into();
+        spec["analysis"] = json!({"successfulRunHistoryLimit": 0, "unsuccessfulRunHistoryLimit": 0});
+        let canary = &mut spec["strategy"]["canary"];
+        canary["scaleDownDelaySeconds"] = 1.into();
+        canary["steps"].as_array_mut().unwrap().truncate(2);
+    })
+    .await;
+    for version in ["v2", "v3"] {
+        shop.release(version).await;
+        shop.until("it is promoted", is_promoted).await;
+        shop.until_all_answered_by(version).await;
+    }
+    for _ in 0..51 {
+        shop.post_command("Retry").await;
+    }
+    shop.until_only("ReplicaSet", 1).await;
+    shop.until_only("AnalysisRun", 0).await;
+    shop.until_only("RolloutCommand", 50).await;
     shop.close().await
 }
 
