@@ -14,11 +14,11 @@ use crate::plan::snapshot::{Snapshot, Unwritten};
 
 #[derive(Debug, Default)]
 pub struct Postponed {
-    kept: Mutex<BTreeMap<ObjectKey, Kept>>,
+    kept: Mutex<BTreeMap<ObjectKey, Left>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Left {
     uid: String,
     /// The status as it was written.
     written: Option<Value>,
@@ -44,7 +44,7 @@ impl Postponed {
             return self.forget(&key);
         }
         let before = snapshot.unwritten.as_ref();
-        let kept = Kept {
+        let kept = Left {
             uid: metadata_text(&snapshot.rollout, "uid")
                 .unwrap_or_default()
                 .to_owned(),
@@ -61,7 +61,7 @@ impl Postponed {
         self.lock().remove(rollout);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Left>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

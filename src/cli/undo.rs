@@ -88,9 +88,13 @@ fn last_good<'a, 'b>(rollout: &Rollout, revisions: &'b [Candidate<'a>]) -> Optio
     })
 }
 
-/// For a status that knows of no such version.
+/// For a status that does not tell which versions were stable.
 fn before_current<'a, 'b>(rollout: &Rollout, revisions: &'b [Candidate<'a>]) -> Option<&'b Candidate<'a>> {
-    let current = rollout.status.as_ref().and_then(|status| status.revision);
+    let status = rollout.status.as_ref();
+    if status.is_some_and(|status| !status.former_stable.is_empty()) {
+        return None;
+    }
+    let current = status.and_then(|status| status.revision);
     let mut newest_first = revisions.iter().rev();
     newest_first.find(|(revision, _)| current.is_none_or(|current| *revision < current))
 }
@@ -116,7 +120,9 @@ fn describe_absent(
     };
     match wanted {
         Some(wanted) => format!("revision {wanted} of {name} is not in its history; there are: {known}"),
-        None => format!("{name} has no revision before the current one; there are: {known}"),
+        None => format!(
+            "no other version of {name} was stable before; choose one with --to-revision; there are: {known}"
+        ),
     }
 }
 

@@ -12,9 +12,13 @@ use crate::api::resource::metadata_text;
 use crate::api::time::parse_rfc3339;
 use crate::plan::snapshot::{EndpointsReady, ReplicaSetSeen, ServiceSeen};
 
-/// Of a Rollout with this uid. Where it is deleted without its pods, the garbage collector makes its ReplicaSets nobody's
-/// before it is gone; they have our label all the same, and stay its own until then.
-pub fn replica_set(object: &Value, rollout_uid: &str, is_deleted: bool) -> ReplicaSetSeen {
+/// Of a Rollout. Where it is deleted without its pods, the garbage collector makes its ReplicaSets nobody's before it is
+/// gone; they have our label all the same, and stay its own until then. Older ones are of a Rollout before it.
+pub fn replica_set(object: &Value, rollout: &Value) -> ReplicaSetSeen {
+    let uid = metadata_text(rollout, "uid").unwrap_or_default();
+    let is_deleted = metadata_text(rollout, "deletionTimestamp").is_some();
+    let created = |object| metadata_text(object, "creationTimestamp").and_then(parse_rfc3339);
+    let was_owned = || is_deleted && is_nobodys(object) && created(object) >= created(rollout);
     let text = |field| metadata_text(object, field).unwrap_or_default().to_owned();
     let annotation = |name| entry(object, "annotations", name);
     let count = |pointer| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
@@ -31,7 +35,7 @@ pub fn replica_set(object: &Value, rollout_uid: &str, is_deleted: bool) -> Repli
         ready: count("/status/readyReplicas"),
         available: count("/status/availableReplicas"),
         caught_up: count("/status/observedGeneration") >= count("/metadata/generation"),
-        owned: is_controlled_by(object, rollout_uid) || is_deleted && is_nobodys(object),
+        owned: is_controlled_by(object, uid) || was_owned(),
         deleting: metadata_text(object, "deletionTimestamp").is_some(),
     }
 }
@@ -116,6 +120,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn rollout(uid: &str) -> Value {
+        json!({"metadata": {"uid": uid, "creationTimestamp": "2026-01-02T00:00:00Z"}})
+    }
+
     #[test]
     fn a_replica_set_with_garbage_in_its_annotations_is_read_without_them() {
         for (revision, expected) in [
@@ -134,7 +142,7 @@ mod tests {
                 },
                 "spec": {"replicas": 3}, "status": {"replicas": 2, "availableReplicas": 1},
             });
-            let seen = replica_set(&object, "mine", false);
+            let seen = replica_set(&object, &rollout("mine"));
             assert_eq!(seen.revision, expected, "{revision}");
             assert_eq!(
                 (seen.replicas, seen.running, seen.ready, seen.available),
@@ -145,7 +153,7 @@ mod tests {
                 (true, false, None)
             );
             assert!(
-                !replica_set(&object, "other", true).owned,
+                !replica_set(&object, &rollout("other")).owned,
                 "an owner that is not the controller"
             );
         }
@@ -153,18 +161,25 @@ mod tests {
 
     #[test]
     fn what_is_nobodys_stays_with_a_rollout_that_goes() {
-        for (owners, is_deleted, owned) in [
-            (Value::Null, true, true),
-            (json!([]), true, true),
-            (json!([]), false, false),
-            (json!([{"uid": "other"}]), true, false),
+        let before = "2026-01-01T00:00:00Z";
+        let after = "2026-01-03T00:00:00Z";
+        for (owners, created, is_deleted, owned) in [
+            (Value::Null, after, true, true),
+            (json!([]), after, true, true),
+            (json!([]), after, false, false),
+            (json!([]), before, true, false),
+            (json!([{"uid": "other"}]), after, true, false),
         ] {
-            let mut object = json!({"metadata": {"name": "checkout-a"}});
+            let mut object = json!({"metadata": {"name": "checkout-a", "creationTimestamp": created}});
             if !owners.is_null() {
                 object["metadata"]["ownerReferences"] = owners;
             }
+            let mut rollout = rollout("mine");
+            if is_deleted {
+                rollout["metadata"]["deletionTimestamp"] = json!(after);
+            }
             assert_eq!(
-                replica_set(&object, "mine", is_deleted).owned,
+                replica_set(&object, &rollout).owned,
                 owned,
                 "{object} {is_deleted}"
             );
@@ -178,7 +193,7 @@ mod tests {
                 "metadata": {"name": "checkout-a", "generation": 3}, "status": {"observedGeneration": observed},
             });
             assert_eq!(
-                replica_set(&object, "mine", false).caught_up,
+                replica_set(&object, &rollout("mine")).caught_up,
                 caught_up,
                 "{observed}"
             );

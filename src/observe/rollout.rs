@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Look, ObserveError, Observer, decode};
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
-use crate::api::resource::{ObjectKey, Resource, metadata_text};
+use crate::api::resource::{ObjectKey, Resource};
 use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::RolloutStatus;
@@ -78,8 +78,6 @@ impl Look<'_> {
         rollout: Value,
         needs: &Needs,
     ) -> Result<Snapshot, ObserveError> {
-        let uid = metadata_text(&rollout, "uid").unwrap_or_default();
-        let is_deleted = metadata_text(&rollout, "deletionTimestamp").is_some();
         let replica_sets = self.belongings(Resource::ReplicaSet, key).await?;
         let (runs, unreadable_runs) = sort_out(self.belongings(Resource::AnalysisRun, key).await?);
         let commands = self.belongings(Resource::RolloutCommand, key).await?;
@@ -100,7 +98,7 @@ impl Look<'_> {
         Ok(Snapshot {
             replica_sets: replica_sets
                 .into_iter()
-                .map(|(key, object)| (key.name, decode::replica_set(&object, uid, is_deleted)))
+                .map(|(key, object)| (key.name, decode::replica_set(&object, &rollout)))
                 .collect(),
             services: services
                 .into_iter()

@@ -133,11 +133,22 @@ fn unforced(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Opti
     if command.spec.verb != Verb::PromoteFull || command.spec.force {
         return None;
     }
+    let insist = "set force and a reason to promote it all the same";
     let against = |gate: &&OpenGate| matches!(gate.finding(world), Finding::Refused | Finding::Undecided);
-    let gate = gates.iter().find(against)?;
-    let (run, verdict) = (gate.run_name(), gate.verdict());
+    if let Some(gate) = gates.iter().find(against) {
+        return Some(format!(
+            "AnalysisRun {} is {:?}; {insist}",
+            gate.run_name(),
+            gate.verdict()
+        ));
+    }
+    // Tried again after an analysis had aborted it, it has not been proven any better.
+    let run_prefix = format!("{}-{}-", world.spec.name, world.current);
+    let mut history = world.status.history.iter().rev();
+    let abort = history.find(|entry| entry.what == "Aborted" && entry.who.starts_with(&run_prefix))?;
     Some(format!(
-        "AnalysisRun {run} is {verdict:?}; set force and a reason to promote it all the same"
+        "{} had it aborted before ({}); {insist}",
+        abort.who, abort.why
     ))
 }
 
@@ -203,12 +214,11 @@ pub fn plan_unaddressed(
         "there is no Rollout {} in namespace {}",
         rollout.name, rollout.namespace
     );
-    let mut writes = Vec::new();
-    let mut next = None;
+    let (mut answers, mut writes, mut next) = (Vec::new(), Vec::new(), None);
     for command in commands {
         let status = command.status.as_ref();
         let Some(status) = status.filter(|status| status.phase.is_some()) else {
-            writes.push(answer(command, CommandPhase::Refused, &message, now));
+            answers.push(answer(command, CommandPhase::Refused, &message, now));
             continue;
         };
         // Without a time it was answered by somebody else.
@@ -222,7 +232,9 @@ pub fn plan_unaddressed(
             next = next.into_iter().chain([goes]).min();
         }
     }
-    (writes, next)
+    // Whoever waits for an answer does not wait for what cannot be deleted.
+    answers.append(&mut writes);
+    (answers, next)
 }
 
 fn carried_out(command: &RolloutCommand, now: DateTime<Utc>) -> Write {

@@ -291,7 +291,10 @@ pub fn overdue<'a>(world: &'a World) -> Option<&'a crate::api::rollout_status::W
         .status
         .last_progress_at
         .map_or(waiting.since, |progress| progress.max(waiting.since));
-    (!world.spec_paused() && world.now >= since + deadline.to_chrono()).then_some(waiting)
+    let owned = world.snapshot.replica_sets.values().filter(|set| set.owned);
+    // Pods may have come while nobody looked.
+    let has_progressed = owned.map(|set| set.available).sum::<i64>() > world.status.available_replicas;
+    (!has_progressed && !world.spec_paused() && world.now >= since + deadline.to_chrono()).then_some(waiting)
 }
 
 pub fn counts_as_stuck(reason: WaitingReason) -> bool {
@@ -333,7 +336,14 @@ pub fn at_rest(world: &World, traffic: Option<&Traffic>) -> bool {
             && newest.stable_hash == *stable
             && newest.canary_hash == *stable
     });
-    settled && world.steady(stable) >= needed
+    // Without traffic routing every pod that is left serves.
+    let alone = || {
+        world
+            .older_sets()
+            .chain(world.set(&world.current))
+            .all(|set| set.hash == *stable || set.replicas == 0)
+    };
+    settled && world.steady(stable) >= needed && (traffic.is_some() || alone())
 }
 
 pub fn note(world: &World, status: &mut RolloutStatus, who: &str, what: &str, why: String) {

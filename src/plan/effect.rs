@@ -32,8 +32,8 @@ pub struct Effects {
     pub invalid_analysis: Option<&'static str>,
     /// A foreign change was put back.
     pub reverted: bool,
-    /// A change of the traffic waits until the status tells what may be in effect now.
-    pub record_first: bool,
+    /// The status must tell at once what may be in effect now: a change of the traffic waits for it, or was too urgent to.
+    pub record_now: bool,
 }
 
 /// `traffic` is brought up to what is about to be written.
@@ -196,9 +196,12 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
             return false;
         }
         effects.reverted = true;
-    } else if world.snapshot.unwritten.is_some() && !urgent && !is_on_record(world, traffic) {
-        effects.record_first = true;
-        return false;
+    } else if !is_on_record(world, traffic) {
+        effects.record_now = true;
+        // A Rollout that goes is in no hurry that could not wait for a moment.
+        if !urgent || world.is_deleting() {
+            return false;
+        }
     }
     traffic.record_change(split);
     effects.stage(SHIFT, writes);

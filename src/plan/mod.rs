@@ -191,7 +191,7 @@ fn act(
     let mut core = world.status.clone();
     core.handled_commands = commands.handled.clone();
     let status = report(world, core, traffic.as_ref(), findings);
-    let status_due = due_later(world, &status).filter(|_| !effects.record_first);
+    let status_due = due_later(world, &status).filter(|_| !effects.record_now);
     let look = next_look(world, &status, &effects.waits);
     let requeue_at = look.into_iter().chain(status_due).min();
     let rule = if idle { "Waiting" } else { "Acting" };

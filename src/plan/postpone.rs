@@ -15,7 +15,7 @@ use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
 
 /// What lasts longer is shown.
-const MOMENT: Duration = Duration::milliseconds(1_000);
+const MOMENT: Duration = Duration::seconds(1);
 /// A wait that ends by itself so soon after it began is not shown at all.
 const SHORT_WAIT: Duration = Duration::milliseconds(2_500);
 /// However short each wait is, nobody is left in the dark for longer.
@@ -37,7 +37,8 @@ pub fn due_later(world: &World, status: &RolloutStatus) -> Option<DateTime<Utc>>
         Some(waiting) => waiting.since + MOMENT,
         None => since + MOMENT,
     };
-    Some(due.min(last)).filter(|due| *due > world.now)
+    // A clock that went back postpones nothing.
+    Some(due.min(last)).filter(|due| *due > world.now && since <= world.now)
 }
 
 fn is_short(waiting: &WaitingOn) -> bool {

@@ -28,8 +28,9 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     annotations(object)?.get(key)?.as_str()
 }
 
-/// Whether the Rollout is its controller. Where a Rollout is deleted without its pods, the garbage collector makes what
-/// it owned nobody's before it is gone: then our label tells.
+/// Whether the Rollout is the controller of an Ingress. Where a Rollout is deleted without its pods, the garbage collector
+/// makes what it owned nobody's before it is gone: then our label and the mark of a canary tell, which nobody else sets
+/// together.
 pub fn is_of_rollout(object: &Value, uid: &str, name: &str) -> bool {
     let owners = list(object, "/metadata/ownerReferences");
     let is_controller = |owner: &Value| {
@@ -39,7 +40,12 @@ pub fn is_of_rollout(object: &Value, uid: &str, name: &str) -> bool {
         .pointer("/metadata/ownerReferences")
         .is_none_or(|owners| owners.as_array().is_some_and(Vec::is_empty));
     let label = object.pointer(&pointer(["metadata", "labels", ROLLOUT_LABEL]));
-    owners.iter().any(is_controller) || is_nobodys && label.and_then(Value::as_str) == Some(name)
+    let is_canary = || {
+        let mut marks = annotations(object).into_iter().flatten();
+        marks.any(|(key, value)| key.ends_with("/canary") && value == "true")
+    };
+    owners.iter().any(is_controller)
+        || is_nobodys && label.and_then(Value::as_str) == Some(name) && is_canary()
 }
 
 /// Whether the API server could know an object of this name: a DNS subdomain, no namespace in front.
@@ -141,7 +147,9 @@ mod tests {
             json!([{"uid": "1"}, {"uid": "2", "controller": true}, {"uid": "3", "controller": "yes"}, 7]);
         let owned = json!({"metadata": {"labels": label, "ownerReferences": owners}});
         let garbage = json!({"metadata": {"labels": label, "ownerReferences": "2"}});
-        let orphan = json!({"metadata": {"labels": label}});
+        let mark = json!({"nginx.ingress.kubernetes.io/canary": "true"});
+        let orphan = json!({"metadata": {"labels": label, "annotations": mark}});
+        let users = json!({"metadata": {"labels": label}});
         for (object, uid, name, ours) in [
             (&owned, "1", "checkout", false),
             (&owned, "2", "checkout", true),
@@ -149,6 +157,7 @@ mod tests {
             (&garbage, "2", "checkout", false),
             (&orphan, "2", "checkout", true),
             (&orphan, "2", "cart", false),
+            (&users, "2", "checkout", false),
             (
                 &json!({"metadata": {"ownerReferences": []}}),
                 "2",

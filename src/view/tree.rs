@@ -149,6 +149,10 @@ pub fn describe_weight(view: &RolloutView) -> String {
     let set = weight.set.map(|set| format!("set {set}, "));
     let actual = match (weight.actual, weight.verified) {
         (Some(Weight::ZERO), true) if weight.set.is_none() => "all on stable, verified".to_owned(),
+        // What is verified is not what is wanted.
+        (Some(actual), true) if weight.set.is_some_and(|set| set != actual) => {
+            format!("actual {actual} of {}", weight.max)
+        }
         (Some(actual), true) => format!("actual {actual} of {}, verified", weight.max),
         (Some(actual), false) => format!("actual {actual} of {}, not verified yet", weight.max),
         (None, _) => "no traffic routing: approximated by pods".to_owned(),

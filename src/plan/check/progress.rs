@@ -120,7 +120,8 @@ impl Progress<'_> {
     fn judge_promotion_start(&self) -> Option<Objection> {
         let begins = self.after.promotion.is_some() && self.text("promotion").is_empty();
         let analysis = self.snapshot.rollout.pointer("/spec/strategy/canary/analysis")?;
-        if !begins || self.after.fast_track.is_some() || self.index < self.steps as u64 {
+        let index = self.after.current_step_index.unwrap_or_default().0;
+        if !begins || self.after.fast_track.is_some() || (index as usize) < self.steps {
             return None;
         }
         let running = self.runs("background").any(|run| {

@@ -283,6 +283,22 @@ fn baking() -> Cluster {
 }
 
 #[test]
+fn what_an_analysis_had_aborted_is_promoted_in_full_only_by_force() {
+    let mut cluster = at_the_analysis();
+    cluster.judge("Failed");
+    cluster.run();
+    cluster.command("Retry");
+    cluster.run();
+    let refused = cluster.command("PromoteFull");
+    cluster.run_until(|cluster| cluster.answer(&refused) != "none");
+    assert_eq!(cluster.answer(&refused), "Refused", "{}", cluster.explain());
+    let forced = cluster.command_with("PromoteFull", json!({"force": true, "reason": "the metric lies"}));
+    cluster.run();
+    assert_eq!(cluster.answer(&forced), "Accepted");
+    assert_released(&cluster, "v2");
+}
+
+#[test]
 fn a_bake_keeps_the_old_pods_until_it_is_over() {
     let mut cluster = baking();
     cluster.judge("Successful");
