@@ -41,7 +41,7 @@ pub enum StageError {
     #[error(transparent)]
     Shop(#[from] ShopError),
     #[error("cannot build the Prometheus client")]
-    Provider(#[from] crate::providers::prometheus::BuildError),
+    Provider(#[from] crate::providers::BuildError),
     #[error("cannot write the kubeconfig")]
     Kubeconfig(#[source] std::io::Error),
     #[error("nothing came of it within {} s; the Rollout says: {message}", PATIENCE.as_secs())]
