@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use url::Url;
 
 use super::Limits;
+use super::answer::printable;
 use super::dial::{BuildError, Clients, next_chunk, redirection};
 use crate::api::address::AddressPolicy;
 use crate::api::data_plane::TraefikConfiguration;
@@ -27,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BODY_BYTES: usize = 64 * 1_048_576;
 /// Longer than any annotation, which is where long texts come from.
 const MAX_STRING_BYTES: usize = 512 * 1_024;
+/// No name of Traefik's is longer.
+const MAX_NAME_BYTES: usize = 1_024;
 /// Routers and services of one namespace.
 const MAX_KEPT: usize = 4_096;
 /// Parts of the answer between network and parser.
@@ -91,7 +94,12 @@ async fn get(client: &Client, url: &Url, namespace: &str) -> Result<TraefikConfi
     parsing
         .await
         .map_err(|error| error.to_string())?
-        .map_err(|error| format!("not an answer of Traefik's API: {error}"))
+        .map_err(|error| {
+            format!(
+                "not an answer of Traefik's API: {}",
+                printable(&error.to_string())
+            )
+        })
 }
 
 /// What of an answer of `/api/rawdata` has the namespace in its name.
@@ -176,7 +184,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<'_, T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut kept = Self::Value::new();
         while let Some(name) = map.next_key::<String>()? {
-            if !name.contains(self.namespace) {
+            if !name.contains(self.namespace) || name.len() > MAX_NAME_BYTES {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }

@@ -19,7 +19,8 @@ pub enum Dialect {
 pub struct Traefik {
     /// Where it takes requests.
     pub entry: SocketAddr,
-    api: SocketAddr,
+    /// Where its API and its metrics are.
+    pub api: SocketAddr,
     process: Process,
 }
 
