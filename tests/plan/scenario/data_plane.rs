@@ -1,6 +1,6 @@
 //! A data plane that is asked for what it does, and does something else, or says nothing.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate::api::rollout_status::{Phase, WaitingReason};
 
 use super::{assert_released, assert_turned_back, deployed};
