@@ -59,8 +59,10 @@
 //! A weight that has been written is not yet a weight that is served: data planes follow seconds later, and they do
 //! not keep the order of writes to different objects. So the planner keeps capacity for every weight that may still
 //! be in effect, makes one dependent write at a time, and calls a weight verified only when the route object shows
-//! it, ready endpoints stand behind every backend with a share, and the settle time has passed. [`routers`] are pure
-//! as well: they render the change that a route needs, and they say whether a route shows it.
+//! it, ready endpoints stand behind every backend with a share, the settle time has passed, and the data plane, where
+//! the Rollout names somebody who knows it, agrees ([`plan::witness`]). It is asked beside the rounds and never waited
+//! for in one ([`controllers::data_planes`]). [`routers`] are pure as well: they render the change that a route needs,
+//! and they say whether a route, or Traefik, shows it.
 //!
 //! # One writes
 //!

@@ -218,6 +218,57 @@ fn both_budgets_zero_are_refused() {
     );
 }
 
+/// Of hosts and of PromQL a CRD knows nothing.
+#[test]
+fn what_a_data_plane_is_asked_by_is_checked_by_the_controller() {
+    let traefik = |url: &str| json!({"traefik": {"url": url}});
+    let query = |query: &str| json!({"prometheus": {"query": query, "requests": "sum(x)"}});
+    for (data_plane, field, reason) in [
+        (
+            traefik("http://169.254.169.254"),
+            "traefik.url",
+            InvalidReason::AddressNotAllowed,
+        ),
+        (
+            traefik("https://kubernetes.default.svc"),
+            "traefik.url",
+            InvalidReason::AddressNotAllowed,
+        ),
+        (query("sum("), "prometheus.query", InvalidReason::InvalidRouting),
+        (
+            query("{{args.x}}"),
+            "prometheus.query",
+            InvalidReason::InvalidRouting,
+        ),
+    ] {
+        let mut object = rollout();
+        set(
+            &mut object,
+            "/spec/strategy/canary/trafficRouting/dataPlane",
+            &data_plane,
+        );
+        let (path, _, found) = &violations(&object)[0];
+        assert_eq!(
+            *path,
+            format!("spec.strategy.canary.trafficRouting.dataPlane.{field}")
+        );
+        assert_eq!(*found, reason);
+    }
+    for data_plane in [
+        traefik("http://traefik.ingress:8080/x"),
+        query("sum(a) / sum(b) or vector(0)"),
+    ] {
+        let mut object = rollout();
+        set(
+            &mut object,
+            "/spec/strategy/canary/trafficRouting/dataPlane",
+            &data_plane,
+        );
+        assert_eq!(violations(&object), []);
+        Server::new().create(&object).unwrap();
+    }
+}
+
 #[test]
 fn more_than_256_kib_are_refused_by_the_controller() {
     let mut object = rollout();

@@ -7,6 +7,7 @@ pub mod analysis_template;
 pub mod argo;
 pub mod condition;
 pub mod crd;
+pub mod data_plane;
 pub mod duration;
 pub mod failure;
 pub mod measure;

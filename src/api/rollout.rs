@@ -9,6 +9,7 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::data_plane::DataPlane;
 use super::duration::Duration;
 use super::rollout_status::RolloutStatus;
 
@@ -335,6 +336,9 @@ pub struct TrafficRouting {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 600))]
     pub settle_seconds: Option<i32>,
+    /// Who is asked whether the data plane follows; without it only time tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_plane: Option<DataPlane>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nginx: Option<NginxRouting>,
     #[serde(default, rename = "gatewayAPI", skip_serializing_if = "Option::is_none")]

@@ -161,6 +161,8 @@ pub enum WaitingReason {
     RouteContended,
     /// The data plane is given time to follow.
     Settle,
+    /// The data plane, asked by `trafficRouting.dataPlane`, does not say that it follows.
+    DataPlane,
     /// A pause with a duration.
     PauseDuration,
     /// A pause that only `promote` ends.

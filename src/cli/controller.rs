@@ -24,10 +24,11 @@ use crate::api::selector::LabelSelector;
 use crate::client::Api;
 use crate::clock::Clock;
 use crate::controllers::context::Context;
+use crate::controllers::data_planes::DataPlanes;
 use crate::controllers::lease::campaign::LeaseSettings;
 use crate::controllers::lease::election::{Timing, TimingError};
 use crate::controllers::run::{Handle, Settings, start};
-use crate::providers::Prometheus;
+use crate::providers::{DataPlaneReader, Prometheus};
 use crate::server::{Shown, serve};
 
 /// Longer than the API server lets a watch be silent, so that only a dead connection is cut.
@@ -106,8 +107,8 @@ pub enum ControllerError {
     PrometheusUrl(#[source] AddressError),
     #[error("cannot connect to the cluster")]
     Connect(#[from] ConnectError),
-    #[error("cannot build the Prometheus client")]
-    Prometheus(#[from] crate::providers::prometheus::BuildError),
+    #[error("cannot build the HTTP clients")]
+    Providers(#[from] crate::providers::BuildError),
     #[error("cannot serve on --metrics-address {address}")]
     Serve {
         address: SocketAddr,
@@ -186,13 +187,10 @@ async fn begin(arguments: ControllerArguments, policy: AddressPolicy) -> Result<
         tracing::info!(%lease, identity, "asks for the lead");
     }
     let api = Api::new(connection.client()?);
-    let provider = Prometheus::new(arguments.prometheus_url, policy)?;
-    let context = Context::new(
-        api,
-        Clock::System,
-        Arc::new(crate::plan::plan),
-        Arc::new(provider),
-    );
+    let prometheus = Arc::new(Prometheus::new(arguments.prometheus_url, policy)?);
+    let data_planes = DataPlaneReader::new(Arc::clone(&prometheus), policy)?;
+    let mut context = Context::new(api, Clock::System, Arc::new(crate::plan::plan), prometheus);
+    context.data_planes = DataPlanes::new(Arc::new(data_planes));
     Ok(start(context, settings))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::data_planes::DataPlanes;
 use super::metrics::Metrics;
 use super::recorder::Recorder;
 use crate::api::selector::LabelSelector;
@@ -24,6 +25,7 @@ pub struct Context {
     pub clock: Clock,
     pub planner: Planner,
     pub provider: Arc<dyn Provider>,
+    pub data_planes: DataPlanes,
     pub metrics: Arc<Metrics>,
     pub postponed: Postponed,
     pub recorder: Recorder,
@@ -49,6 +51,7 @@ impl Context {
             clock,
             planner,
             provider,
+            data_planes: DataPlanes::default(),
             metrics: Arc::default(),
             postponed: Postponed::default(),
             recorder: Recorder::default(),

@@ -6,6 +6,7 @@
 
 pub mod analysis_run;
 pub mod context;
+pub mod data_planes;
 pub mod intake;
 pub mod lease;
 pub mod metrics;

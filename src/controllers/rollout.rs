@@ -18,6 +18,7 @@ use crate::plan::command::plan_unaddressed;
 use crate::plan::event::Regarding;
 use crate::plan::model::Plan;
 use crate::plan::snapshot::Snapshot;
+use crate::plan::witness;
 
 /// How long a write that was refused is left alone.
 const REFUSED_RETRY: TimeDelta = TimeDelta::minutes(5);
@@ -60,6 +61,10 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
     }
     tell(context, key, &snapshot.rollout, now);
     snapshot.unwritten = context.postponed.recall(&snapshot.rollout);
+    match witness::question(&snapshot, now) {
+        Some(question) => snapshot.data_plane = context.data_planes.ask(key, question, now),
+        None => context.data_planes.forget(key),
+    }
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
     let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
@@ -83,6 +88,7 @@ fn leave(context: &Context, key: &ObjectKey) -> Next {
 fn forget(context: &Context, key: &ObjectKey) {
     context.postponed.forget(key);
     context.recorder.forget(key);
+    context.data_planes.forget(key);
     context.metrics.rollouts.forget(key);
 }
 

@@ -115,6 +115,7 @@ impl Look<'_> {
             commands: commands.into_iter().filter_map(command).collect(),
             claims: self.observer.stores.claims(&rollout),
             rollout,
+            data_plane: None,
             unwritten: None,
         })
     }

@@ -301,7 +301,7 @@ pub fn counts_as_stuck(reason: WaitingReason) -> bool {
     use WaitingReason as R;
     matches!(
         reason,
-        R::CanaryPods | R::StablePods | R::Endpoints | R::RouteAccepted | R::OldPods
+        R::CanaryPods | R::StablePods | R::Endpoints | R::RouteAccepted | R::DataPlane | R::OldPods
     )
 }
 

@@ -20,6 +20,7 @@ pub mod effect;
 pub mod event;
 pub mod gate;
 pub mod held;
+pub mod interval;
 pub mod model;
 pub mod needs;
 pub mod postpone;
@@ -36,6 +37,7 @@ pub mod template;
 pub mod traffic;
 pub mod validate;
 pub mod wait;
+pub mod witness;
 pub mod world;
 
 use chrono::{DateTime, Duration, Utc};
@@ -338,6 +340,9 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .map(|routing| &routing.traffic_routing);
     let settle = routing.map(|routing| Duration::seconds(routing.settle_seconds.unwrap_or(5).into()));
     let settled = weights.and_then(|weights| Some(weights.since? + settle?));
+    let asked = routing.filter(|routing| routing.data_plane.is_some());
+    let asked = asked.and(weights).and_then(|weights| weights.since).zip(settle);
+    let ask = asked.map(|(since, settle)| witness::next_question(since, settle, world.now));
     let deadline = world
         .spec
         .progress_deadline
@@ -352,6 +357,7 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         });
     let due = ends
         .chain(settled)
+        .chain(ask)
         .chain(overdue)
         .filter(|at| *at > world.now)
         .min();

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
+use crate::api::data_plane::DataPlaneSeen;
 use crate::api::names::{PodTemplateHash, Revision};
 use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
@@ -28,6 +29,9 @@ pub struct Snapshot {
     /// Ready endpoints by Service; read only while a decision depends on them.
     pub endpoints: Option<BTreeMap<String, EndpointsReady>>,
     pub routes: ObservedRoutes,
+    /// What the data plane said of itself; asked only while a decision depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_plane: Option<DataPlaneSeen>,
     /// AnalysisRuns of this Rollout, by name.
     pub runs: BTreeMap<String, AnalysisRun>,
     /// Names of AnalysisRuns of this Rollout that could not be understood.

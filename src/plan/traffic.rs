@@ -13,6 +13,7 @@ use crate::api::rollout_status::{
 use crate::plan::replicas::pods_for_share;
 use crate::plan::shift::find_goal;
 use crate::plan::wait::Wait;
+use crate::plan::witness::doubt;
 use crate::plan::world::World;
 use crate::routers::{self, Inspection, ObservedRoutes, RouteTarget, Verification, WeightState};
 
@@ -29,6 +30,8 @@ pub struct Traffic<'a> {
     pub settle: chrono::Duration,
     /// Why the newest split is not in effect yet; `None` when it is verified.
     pub unsettled: Option<Wait>,
+    /// The newest split is in place, and whether it is in effect is still to be found out.
+    pub is_unproven: bool,
     routes: &'a ObservedRoutes,
 }
 
@@ -50,6 +53,7 @@ pub fn observe_traffic<'a>(world: &World<'a>) -> Option<Traffic<'a>> {
         inspection: routers::inspect(&target, &routing.traffic_routing, routes),
         weights: world.status.canary.weights.clone().unwrap_or_default(),
         unsettled: None,
+        is_unproven: false,
         routing: routing.clone(),
         retiring: retiring || world.is_deleting(),
         max,
@@ -296,8 +300,10 @@ impl<'a> Traffic<'a> {
         )
     }
 
-    /// Verified: seen unchanged, accepted, with ready endpoints, for the settle time.
+    /// Verified: seen unchanged, accepted, with ready endpoints, for the settle time, and not doubted by the data
+    /// plane. Once verified it stays so for as long as it is seen unchanged.
     fn settle(&mut self, world: &World, since: Option<DateTime<Utc>>) {
+        let was_verified = self.weights.verified && since.is_some();
         let blocked = self.blocked(world, since.is_some());
         self.weights.since = if blocked.is_some() {
             None
@@ -305,15 +311,17 @@ impl<'a> Traffic<'a> {
             since.or(Some(world.now))
         };
         let until = self.weights.since.map(|since| since + self.settle);
-        self.weights.verified = until.is_some_and(|until| world.now >= until);
+        self.is_unproven = until.is_some() && !was_verified;
         self.unsettled = match (blocked, until) {
             (Some(wait), _) => Some(wait),
-            (None, Some(until)) if !self.weights.verified => {
+            (None, Some(until)) if world.now < until => {
                 let message = format!("weight {} to reach the data plane", self.weights.canary.weight);
                 Some(Wait::until(WaitingReason::Settle, message, until))
             }
+            (None, Some(until)) if !was_verified => doubt(world, self, until),
             _ => None,
         };
+        self.weights.verified = until.is_some() && self.unsettled.is_none();
         if self.weights.verified {
             let newest = self.newest();
             self.weights.live = vec![newest];

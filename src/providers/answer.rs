@@ -205,7 +205,8 @@ fn excerpt(body: &[u8]) -> String {
     }
 }
 
-fn printable(text: &str) -> String {
+/// The beginning of what somebody sent, fit to be shown.
+pub fn printable(text: &str) -> String {
     let visible = |character: &char| !character.is_control() && *character != char::REPLACEMENT_CHARACTER;
     text.chars()
         .filter(visible)

@@ -3,21 +3,74 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Response, header};
+use thiserror::Error;
+use url::Url;
 
-use crate::api::address::{AddressPolicy, check_ip};
+use crate::api::address::{AddressPolicy, check_address, check_ip};
+use crate::api::failure::with_causes;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For `http://`, which needs no certificates: building it must not depend on a CA bundle on the machine.
-pub fn build_plain(policy: AddressPolicy) -> reqwest::Result<Client> {
-    builder(policy).tls_certs_only([]).build()
+#[derive(Debug, Error)]
+#[error("the HTTP client for metric queries cannot be built")]
+pub struct BuildError(#[from] reqwest::Error);
+
+/// One client for each scheme.
+pub struct Clients {
+    policy: AddressPolicy,
+    /// Needs no certificates: building it must not depend on a CA bundle on the machine.
+    plain: Client,
+    /// With the CA bundle of the machine. Cannot be built without one, which matters only to `https://` addresses.
+    secure: Result<Client, String>,
 }
 
-/// For `https://`, with the CA bundle of the machine.
-pub fn build_secure(policy: AddressPolicy) -> reqwest::Result<Client> {
-    builder(policy).https_only(true).build()
+impl Clients {
+    pub fn new(policy: AddressPolicy) -> Result<Self, BuildError> {
+        super::install_tls();
+        let secure = builder(policy).https_only(true).build();
+        Ok(Clients {
+            policy,
+            plain: builder(policy).tls_certs_only([]).build()?,
+            secure: secure.map_err(|error| with_causes(&error)),
+        })
+    }
+
+    /// The address as a URL, if it is allowed, and the client for it.
+    pub fn find(&self, address: &str) -> Result<(Url, Client), String> {
+        let url = check_address(address, &self.policy).map_err(|error| error.to_string())?;
+        let client = match url.scheme() {
+            "https" => self.secure.clone()?,
+            _ => self.plain.clone(),
+        };
+        Ok((url, client))
+    }
+}
+
+/// What an answer is that leads elsewhere, which nobody follows; `None` for any other.
+pub fn redirection(response: &Response) -> Option<String> {
+    let status = response.status();
+    let target = response
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|target| target.to_str().ok());
+    let target: String = target.unwrap_or("elsewhere").chars().take(120).collect();
+    status
+        .is_redirection()
+        .then(|| format!("{status}: redirects are not followed (to {target})"))
+}
+
+/// The next part of the body. Nothing compressed was asked for, so nothing is unpacked.
+pub async fn next_chunk(response: &mut Response) -> Result<Option<Vec<u8>>, String> {
+    let encoding = response.headers().get(header::CONTENT_ENCODING);
+    if let Some(encoding) = encoding.filter(|encoding| *encoding != "identity") {
+        return Err(format!(
+            "the answer is compressed ({encoding:?}), which was not asked for"
+        ));
+    }
+    let chunk = response.chunk().await.map_err(|error| with_causes(&error))?;
+    Ok(chunk.map(|chunk| chunk.to_vec()))
 }
 
 /// No redirects, no proxies, no retries of its own.

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use reqwest::{Client, Response, StatusCode, header};
-use thiserror::Error;
+use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
 use super::answer::{read_answer, read_refusal};
-use super::dial::{build_plain, build_secure};
+use super::dial::{BuildError, Clients, next_chunk, redirection};
 use super::{Limits, Provider};
-use crate::api::address::{AddressPolicy, check_address};
+use crate::api::address::AddressPolicy;
 use crate::api::failure::with_causes;
 use crate::api::measure::{MeasureTask, Outcome};
 
@@ -23,17 +22,10 @@ const BACKOFF: [Duration; 3] = [
     Duration::from_secs(1),
 ];
 
-#[derive(Debug, Error)]
-#[error("the HTTP client for metric queries cannot be built")]
-pub struct BuildError(#[from] reqwest::Error);
-
 /// Asks the address of the task, or the default.
 pub struct Prometheus {
     default_address: Option<String>,
-    policy: AddressPolicy,
-    plain: Client,
-    /// Cannot be built on a machine without a CA bundle, which matters only to `https://` addresses.
-    secure: Result<Client, String>,
+    clients: Clients,
     limits: Limits,
 }
 
@@ -46,12 +38,9 @@ enum Failure {
 
 impl Prometheus {
     pub fn new(default_address: Option<String>, policy: AddressPolicy) -> Result<Self, BuildError> {
-        super::install_tls();
         Ok(Prometheus {
             default_address,
-            policy,
-            plain: build_plain(policy)?,
-            secure: build_secure(policy).map_err(|error| with_causes(&error)),
+            clients: Clients::new(policy)?,
             limits: Limits::default(),
         })
     }
@@ -60,11 +49,7 @@ impl Prometheus {
         let address = task.address.as_ref().or(self.default_address.as_ref());
         let address = address
             .ok_or("no address: give provider.prometheus.address, or --prometheus-url to the controller")?;
-        let url = check_address(address, &self.policy).map_err(|error| error.to_string())?;
-        let client = match url.scheme() {
-            "https" => self.secure.clone()?,
-            _ => self.plain.clone(),
-        };
+        let (url, client) = self.clients.find(address)?;
         let timeout = Duration::from_millis(task.timeout.as_millis().unsigned_abs());
         let origin = url.origin().ascii_serialization();
         // Bounded, so that `now` is not long ago when the answer is weighed.
@@ -145,15 +130,8 @@ async fn ask_once(
     let request = api.query(query).timeout(task.timeout.as_millis());
     let response = request.post_raw().await.map_err(|error| permanent(&error))?;
     let status = response.status();
-    if status.is_redirection() {
-        let target = response
-            .headers()
-            .get(header::LOCATION)
-            .and_then(|target| target.to_str().ok());
-        let target: String = target.unwrap_or("elsewhere").chars().take(120).collect();
-        return Err(Failure::Permanent(format!(
-            "{status}: redirects are not followed (to {target})"
-        )));
+    if let Some(why) = redirection(&response) {
+        return Err(Failure::Permanent(why));
     }
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return Err(Failure::Permanent(format!(
@@ -170,19 +148,10 @@ async fn ask_once(
     }
 }
 
-/// At most 1 MiB, cut while it streams. Nothing compressed was asked for, so nothing is unpacked.
+/// At most 1 MiB, cut while it streams.
 async fn read_body(mut response: Response) -> Result<Vec<u8>, String> {
-    if let Some(encoding) = response
-        .headers()
-        .get(header::CONTENT_ENCODING)
-        .filter(|encoding| *encoding != "identity")
-    {
-        return Err(format!(
-            "the answer is compressed ({encoding:?}), which was not asked for"
-        ));
-    }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| with_causes(&error))? {
+    while let Some(chunk) = next_chunk(&mut response).await? {
         if body.len().saturating_add(chunk.len()) > MAX_BODY_BYTES {
             return Err(format!("the answer is longer than {MAX_BODY_BYTES} bytes"));
         }

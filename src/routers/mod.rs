@@ -15,6 +15,7 @@ mod gateway;
 mod nginx;
 mod object;
 mod share;
+pub mod traefik;
 mod violation;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! A real Prometheus process that scrapes the pods. It keeps its data in a directory of its own, which goes with it.
+//! A real Prometheus process that scrapes the pods, and what else it is told to. It keeps its data in a directory of its own, which goes with it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,6 +19,8 @@ pub use targets::follow_pods;
 
 /// Names another executable than the `prometheus` on PATH.
 const PROGRAM_VARIABLE: &str = "PROMETHEUS";
+/// How the names of the files begin that say what is scraped.
+const TARGETS: &str = "targets";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(50);
 /// How long a killed process may take to be gone before its directory is left behind.
@@ -77,7 +79,15 @@ impl Prometheus {
 
     /// The file-based service discovery that it follows.
     pub fn targets_file(&self) -> PathBuf {
-        self.directory.join("targets.json")
+        targets_file(&self.directory)
+    }
+
+    /// From now on it scrapes these as well.
+    pub fn scrape(&self, job: &str, addresses: &[SocketAddr]) -> Result<(), Error> {
+        let file = self.directory.join(format!("{TARGETS}-{job}.json"));
+        let targets: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        let content = json!([{"targets": targets, "labels": {"job": job}}]).to_string();
+        std::fs::write(&file, content).map_err(file_error("write", &file))
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), Error> {
@@ -132,10 +142,10 @@ fn launch(
     scrape_interval: Duration,
 ) -> Result<Child, Error> {
     let config = directory.join("prometheus.json");
-    let targets = directory.join("targets.json");
+    let targets = targets_file(directory);
     std::fs::write(&targets, "[]").map_err(file_error("write", &targets))?;
-    std::fs::write(&config, render_config(&targets, scrape_interval))
-        .map_err(file_error("write", &config))?;
+    let all = directory.join(format!("{TARGETS}*.json"));
+    std::fs::write(&config, render_config(&all, scrape_interval)).map_err(file_error("write", &config))?;
     let log_path = log_file(directory);
     let log = std::fs::File::create(&log_path).map_err(file_error("create", &log_path))?;
     Command::new(&program)
@@ -173,6 +183,10 @@ fn render_config(targets: &Path, scrape_interval: Duration) -> String {
         }],
     })
     .to_string()
+}
+
+fn targets_file(directory: &Path) -> PathBuf {
+    directory.join(format!("{TARGETS}.json"))
 }
 
 fn log_file(directory: &Path) -> PathBuf {

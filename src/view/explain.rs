@@ -188,6 +188,7 @@ fn next_action(view: &RolloutView) -> String {
         | WaitingReason::Endpoints
         | WaitingReason::RouteAccepted
         | WaitingReason::Settle
+        | WaitingReason::DataPlane
         | WaitingReason::OldPods => following_step(view),
         WaitingReason::ScaleDownDelay => "the old ReplicaSet goes to 0".to_owned(),
         WaitingReason::Bake => "the bake ends; the old ReplicaSet goes to 0".to_owned(),

@@ -17,7 +17,9 @@ pub enum Dialect {
 pub struct Traefik {
     /// Where it takes requests.
     pub entry: SocketAddr,
-    _process: Process,
+    /// Where its API and its metrics are.
+    pub api: SocketAddr,
+    process: Process,
 }
 
 impl Traefik {

@@ -60,6 +60,7 @@ pub struct World {
     pub chart: Chart,
     quick: [Traefik; 2],
     default: [Traefik; 2],
+    traefik_program: PathBuf,
     /// Where logs go.
     pub directory: PathBuf,
     _tasks: JoinSet<()>,
@@ -86,6 +87,11 @@ impl World {
             traefik(Dialect::Nginx, Throttle::Default, 4).await,
             traefik(Dialect::GatewayApi, Throttle::Default, 5).await,
         ];
+        let apis = [&quick, &default]
+            .into_iter()
+            .flatten()
+            .map(|traefik| traefik.api);
+        prometheus.scrape("traefik", &apis.collect::<Vec<_>>()).unwrap();
         let mut tasks = JoinSet::new();
         let addresses = Addresses::starting_at(Ipv4Addr::new(10, 77, 1, 1));
         let nodes = Nodes::new(self::client(&admin, "nodes").await, addresses, Sockets::default());
@@ -99,6 +105,7 @@ impl World {
             chart,
             quick,
             default,
+            traefik_program: tools.traefik,
             directory: directory.to_owned(),
             _tasks: tasks,
         }
@@ -113,6 +120,13 @@ impl World {
             Dialect::Nginx => nginx,
             Dialect::GatewayApi => gateway_api,
         }
+    }
+
+    /// A Traefik that reads what that of this throttle reads, and that nobody sends requests to: it may be frozen.
+    pub async fn start_witness(&self, dialect: Dialect, throttle: Throttle, number: u8) -> Traefik {
+        let (program, admin) = (&self.traefik_program, self.control_plane.admin());
+        let (duration, class) = (throttle.duration(), throttle.gateway_class());
+        Traefik::start(program, &admin, dialect, duration, class, number, &self.directory).await
     }
 }
 

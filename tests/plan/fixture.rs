@@ -160,3 +160,11 @@ pub fn five_steps() -> Value {
         {"setWeight": 80},
     ])
 }
+
+/// From now on the data plane is asked for the canary's share of the requests.
+pub fn ask_data_plane(cluster: &mut Cluster) {
+    let asked = json!({"prometheus": {"query": "vector(0.5)", "requests": "vector(100)"}});
+    cluster.edit_rollout(|rollout| {
+        rollout["spec"]["strategy"]["canary"]["trafficRouting"]["dataPlane"] = asked;
+    });
+}

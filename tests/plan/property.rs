@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tidegate::api::rollout_status::Phase;
 use tidegate::plan::model::Kind;
 
-use crate::cluster::{Cluster, Fault};
-use crate::fixture::{VERSIONS, basic_with, five_steps, gateway_with, hash, nginx_with};
+use crate::cluster::{Cluster, DataPlane, Fault};
+use crate::fixture::{VERSIONS, ask_data_plane, basic_with, five_steps, gateway_with, hash, nginx_with};
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -27,6 +27,7 @@ enum Happening {
     Faulty(usize),
     LoseStatusWrite,
     RemoveRouting,
+    DataPlane(DataPlane),
     Rounds(usize),
     Wait(i64),
 }
@@ -48,6 +49,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0..3_usize).prop_map(H::Faulty),
         1 => Just(H::LoseStatusWrite),
         1 => Just(H::RemoveRouting),
+        2 => prop_oneof![Just(DataPlane::Obeys), (0..=100_i64).prop_map(DataPlane::Ignores), Just(DataPlane::IsSilent)]
+            .prop_map(H::DataPlane),
         6 => (1..6_usize).prop_map(H::Rounds),
         6 => (1..40_i64).prop_map(H::Wait),
     ]
@@ -71,8 +74,9 @@ fn begun() -> impl Strategy<Value = Cluster> {
         prop_oneof![Just(None), Just(Some(1)), Just(Some(0))],
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
     );
-    (0..3, steps(), extra).prop_map(move |(kind, steps, (dynamic, surge, judged, baked))| {
+    (0..3, steps(), extra).prop_map(move |(kind, steps, (dynamic, surge, judged, baked, asked))| {
         let mut extra = json!({});
         if dynamic && kind != 2 {
             extra["dynamicStableScale"] = json!(true);
@@ -87,11 +91,15 @@ fn begun() -> impl Strategy<Value = Cluster> {
         if baked && !dynamic && kind != 2 {
             extra["bake"] = json!({"duration": "20s"});
         }
-        match kind {
+        let mut cluster = match kind {
             0 => nginx_with(steps, extra),
             1 => gateway_with(steps, extra),
             _ => basic_with(steps, extra),
+        };
+        if asked && kind != 2 {
+            ask_data_plane(&mut cluster);
         }
+        cluster
     })
 }
 
@@ -160,6 +168,7 @@ fn happen(cluster: &mut Cluster, happening: &Happening) {
                 canary.remove(field);
             }
         }),
+        Happening::DataPlane(data_plane) => cluster.data_plane = data_plane,
         Happening::Rounds(rounds) => (0..rounds).for_each(|_| {
             cluster.round();
         }),
@@ -194,6 +203,7 @@ proptest! {
         }
         cluster.log.push("      all is well again".to_owned());
         cluster.most_ready.clear();
+        cluster.data_plane = DataPlane::Obeys;
         cluster.edit_rollout(|rollout| {
             rollout["spec"]["paused"] = json!(false);
             rollout["spec"]["replicas"] = json!(5);

@@ -12,4 +12,5 @@ mod property;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]
+mod traefik;
 mod verification;

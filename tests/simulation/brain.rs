@@ -8,13 +8,14 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tidegate::api::analysis_run::Verdict;
+use tidegate::api::data_plane::{Question, Said};
 use tidegate::api::measure::{MeasureTask, Outcome, Samples};
 use tidegate::api::names::{HASH_LABEL, PodTemplateHash};
 use tidegate::api::patch::{PatchOp, pointer};
 use tidegate::controllers::context::Planner;
 use tidegate::plan::model::{Action, Kind, Plan, Precondition, SHIFT, Stage, Target, Write};
 use tidegate::plan::snapshot::{ReplicaSetSeen, Snapshot};
-use tidegate::providers::Provider;
+use tidegate::providers::{Provider, Witness};
 use tidegate::sandbox::rng::Rng;
 
 use super::object::{CANARY, STABLE};
@@ -34,6 +35,7 @@ pub enum Sabotage {
     FlipFlopAfterAbort,
     PromoteWrongHash,
     AbortScalesStableDown,
+    DataPlaneUnheard,
 }
 
 /// What the planner and the simulation tell each other.
@@ -47,6 +49,8 @@ pub struct Shared {
     pub violation: Option<Violation>,
     /// (version, gate) of good answers of the metrics, not taken in yet.
     pub good: Vec<(String, String)>,
+    /// What the data plane says of the canary's share if it is asked now; `None`: nothing.
+    pub share: Option<f64>,
     earlier: Option<Snapshot>,
     turn: u64,
 }
@@ -150,6 +154,15 @@ fn bend_snapshot(sabotage: Sabotage, seen: &mut Snapshot, shared: &mut Shared) {
                 let mut status = run.status.clone().unwrap_or_default();
                 status.phase = Verdict::Successful;
                 run.status = Some(status);
+            }
+        }
+        Sabotage::DataPlaneUnheard => {
+            for place in [
+                "/spec/strategy/canary/trafficRouting",
+                "/status/canary/routing/trafficRouting",
+            ] {
+                let routing = seen.rollout.pointer_mut(place).and_then(Value::as_object_mut);
+                routing.and_then(|routing| routing.remove("dataPlane"));
             }
         }
         Sabotage::StaleCache => {
@@ -281,6 +294,21 @@ fn select(seen: &Snapshot, service: &str, hash: &str) -> Option<Stage> {
     };
     let op = PatchOp::add(pointer(["spec", "selector", HASH_LABEL]), hash);
     Some(stage(target, precondition, vec![op]))
+}
+
+/// Knows what the data plane does.
+pub struct Plane {
+    pub shared: Arc<Mutex<Shared>>,
+}
+
+impl Witness for Plane {
+    fn ask<'a>(&'a self, _: &'a Question, _: DateTime<Utc>) -> BoxFuture<'a, Said> {
+        let said = match self.shared.lock().unwrap().share {
+            Some(share) => Said::Share { share, requests: 1e6 },
+            None => Said::Nothing("no answer".to_owned()),
+        };
+        Box::pin(async { said })
+    }
 }
 
 /// Metrics that know how good every version really is, and sometimes do not answer.

@@ -11,12 +11,13 @@ use tidegate::api::resource::Resource;
 use tidegate::client::Api;
 use tidegate::controllers::analysis_run::reconcile_run;
 use tidegate::controllers::context::{Context, Next};
+use tidegate::controllers::data_planes::DataPlanes;
 use tidegate::controllers::rollout::{ReconcileError, reconcile_rollout};
 use tidegate::observe::cache::CacheEvent;
 use tidegate::observe::stores::Work;
 use tidegate::sandbox::api_server::Fault;
 
-use super::brain::{Oracle, planner};
+use super::brain::{Oracle, Plane, planner};
 use super::cluster::WATCHED;
 use super::gate::{Point, Stop};
 use super::world::World;
@@ -44,7 +45,10 @@ impl World {
             trouble: Mutex::new((self.rng.fork(), self.weather.read_fault, false)),
         };
         let planner = planner(Arc::clone(&self.shared), self.sabotage);
-        let context = Context::new(Api::new(client), self.clock.clone(), planner, Arc::new(oracle));
+        let mut context = Context::new(Api::new(client), self.clock.clone(), planner, Arc::new(oracle));
+        context.data_planes = DataPlanes::new(Arc::new(Plane {
+            shared: Arc::clone(&self.shared),
+        }));
         let mut controller = Controller {
             context: Arc::new(context),
             cursors: BTreeMap::new(),
@@ -72,6 +76,9 @@ impl World {
         };
         let context = Arc::clone(&controller.context);
         self.looked_at = self.now();
+        if self.scenario.asked {
+            self.answer_for_data_plane();
+        }
         let key = work.key().clone();
         let end = match &work {
             Work::Rollout(_) => {
@@ -102,6 +109,13 @@ impl World {
             }
             End::Done(result) => self.come_back(work, result),
         }
+    }
+
+    /// The question of this round is answered at once, and the answer taken by the next round.
+    fn answer_for_data_plane(&mut self) {
+        let is_silent = self.rng.chance(self.weather.read_fault);
+        let share = self.truth.share_in_effect(self.now());
+        self.shared.lock().unwrap().share = share.filter(|_| !is_silent);
     }
 
     /// Runs a reconcile; at every stop of its requests, time passes and things happen.

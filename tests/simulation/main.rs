@@ -163,3 +163,8 @@ fn promotion_of_the_wrong_hash_is_caught() {
 fn abort_that_scales_stable_down_is_caught() {
     is_caught(Sabotage::AbortScalesStableDown, &["S3", "S2"]);
 }
+
+#[test]
+fn a_data_plane_that_is_not_heard_is_caught() {
+    is_caught(Sabotage::DataPlaneUnheard, &["S1", "S2", "S3"]);
+}

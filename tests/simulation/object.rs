@@ -78,6 +78,10 @@ pub fn rollout(scenario: &Scenario) -> Value {
     };
     if let Some(mut routing) = routing {
         routing["settleSeconds"] = json!(SETTLE_SECONDS);
+        if scenario.asked {
+            // Whoever answers knows, and needs no query.
+            routing["dataPlane"] = json!({"prometheus": {"query": "vector(0)", "requests": "vector(1)"}});
+        }
         set("trafficRouting", routing);
     }
     if scenario.background {

@@ -24,10 +24,14 @@ pub struct Setting {
 pub fn draw(seed: u64) -> Setting {
     let mut rng = Rng::new(seed);
     let scenario = Scenario::draw(&mut rng.fork());
+    let weather = Weather::draw(&mut rng.fork());
     Setting {
         seed,
+        weather: match scenario.asked {
+            true => weather.with_late_routes(&mut rng.fork()),
+            false => weather,
+        },
         scenario,
-        weather: Weather::draw(&mut rng.fork()),
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Scenario {
     pub steps: Vec<StepKind>,
     pub background: bool,
     pub bake: bool,
+    /// The data plane is asked whether it follows, and may take longer than the settle time.
+    pub asked: bool,
     /// Truth and seconds to readiness by version.
     pub versions: Vec<(Truth, i64)>,
     pub script: Vec<(Trigger, Action)>,
@@ -88,7 +90,8 @@ pub struct Weather {
     /// Mean time between two pods in trouble.
     pub pod_trouble: Option<TimeDelta>,
     pub call_latency: TimeDelta,
-    /// Delays of the data plane: Ingress, HTTPRoute, Service, EndpointSlice. All stay below the settle time.
+    /// Delays of the data plane: Ingress, HTTPRoute, Service, EndpointSlice. All stay below the settle time, but for the
+    /// routes of a data plane that is asked.
     pub plane: [TimeDelta; 4],
     /// The longest that the sandbox's own controllers take.
     pub controllers: TimeDelta,
@@ -129,6 +132,14 @@ impl Weather {
             plane,
             controllers: TimeDelta::milliseconds(*rng.pick(&[50, 300, 2000]).unwrap()),
         }
+    }
+
+    /// Routes reach the data plane as late as several settle times.
+    pub fn with_late_routes(mut self, rng: &mut Rng) -> Self {
+        for delay in self.plane.iter_mut().take(2) {
+            *delay = TimeDelta::milliseconds(between(rng, 0, 4_000 * SETTLE_SECONDS));
+        }
+        self
     }
 
     /// The faults stop; everything stays as late as it was.
@@ -181,10 +192,12 @@ impl Scenario {
             steps: draw_steps(rng, analysed, routing != Routing::None),
             background: analysed && rng.chance(0.3),
             bake: routing != Routing::None && rng.chance(0.2) && !dynamic,
+            asked: false,
             versions,
             script: Vec::new(),
         };
         scenario.script = scenario.draw_script(rng, analysed);
+        scenario.asked = routing != Routing::None && rng.chance(0.3);
         scenario
     }
 

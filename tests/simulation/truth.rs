@@ -247,6 +247,14 @@ impl Truth {
         self.weights.get(id)?.newest().copied()
     }
 
+    /// The share of the canary Service in effect, where all routes agree.
+    pub fn share_in_effect(&self, now: Time) -> Option<f64> {
+        let landed = self.weights.values().filter_map(|flight| flight.live(now).next());
+        let mut shares = landed.map(|weight| weight.share());
+        let first = shares.next().unwrap_or(0.0);
+        shares.all(|share| share == first).then_some(first)
+    }
+
     pub fn canary_weights_now(&self) -> Vec<Weight> {
         self.weights
             .values()

@@ -19,8 +19,9 @@ use crate::cli::output::{Output, OutputError, Screen as Terminal};
 use crate::cli::plugin;
 use crate::clock::{Clock, Stopwatch};
 use crate::controllers::context::Context;
+use crate::controllers::data_planes::DataPlanes;
 use crate::controllers::run::{Handle, Settings, start};
-use crate::providers::Prometheus;
+use crate::providers::{DataPlaneReader, Prometheus};
 use crate::sandbox::cluster::{Cluster, ClusterError, Setup};
 use crate::sandbox::dataplane::Delays;
 use crate::sandbox::load::{LoadGenerator, Tally};
@@ -41,7 +42,7 @@ pub enum StageError {
     #[error(transparent)]
     Shop(#[from] ShopError),
     #[error("cannot build the Prometheus client")]
-    Provider(#[from] crate::providers::prometheus::BuildError),
+    Provider(#[from] crate::providers::BuildError),
     #[error("cannot write the kubeconfig")]
     Kubeconfig(#[source] std::io::Error),
     #[error("nothing came of it within {} s; the Rollout says: {message}", PATIENCE.as_secs())]
@@ -95,14 +96,11 @@ impl Stage {
             allow_loopback: true,
             ..AddressPolicy::default()
         };
-        let provider = Prometheus::new(Some(cluster.prometheus.url()), policy)?;
+        let prometheus = Arc::new(Prometheus::new(Some(cluster.prometheus.url()), policy)?);
+        let data_planes = DataPlaneReader::new(Arc::clone(&prometheus), policy)?;
         let api = crate::client::Api::new(cluster.server.client("tidegate"));
-        let context = Context::new(
-            api,
-            Clock::System,
-            Arc::new(crate::plan::plan),
-            Arc::new(provider),
-        );
+        let mut context = Context::new(api, Clock::System, Arc::new(crate::plan::plan), prometheus);
+        context.data_planes = DataPlanes::new(Arc::new(data_planes));
         let controller = start(context, Settings::default());
         // Longer than the data plane takes.
         let delay_ms = u64::try_from(delay.num_milliseconds()).unwrap_or(0);

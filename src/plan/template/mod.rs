@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::api::address::{AddressError, AddressPolicy, check_address};
+use crate::api::address::{AddressError, check_written};
 use crate::api::analysis_run::AnalysisRunSpec;
 use crate::api::analysis_template::{AnalysisTemplateSpec, Metric, PrometheusProvider, TemplateArg};
 use crate::api::names::PodTemplateHash;
@@ -30,7 +30,7 @@ use crate::plan::analysis::{LimitError, Limits};
 use crate::plan::condition::{ConditionError, check_condition};
 
 pub use promql::QueryError;
-use promql::check_query;
+pub(super) use promql::check_query;
 pub use resolve::{ArgValue, TemplateSet};
 use resolve::{Flat, flatten, resolve_args};
 pub use substitute::SubstituteError;
@@ -271,12 +271,7 @@ fn build_prometheus(
         if address.contains("{{") {
             return Err((field, FieldError::NoArgsHere));
         }
-        // Whether loopback is allowed is known to the provider, which checks again before it connects.
-        let policy = AddressPolicy {
-            allow_loopback: true,
-            ..AddressPolicy::default()
-        };
-        check_address(address, &policy).map_err(|error| (field, error.into()))?;
+        check_written(address).map_err(|error| (field, error.into()))?;
     }
     let samples_query = provider
         .samples_query

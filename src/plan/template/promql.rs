@@ -65,7 +65,7 @@ impl Cursor {
     }
 }
 
-pub(super) fn check_query(query: &str) -> Result<Expr, QueryError> {
+pub(in crate::plan) fn check_query(query: &str) -> Result<Expr, QueryError> {
     let mut cursor = Cursor::default();
     cursor.advance(query);
     if query.trim().is_empty() {

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use super::canary::{CANARY, budget};
 use super::valid::Routing;
 use super::violation::{Findings, InvalidReason};
+use crate::api::address::check_written;
+use crate::api::data_plane::{DataPlane, MeasuredShare};
 use crate::api::rollout::{CanaryStrategy, NginxRouting, TrafficRouting};
 use crate::api::rollout_status::RoutingInUse;
+use crate::plan::template::check_query;
 use crate::routers::refused_annotations;
 
 /// `Some(None)` without traffic routing, `None` when it is not valid.
@@ -15,6 +18,9 @@ pub(super) fn build_routing(written: &CanaryStrategy, findings: &mut Findings) -
         return Some(None);
     };
     check_router(routing, findings);
+    if let Some(data_plane) = &routing.data_plane {
+        check_data_plane(data_plane, findings);
+    }
     Some(Some(Routing {
         wanted: RoutingInUse {
             traffic_routing: routing.clone(),
@@ -48,6 +54,47 @@ fn check_router(routing: &TrafficRouting, findings: &mut Findings) {
                     .add(path, message, "choose one");
             }
         }
+    }
+}
+
+fn check_data_plane(written: &DataPlane, findings: &mut Findings) {
+    let path = format!("{CANARY}.trafficRouting.dataPlane");
+    match (&written.traefik, &written.prometheus) {
+        (Some(traefik), None) => {
+            check_data_plane_address(&traefik.url, &format!("{path}.traefik.url"), findings)
+        }
+        (None, Some(measured)) => check_measured(measured, &format!("{path}.prometheus"), findings),
+        _ => findings.about(InvalidReason::InvalidRouting).add(
+            path,
+            "must have exactly one of traefik and prometheus",
+            "keep the one that knows",
+        ),
+    }
+}
+
+fn check_measured(written: &MeasuredShare, path: &str, findings: &mut Findings) {
+    if let Some(address) = &written.address {
+        check_data_plane_address(address, &format!("{path}.address"), findings);
+    }
+    for (field, query) in [("query", &written.query), ("requests", &written.requests)] {
+        if let Err(error) = check_query(query) {
+            let fix = "write a PromQL expression that gives one number";
+            findings.about(InvalidReason::InvalidRouting).add(
+                format!("{path}.{field}"),
+                error.to_string(),
+                fix,
+            );
+        }
+    }
+}
+
+fn check_data_plane_address(text: &str, path: &str, findings: &mut Findings) {
+    if let Err(error) = check_written(text) {
+        findings.about(InvalidReason::AddressNotAllowed).add(
+            path,
+            error.to_string(),
+            "name the data plane's own address",
+        );
     }
 }
 

@@ -18,6 +18,7 @@ pub enum InvalidReason {
     InvalidServices,
     InvalidRouting,
     AnnotationNotAllowed,
+    AddressNotAllowed,
     InvalidAnalysis,
     InvalidMetric,
 }
@@ -38,6 +39,7 @@ impl InvalidReason {
             InvalidReason::InvalidServices => "InvalidServices",
             InvalidReason::InvalidRouting => "InvalidRouting",
             InvalidReason::AnnotationNotAllowed => "AnnotationNotAllowed",
+            InvalidReason::AddressNotAllowed => "AddressNotAllowed",
             InvalidReason::InvalidAnalysis => "InvalidAnalysis",
             InvalidReason::InvalidMetric => "InvalidMetric",
         }

@@ -91,6 +91,29 @@ pub fn remove(target: &RouteTarget, observed: &ObservedRoutes) -> Vec<RouteWrite
         .collect()
 }
 
+/// Indexes of the rules that refer to the stable Service.
+pub fn rules_with_stable(target: &RouteTarget, route: &Value) -> impl Iterator<Item = usize> {
+    let rules = read_rules(target, route).into_iter();
+    rules
+        .filter(|rule| !rule.stable.is_empty())
+        .map(|rule| rule.index)
+}
+
+/// Namespace and name of every Gateway that the route names.
+pub fn parent_gateways<'a>(
+    target: &RouteTarget<'a>,
+    route: &'a Value,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let namespace = target.namespace;
+    status::parents(route).iter().filter_map(move |parent| {
+        let is_gateway = object::text(parent, "/kind").is_none_or(|kind| kind == "Gateway");
+        let of = object::text(parent, "/namespace").unwrap_or(namespace);
+        object::text(parent, "/name")
+            .filter(|_| is_gateway)
+            .map(|name| (of, name))
+    })
+}
+
 fn needs_canary(target: &RouteTarget, rule: &Rule) -> bool {
     target.canary() > 0 && rule.stable.len() == 1 && rule.canary.is_empty()
 }

@@ -1,5 +1,6 @@
 //! What is played, each in a namespace of its own, several at a time.
 
+mod data_plane;
 mod release;
 mod trouble;
 
@@ -39,10 +40,10 @@ impl Scenario {
     }
 }
 
-/// The four releases of the demo at both throttles and in both dialects; everything else, where the throttle is what
-/// users have, in one dialect.
+/// The four releases of the demo, and one that the data plane confirms, at both throttles and in both dialects;
+/// everything else, where the throttle is what users have, in one dialect.
 pub fn all() -> Vec<Scenario> {
-    let demo: [(&'static str, Play); 4] = [
+    let everywhere: [(&'static str, Play); 5] = [
         ("promote", |w, n, d, t| release::promote(w, n, d, t).boxed()),
         ("abort-errors", |w, n, d, t| {
             release::abort_errors(w, n, d, t).boxed()
@@ -53,8 +54,11 @@ pub fn all() -> Vec<Scenario> {
         ("abort-command", |w, n, d, t| {
             release::abort_command(w, n, d, t).boxed()
         }),
+        ("data-plane-promote", |w, n, d, t| {
+            data_plane::promote(w, n, d, t).boxed()
+        }),
     ];
-    let rest: [(&'static str, Play); 10] = [
+    let rest: [(&'static str, Play); 14] = [
         ("retry", |w, n, d, t| release::retry(w, n, d, t).boxed()),
         ("fast-rollback", |w, n, d, t| {
             release::fast_rollback(w, n, d, t).boxed()
@@ -73,6 +77,18 @@ pub fn all() -> Vec<Scenario> {
         ("routing-removed", |w, n, d, t| {
             trouble::routing_removed(w, n, d, t).boxed()
         }),
+        ("data-plane-ignores", |w, n, d, t| {
+            data_plane::ignored_by_api(w, n, d, t).boxed()
+        }),
+        ("data-plane-ignores-share", |w, n, d, t| {
+            data_plane::ignored_by_share(w, n, d, t).boxed()
+        }),
+        ("data-plane-frozen", |w, n, d, t| {
+            data_plane::frozen(w, n, d, t).boxed()
+        }),
+        ("data-plane-frozen-abort", |w, n, d, t| {
+            data_plane::abort_frozen(w, n, d, t).boxed()
+        }),
     ];
     let scenario = |(name, play), dialect, throttle| Scenario {
         name,
@@ -83,7 +99,7 @@ pub fn all() -> Vec<Scenario> {
     let mut scenarios = Vec::new();
     for throttle in [Throttle::Default, Throttle::Quick] {
         for dialect in [Dialect::Nginx, Dialect::GatewayApi] {
-            scenarios.extend(demo.map(|part| scenario(part, dialect, throttle)));
+            scenarios.extend(everywhere.map(|part| scenario(part, dialect, throttle)));
         }
     }
     scenarios.extend(rest.map(|part| scenario(part, Dialect::Nginx, Throttle::Default)));

@@ -32,6 +32,15 @@ pub enum Fault {
     Restart,
 }
 
+/// What becomes of a weight, by the word of whoever is asked for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum DataPlane {
+    Obeys,
+    /// The canary has this weight, whatever the routes say.
+    Ignores(i64),
+    IsSilent,
+}
+
 #[derive(Clone)]
 pub struct Cluster {
     pub objects: BTreeMap<(Kind, String), Value>,
@@ -44,6 +53,7 @@ pub struct Cluster {
     pub most_ready: BTreeMap<String, i64>,
     /// This condition of every HTTPRoute is False.
     pub refused: Option<String>,
+    pub data_plane: DataPlane,
     pub templates: Vec<TemplateSeen>,
     /// What an older Rollout has.
     pub claims: Vec<Claim>,
@@ -71,6 +81,7 @@ impl Cluster {
             writes: Vec::new(),
             most_ready: BTreeMap::new(),
             refused: None,
+            data_plane: DataPlane::Obeys,
             templates,
             claims: Vec::new(),
             unwritten: None,

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use tidegate::api::data_plane::{DataPlaneSeen, Said};
 use tidegate::api::names::{HASH_LABEL, REVISION_ANNOTATION, ROLLOUT_LABEL, Revision};
 use tidegate::plan::model::Kind;
 use tidegate::plan::needs::needs;
 use tidegate::plan::scale::read_scale_down_at;
 use tidegate::plan::snapshot::{EndpointsReady, ObservedRoutes, ReplicaSetSeen, ServiceSeen, Snapshot};
+use tidegate::plan::witness::question;
 
-use super::Cluster;
+use super::{Cluster, DataPlane};
 
 impl Cluster {
     pub fn snapshot(&self) -> Snapshot {
@@ -37,7 +39,7 @@ impl Cluster {
             .map(|((_, name), set)| (name.clone(), see_replica_set(set, is_deleted)))
             .collect();
         let typed = |kind| of(kind).map(|((_, name), object)| (name.clone(), object.clone()));
-        Snapshot {
+        let mut snapshot = Snapshot {
             endpoints: needs.endpoints.then(|| see_endpoints(&services, &replica_sets)),
             replica_sets,
             services,
@@ -55,7 +57,30 @@ impl Cluster {
                 .collect(),
             claims: self.claims.clone(),
             rollout,
+            data_plane: None,
             unwritten: self.unwritten.clone(),
+        };
+        if question(&snapshot, self.now).is_some() {
+            snapshot.data_plane = Some(DataPlaneSeen {
+                asked_at: self.now,
+                said: self.say(),
+            });
+        }
+        snapshot
+    }
+
+    /// What the data plane says when it is asked for the canary's share.
+    fn say(&self) -> Said {
+        match self.data_plane {
+            DataPlane::Obeys => Said::Share {
+                share: self.weight() as f64 / 100.0,
+                requests: 1e6,
+            },
+            DataPlane::Ignores(weight) => Said::Share {
+                share: weight as f64 / 100.0,
+                requests: 1e6,
+            },
+            DataPlane::IsSilent => Said::Nothing("no answer within 10 s".to_owned()),
         }
     }
 }

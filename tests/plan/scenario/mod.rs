@@ -4,6 +4,7 @@
 mod abort;
 mod analysis;
 mod command;
+mod data_plane;
 mod fault;
 mod held;
 mod history;

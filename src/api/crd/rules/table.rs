@@ -73,6 +73,11 @@ fn annotation_value() -> Value {
     json!({"maxLength": 256, "pattern": "^[^\\r\\n;{}\"`\\\\]*$"})
 }
 
+/// What `api::address` says of the text alone; hosts are checked by the controller.
+fn address() -> Value {
+    json!({"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+(/[^?#@]*)?$"})
+}
+
 fn template() -> Value {
     let labels = json!({"type": "object", "maxProperties": 64, "additionalProperties": {"type": "string", "maxLength": 63}});
     json!({"properties": {"metadata": {
@@ -103,6 +108,8 @@ pub const LIMITS: &[Limit] = &[
     limit(ROLLOUT, "spec.strategy.canary.trafficRouting.nginx.canaryIngressAnnotations", || json!({"maxProperties": 8})),
     limit(ROLLOUT, "spec.strategy.canary.trafficRouting.nginx.canaryIngressAnnotations{}", annotation_value),
     limit(ROLLOUT, "spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes[].name", dns_subdomain),
+    limit(ROLLOUT, "spec.strategy.canary.trafficRouting.dataPlane.traefik.url", address),
+    limit(ROLLOUT, "spec.strategy.canary.trafficRouting.dataPlane.prometheus.address", address),
     limit(WITH_METRICS, "spec.metrics[].interval", at_least_a_second),
     limit(WITH_METRICS, "spec.metrics[].count", count_from_one),
     limit(WITH_METRICS, "spec.metrics[].failureLimit", count_or_off),
@@ -178,6 +185,9 @@ pub const RULES: &[Rule] = &[
     rule(ROLLOUT, "spec.strategy.canary.trafficRouting", "",
         "[has(self.nginx), has(self.gatewayAPI), has(self.istio), has(self.alb), has(self.smi), has(self.ambassador), has(self.appMesh), has(self.traefik), has(self.apisix), has(self.plugins)].filter(x, x).size() == 1",
         "spec.strategy.canary.trafficRouting must have exactly one of nginx and gatewayAPI"),
+    rule(ROLLOUT, "spec.strategy.canary.trafficRouting.dataPlane", "",
+        "has(self.traefik) != has(self.prometheus)",
+        "spec.strategy.canary.trafficRouting.dataPlane must have exactly one of traefik and prometheus"),
     rule(ROLLOUT, "spec.strategy.canary.trafficRouting.nginx", "",
         "has(self.stableIngress) != (has(self.stableIngresses) && size(self.stableIngresses) > 0)",
         "spec.strategy.canary.trafficRouting.nginx must have exactly one of stableIngress and stableIngresses"),
