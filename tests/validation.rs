@@ -9,62 +9,18 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "validation/table.rs"]
+mod table;
+
 use chrono::DateTime;
 use serde_json::{Value, json};
 use tidegate::api::crd;
 use tidegate::plan::validate::{InvalidReason, validate_rollout, validate_template, warn_rollout};
 use tidegate::sandbox::api_server::{ApiRequest, Store};
 
+use table::{Bad, rollout, set, template};
+
 const APIS: &str = "/apis/tidegate.dev/v1alpha1/namespaces/default";
-
-fn rollout() -> Value {
-    json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout",
-        "metadata": {"name": "checkout", "namespace": "default"},
-        "spec": {
-            "replicas": 5,
-            "selector": {"matchLabels": {"app": "checkout"}},
-            "template": {
-                "metadata": {"labels": {"app": "checkout"}},
-                "spec": {"containers": [{"name": "app", "image": "checkout:1"}]},
-            },
-            "strategy": {"canary": {
-                "stableService": "checkout-stable", "canaryService": "checkout-canary",
-                "trafficRouting": {"nginx": {"stableIngress": "checkout"}},
-                "steps": [{"setWeight": 5}, {"pause": {"duration": "2m"}},
-                    {"analysis": {"templates": [{"templateName": "latency"}]}}, {"setWeight": 50}, {"pause": {}}],
-            }},
-        },
-    })
-}
-
-fn template() -> Value {
-    json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisTemplate",
-        "metadata": {"name": "error-rate", "namespace": "default"},
-        "spec": {
-            "args": [{"name": "service"}],
-            "metrics": [{
-                "name": "error-rate", "interval": "30s", "count": 10, "failureLimit": 2,
-                "successCondition": "result[0] < 0.01",
-                "provider": {"prometheus": {"address": "http://prometheus:9090", "query": "sum(up)"}},
-            }],
-        },
-    })
-}
-
-/// Sets `value` at a JSON pointer, which may name a new field; null removes it.
-fn set(object: &mut Value, pointer: &str, value: &Value) {
-    let (parent, name) = pointer.rsplit_once('/').unwrap();
-    let parent = object
-        .pointer_mut(parent)
-        .unwrap_or_else(|| panic!("no {pointer}"));
-    match parent {
-        Value::Array(items) => items[name.parse::<usize>().unwrap()] = value.clone(),
-        _ if value.is_null() => drop(parent.as_object_mut().unwrap().remove(name)),
-        _ => parent[name] = value.clone(),
-    }
-}
 
 struct Server(Store);
 
@@ -109,48 +65,6 @@ fn violations(object: &Value) -> Vec<(String, String, InvalidReason)> {
         .collect()
 }
 
-/// One line of a table of bad inputs.
-struct Bad<'a> {
-    row: &'a str,
-    pointer: String,
-    value: Value,
-    path: String,
-    part: &'a str,
-}
-
-/// `home` is what `~` stands for.
-fn read_table<'a>(table: &'a str, home: &str) -> Vec<Bad<'a>> {
-    let dotted = home
-        .trim_start_matches('/')
-        .replace('/', ".")
-        .replace(".0", "[0]");
-    let lines = table.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
-            let [row, pointer, value, path, part] = cells.try_into().unwrap();
-            let pointer = pointer.replace('~', home);
-            Bad {
-                row,
-                pointer,
-                value: read_value(value),
-                path: path.replace('~', &dotted),
-                part,
-            }
-        })
-        .collect()
-}
-
-fn read_value(text: &str) -> Value {
-    match text
-        .split_once('*')
-        .map(|(times, item)| (times.parse::<usize>(), item))
-    {
-        Some((Ok(times), item)) => json!(vec![read_value(item); times]),
-        _ => serde_json::from_str(text).unwrap(),
-    }
-}
-
 fn check_bad(base: &Value, rows: Vec<Bad<'_>>) {
     let mut server = Server::new();
     for Bad {
@@ -181,27 +95,12 @@ fn check_bad(base: &Value, rows: Vec<Bad<'_>>) {
 
 #[test]
 fn bad_rollouts_are_refused_twice() {
-    let mut base = rollout();
-    let steps = base.pointer_mut("/spec/strategy/canary/steps").unwrap();
-    steps
-        .as_array_mut()
-        .unwrap()
-        .push(json!({"setCanaryScale": {"replicas": 1}}));
-    check_bad(
-        &base,
-        read_table(
-            include_str!("validation/bad-rollouts.txt"),
-            "/spec/strategy/canary",
-        ),
-    );
+    check_bad(&table::rollout_with_a_canary_scale(), table::rollouts());
 }
 
 #[test]
 fn bad_templates_are_refused_twice() {
-    check_bad(
-        &template(),
-        read_table(include_str!("validation/bad-templates.txt"), "/spec/metrics/0"),
-    );
+    check_bad(&template(), table::templates());
 }
 
 #[test]

@@ -58,25 +58,38 @@ pub struct Cluster {
     _tasks: JoinSet<()>,
 }
 
+/// API server and controllers alone: nothing runs the pods.
+pub struct ControlPlane {
+    pub server: ApiServer,
+    pub http: HttpServer,
+    tasks: JoinSet<()>,
+}
+
+impl ControlPlane {
+    pub async fn start(seed: u64) -> Result<Self, ClusterError> {
+        let clock = Clock::System;
+        let server = ApiServer::new(seed, clock.clone());
+        install_crds(&server)?;
+        let http = HttpServer::start(server.clone(), loopback()).await?;
+        let mut tasks = JoinSet::new();
+        let client = server.client("controllers");
+        tasks.spawn(controllers::run(client, clock, Rng::new(seed), owned_kinds()));
+        Ok(ControlPlane { server, http, tasks })
+    }
+}
+
 impl Cluster {
     pub async fn start(setup: Setup) -> Result<Self, ClusterError> {
+        let ControlPlane {
+            server,
+            http,
+            mut tasks,
+        } = ControlPlane::start(setup.seed).await?;
         let clock = Clock::System;
-        let server = ApiServer::new(setup.seed, clock.clone());
-        install_crds(&server)?;
         let prometheus = Prometheus::start(SCRAPE_INTERVAL).await?;
-        let http = HttpServer::start(server.clone(), loopback()).await?;
         let listener = TcpListener::bind(loopback()).await?;
         let ingress = listener.local_addr()?;
         let proxy = Arc::new(Proxy::new(clock.clone(), setup.delays, POD_TIMEOUT));
-
-        let mut tasks = JoinSet::new();
-        let rng = Rng::new(setup.seed);
-        tasks.spawn(controllers::run(
-            server.client("controllers"),
-            clock.clone(),
-            rng,
-            owned_kinds(),
-        ));
 
         let nodes = Nodes::new(server.client("nodes"), setup.addresses, Sockets::default());
         tasks.spawn(pods::run(nodes, clock));
@@ -126,6 +139,8 @@ fn owned_kinds() -> Vec<ApiResource> {
     vec![
         custom("Rollout", "rollouts"),
         custom("AnalysisRun", "analysisruns"),
+        custom("RolloutCommand", "rolloutcommands"),
         super::resource::ingresses(),
+        super::resource::config_maps(),
     ]
 }

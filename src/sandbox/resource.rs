@@ -52,6 +52,10 @@ pub fn pods() -> ApiResource {
     resource("", "v1", "Pod", "pods")
 }
 
+pub fn config_maps() -> ApiResource {
+    resource("", "v1", "ConfigMap", "configmaps")
+}
+
 pub fn services() -> ApiResource {
     resource("", "v1", "Service", "services")
 }

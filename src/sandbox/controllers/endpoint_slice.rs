@@ -84,8 +84,10 @@ fn render_slice(service: &DynamicObject, pods: &[DynamicObject]) -> DynamicObjec
         .iter()
         .filter_map(|pod| render_endpoint(pod, publish_unready))
         .collect();
+    // Without endpoints there is nothing that the ports could be of.
     let ports: Vec<_> = list(&service.data, "/spec/ports")
         .iter()
+        .filter(|_| !endpoints.is_empty())
         .filter_map(|port| render_port(port, pods.first().copied()))
         .collect();
     slice.data = json!({"addressType": "IPv4", "endpoints": endpoints, "ports": ports});
@@ -100,7 +102,7 @@ fn render_endpoint(pod: &DynamicObject, publish_unready: bool) -> Option<Value> 
     let address = text(&pod.data, "/status/podIP")?;
     let (serving, terminating) = (is_ready(pod), is_terminating(pod));
     let key = Key::of(pod);
-    Some(json!({
+    let mut endpoint = json!({
         "addresses": [address],
         "conditions": {
             "ready": publish_unready || (serving && !terminating),
@@ -108,7 +110,11 @@ fn render_endpoint(pod: &DynamicObject, publish_unready: bool) -> Option<Value> 
             "terminating": terminating,
         },
         "targetRef": {"kind": "Pod", "name": key.name, "namespace": key.namespace, "uid": pod.metadata.uid},
-    }))
+    });
+    if let (Some(node), Some(endpoint)) = (text(&pod.data, "/spec/nodeName"), endpoint.as_object_mut()) {
+        endpoint.insert("nodeName".to_owned(), json!(node));
+    }
+    Some(endpoint)
 }
 
 /// A Service's port as the pods have it; none while a port's name cannot be resolved for want of a pod.

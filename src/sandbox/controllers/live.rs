@@ -13,7 +13,7 @@ use super::replica_set::Written;
 use super::{Error, endpoint_slice, replica_set, sync_dependent};
 use crate::clock::Clock;
 use crate::sandbox::queue::Queue;
-use crate::sandbox::resource::{Key, endpoint_slices, pods, replica_sets, services};
+use crate::sandbox::resource::{Key, endpoint_slices, is_terminating, pods, replica_sets, services};
 use crate::sandbox::rng::Rng;
 use crate::sandbox::watch::{Event, watch};
 
@@ -230,13 +230,14 @@ impl Live {
 #[derive(Default)]
 struct Owners {
     uids: BTreeMap<(usize, Key), String>,
-    alive: BTreeSet<String>,
+    alive: BTreeMap<String, (usize, Key)>,
     owners_of: BTreeMap<(usize, Key), Vec<String>>,
     dependents_of: BTreeMap<String, BTreeSet<(usize, Key)>>,
 }
 
 impl Owners {
-    /// Takes an object's new state and answers whose owners may be gone by it.
+    /// Takes an object's new state and answers who is to be looked at: whose owners may be gone by it, what is being
+    /// deleted, and who may have waited for its end.
     fn put(&mut self, kind: usize, key: &Key, object: Option<&DynamicObject>) -> Vec<(usize, Key)> {
         let at = (kind, key.clone());
         let uid = object.and_then(|object| object.metadata.uid.clone());
@@ -259,10 +260,13 @@ impl Owners {
             if let Some(dependents) = self.dependents_of.get_mut(&owner) {
                 dependents.remove(&at);
             }
+            // It may wait for this one to go.
+            doubtful.extend(self.alive.get(&owner).filter(|_| uid.is_none()).cloned());
         }
         self.uids.remove(&at);
         let Some(uid) = uid else { return doubtful };
-        if !owners.iter().all(|owner| self.alive.contains(owner)) {
+        let is_deleting = object.is_some_and(is_terminating);
+        if is_deleting || !owners.iter().all(|owner| self.alive.contains_key(owner)) {
             doubtful.push(at.clone());
         }
         for owner in &owners {
@@ -271,7 +275,7 @@ impl Owners {
                 .or_default()
                 .insert(at.clone());
         }
-        self.alive.insert(uid.clone());
+        self.alive.insert(uid.clone(), at.clone());
         self.uids.insert(at.clone(), uid);
         self.owners_of.insert(at, owners);
         doubtful

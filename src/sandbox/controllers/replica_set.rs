@@ -2,6 +2,8 @@
 //!
 //! It does not adopt pods without an owner, and of a selector it reads `matchLabels` only.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
@@ -11,6 +13,10 @@ use crate::sandbox::resource::{
     Key, is_ready, is_terminating, list, pods, ready_condition, replica_sets, text, text_map,
 };
 use crate::sandbox::rng::Rng;
+
+/// Fields of the status that are left out when they are zero, unlike the number of pods.
+const COUNTS_UNLESS_ZERO: [&str; 3] = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// What one sync has done to pods, so that a cache can follow at once.
 #[derive(Debug)]
@@ -88,7 +94,13 @@ pub(super) async fn reconcile(
         };
         written.push(answer.map_or(Written::Deleted(pod), |pod| Written::Put(Box::new(pod))));
     }
-    if let Some(status) = plan.status {
+    if let Some(mut status) = plan.status {
+        // A merge patch removes what it names null.
+        if let Some(fields) = status.as_object_mut() {
+            for name in COUNTS_UNLESS_ZERO {
+                fields.entry(name).or_insert(Value::Null);
+            }
+        }
         let patch = Patch::Merge(json!({ "status": status }));
         let api = key.api(client, &replica_sets());
         let patched = api.patch_status(&key.name, &PatchParams::default(), &patch).await;
@@ -114,11 +126,11 @@ fn plan(replica_set: &DynamicObject, candidates: &[DynamicObject], now: DateTime
         .iter()
         .filter(|pod| is_owned_by(pod, replica_set) && is_active(pod))
         .collect();
-    // The first to go: not ready before ready, then the newest.
-    active.sort_by_key(|pod| {
-        let created = std::cmp::Reverse(pod.metadata.creation_timestamp.clone());
-        (is_ready(pod), created, pod.metadata.name.clone())
-    });
+    active.sort_by_cached_key(|pod| order_of_going(pod));
+    let terminating = candidates
+        .iter()
+        .filter(|pod| is_owned_by(pod, replica_set) && is_terminating(pod));
+    let terminating = terminating.count();
     let wanted = replica_set
         .data
         .pointer("/spec/replicas")
@@ -126,7 +138,7 @@ fn plan(replica_set: &DynamicObject, candidates: &[DynamicObject], now: DateTime
         .unwrap_or(1);
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let surplus = active.len().saturating_sub(wanted);
-    let (status, again_after) = status(replica_set, &active, now);
+    let (status, again_after) = status(replica_set, &active, terminating, now);
     Plan {
         create: wanted.saturating_sub(active.len()),
         delete: active
@@ -139,9 +151,27 @@ fn plan(replica_set: &DynamicObject, candidates: &[DynamicObject], now: DateTime
     }
 }
 
+/// The first to go: without node, not running, not ready, cheap, ready for a short time, new.
+fn order_of_going(pod: &DynamicObject) -> impl Ord + use<> {
+    let annotations = pod.metadata.annotations.as_ref();
+    let cost = annotations.and_then(|all| all.get(DELETION_COST)?.parse::<i32>().ok());
+    let since = ready_condition(pod).filter(|_| is_ready(pod));
+    let since = since.and_then(|condition| text(condition, "/lastTransitionTime").map(str::to_owned));
+    (
+        text(&pod.data, "/spec/nodeName").is_some(),
+        text(&pod.data, "/status/phase") == Some("Running"),
+        is_ready(pod),
+        cost.unwrap_or(0),
+        Reverse(since),
+        Reverse(pod.metadata.creation_timestamp.clone()),
+        pod.metadata.name.clone(),
+    )
+}
+
 fn status(
     replica_set: &DynamicObject,
     active: &[&DynamicObject],
+    terminating: usize,
     now: DateTime<Utc>,
 ) -> (Value, Option<TimeDelta>) {
     let min_ready = replica_set
@@ -159,15 +189,16 @@ fn status(
         .get("status")
         .cloned()
         .unwrap_or_else(|| json!({}));
-    let counts = [
-        ("replicas", active.len()),
-        ("fullyLabeledReplicas", active.len()),
-        ("readyReplicas", waits.len()),
-        ("availableReplicas", available),
-    ];
+    let counts = [active.len(), waits.len(), available];
     if let Some(status) = status.as_object_mut() {
-        for (name, count) in counts {
-            status.insert(name.to_owned(), json!(count));
+        status.insert("replicas".to_owned(), json!(active.len()));
+        status.insert("terminatingReplicas".to_owned(), json!(terminating));
+        for (name, count) in COUNTS_UNLESS_ZERO.into_iter().zip(counts) {
+            if count == 0 {
+                status.remove(name);
+            } else {
+                status.insert(name.to_owned(), json!(count));
+            }
         }
         status.insert(
             "observedGeneration".to_owned(),
@@ -214,6 +245,7 @@ fn render_pod(replica_set: &DynamicObject, name: &str) -> DynamicObject {
         .name
         .clone()
         .zip(replica_set.metadata.uid.clone());
+    pod.metadata.generate_name = replica_set.metadata.name.as_ref().map(|name| format!("{name}-"));
     pod.metadata.namespace = replica_set.metadata.namespace.clone();
     pod.metadata.labels = Some(text_map(&template, "/metadata/labels"));
     pod.metadata.annotations = Some(text_map(&template, "/metadata/annotations"));

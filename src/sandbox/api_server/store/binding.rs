@@ -36,7 +36,24 @@ impl Store {
         if let Some(Value::Object(spec)) = assigned.get_mut("spec") {
             spec.insert("nodeName".to_owned(), json!(node));
         }
+        set_scheduled(call, &mut assigned);
         self.replace(call, &stored, assigned)?;
         Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}).into())
+    }
+}
+
+/// The condition that a bound pod has.
+fn set_scheduled(call: &Call<'_>, pod: &mut Value) {
+    let condition = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": meta::timestamp(call.now),
+    });
+    let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    if let Some(conditions) = conditions.as_array_mut() {
+        conditions.retain(|known| known.get("type") != Some(&json!("PodScheduled")));
+        conditions.push(condition);
     }
 }

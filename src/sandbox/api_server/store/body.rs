@@ -47,7 +47,7 @@ pub(super) fn report(
         FieldValidation::Strict => {
             let error = format!("strict decoding error: {}", findings.join(", "));
             if request.verb == Verb::Patch {
-                return Err(Refusal::bad_request(error));
+                return Err(Refusal::unreadable_outcome(&error));
             }
             let (kind, version) = (&resource.kind, &resource.version);
             let message = format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}");
@@ -72,6 +72,13 @@ pub(super) fn read(
         return Err(Refusal::unsupported_media_type(message));
     }
     patch::refuse_apply(&request.content_type)?;
+    // Without a type, and in YAML as JSON is, it is read; which patches are, the patch says.
+    let form = &request.content_type;
+    if request.verb != Verb::Patch && !form.is_empty() && !form.contains("json") && !form.contains("yaml") {
+        return Err(Refusal::unsupported_media_type(
+            "the body must be application/json",
+        ));
+    }
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(&request.body);
     let seed = Watchful {

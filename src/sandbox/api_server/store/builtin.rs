@@ -27,7 +27,7 @@ const ROWS: &[Row] = &[
     ("", "v1", "events", "Event", "ev", NAMESPACED),
     ("", "v1", "namespaces", "Namespace", "ns", STATUS),
     ("", "v1", "nodes", "Node", "no", STATUS),
-    ("", "v1", "pods", "Pod", "po", NAMESPACED | STATUS),
+    ("", "v1", "pods", "Pod", "po", WORKLOAD),
     ("", "v1", "secrets", "Secret", "", NAMESPACED),
     ("", "v1", "serviceaccounts", "ServiceAccount", "sa", NAMESPACED),
     ("", "v1", "services", "Service", "svc", NAMESPACED | STATUS),
@@ -211,7 +211,10 @@ fn columns(kind: &str) -> Vec<Column> {
     let mut columns: Vec<Column> = listed
         .into_iter()
         .flatten()
-        .map(|(name, path)| column(name, path, "string"))
+        .map(|(name, path)| {
+            let is_count = path.to_lowercase().ends_with("replicas");
+            column(name, path, if is_count { "integer" } else { "string" })
+        })
         .collect();
     columns.push(column("Age", ".metadata.creationTimestamp", "date"));
     columns

@@ -31,16 +31,16 @@ impl Store {
         let key = call.key();
         let Some(remaining) = self.delete_object(call, &key, &stored) else {
             self.after_removal(call, &key);
-            return Ok(success(call, &stored).into());
+            return Ok(match call.resource.kind.as_str() {
+                "Pod" | "Service" | "ServiceAccount" => marked_anew(call, &stored).into(),
+                _ => success(call, &stored).into(),
+            });
         };
         Ok(Body::Object(remaining))
     }
 
     pub(super) fn delete_collection(&mut self, call: &mut Call<'_>) -> Result<Body, Refusal> {
-        let selector = Selector::parse(
-            call.request.param("labelSelector"),
-            call.request.param("fieldSelector"),
-        )?;
+        let selector = Selector::of(call.request, &call.resource)?;
         let namespace = call.target.namespace.as_deref();
         let doomed: Vec<(ObjectKey, Arc<Value>)> = self
             .collection(&call.resource)
@@ -71,7 +71,7 @@ impl Store {
         key: &ObjectKey,
         stored: &Arc<Value>,
     ) -> Option<Arc<Value>> {
-        let mut marked = mark(call, stored);
+        let marked = marked_anew(call, stored);
         if is_finished(&marked) {
             self.commit(call, key.clone(), None);
             return None;
@@ -79,15 +79,12 @@ impl Store {
         if marked == **stored {
             return Some(Arc::clone(stored));
         }
-        if call.resource.has_generation && !meta::is_deleting(stored) {
-            meta::set(&mut marked, "generation", json!(meta::generation(stored) + 1));
-        }
         self.commit(call, key.clone(), Some(marked))
     }
 
     /// What goes with a namespace or a definition.
     fn after_removal(&mut self, call: &mut Call<'_>, key: &ObjectKey) {
-        if call.request.is_dry_run() {
+        if call.is_dry_run() {
             return;
         }
         match call.resource.kind.as_str() {
@@ -145,10 +142,19 @@ fn check_preconditions(call: &Call<'_>, stored: &Value) -> Result<(), Refusal> {
             let why = format!(
                 "Precondition failed: {shown} in precondition: {wanted}, {shown} in object meta: {actual}"
             );
-            return Err(Refusal::conflict(call.subject(), &why));
+            return Err(Refusal::precondition_failed(call.subject(), &why));
         }
     }
     Ok(())
+}
+
+/// The object with the marks of deletion, which are a new generation of it.
+fn marked_anew(call: &Call<'_>, stored: &Value) -> Value {
+    let mut marked = mark(call, stored);
+    if call.resource.has_generation && !meta::is_deleting(stored) {
+        meta::set(&mut marked, "generation", json!(meta::generation(stored) + 1));
+    }
+    marked
 }
 
 /// The object with the marks of deletion; one that is deleted already only ever gets less grace.
@@ -194,15 +200,15 @@ fn grace_seconds(call: &Call<'_>, stored: &Value) -> i64 {
     let own = stored
         .pointer("/spec/terminationGracePeriodSeconds")
         .and_then(Value::as_i64);
-    asked.or(own).unwrap_or(DEFAULT_POD_GRACE_SECONDS).max(0)
+    let grace = asked.or(own).unwrap_or(DEFAULT_POD_GRACE_SECONDS);
+    if grace < 0 { 1 } else { grace }
 }
 
 fn success(call: &Call<'_>, stored: &Value) -> Value {
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": {
-            "name": meta::text(stored, "name"), "group": call.resource.group,
-            "kind": call.resource.plural, "uid": meta::text(stored, "uid"),
-        },
-    })
+    let subject = call.resource.subject(meta::text(stored, "name"));
+    let mut details = subject.details(subject.resource);
+    if let Some(fields) = details.as_object_mut() {
+        fields.insert("uid".to_owned(), json!(meta::text(stored, "uid")));
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }

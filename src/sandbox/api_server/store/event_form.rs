@@ -36,6 +36,9 @@ pub(super) fn served(resource: &Resource, stored: &Arc<Value>) -> Arc<Value> {
 pub(super) fn stored(resource: &Resource, mut object: Value) -> Value {
     if has_two_forms(resource) {
         rename(&mut object, "v1", NAMES.map(|(core, new)| (new, core)));
+        if let Some(fields) = object.as_object_mut() {
+            fields.entry("source").or_insert_with(|| json!({}));
+        }
     }
     object
 }

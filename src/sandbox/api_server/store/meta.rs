@@ -52,6 +52,20 @@ fn fields_mut(object: &mut Value) -> Option<&mut Map<String, Value>> {
     metadata.as_object_mut()
 }
 
+/// The server writes no empty maps and lists.
+pub(super) fn remove_empty(object: &mut Value) {
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let is_empty = match get(object, field) {
+            Some(Value::Object(map)) => map.is_empty(),
+            Some(Value::Array(list)) => list.is_empty(),
+            _ => false,
+        };
+        if is_empty {
+            remove(object, field);
+        }
+    }
+}
+
 pub(super) fn finalizers(object: &Value) -> Vec<&str> {
     let list = get(object, "finalizers").and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).collect()

@@ -80,6 +80,20 @@ impl Call<'_> {
         )
     }
 
+    /// Options in the body of a deletion are all there is: its query is not looked at.
+    fn is_dry_run(&self) -> bool {
+        match self.body.get("dryRun") {
+            _ if !matches!(self.request.verb, Verb::Delete | Verb::DeleteCollection)
+                || self.body.is_null() =>
+            {
+                self.request.is_dry_run()
+            }
+            asked => asked
+                .and_then(Value::as_array)
+                .is_some_and(|asked| !asked.is_empty()),
+        }
+    }
+
     fn subject(&self) -> refusal::Subject<'_> {
         self.resource
             .subject(self.target.name.as_deref().unwrap_or_default())
@@ -139,6 +153,8 @@ impl Store {
             response.commits = call.commits;
             if response.is_success() && request.wants_table() && !request.verb.is_write() {
                 response.body = table::render(now, request, &call.resource, &response.body);
+            } else if response.is_success() && request.wants_metadata() && !request.verb.is_write() {
+                response.body = table::metadata_alone(&response.body);
             }
         }
         response
@@ -188,6 +204,9 @@ impl Store {
         target: &'a Target,
     ) -> Result<Call<'a>, Refusal> {
         let resource = self.resolve(target)?;
+        if !request.takes_json() {
+            return Err(Refusal::not_acceptable());
+        }
         let mut warnings = Vec::new();
         let body = body::read(request, &resource, &mut warnings)?;
         let has = |pointer: &str| {
@@ -300,7 +319,7 @@ impl Store {
 
     /// Writes down one change and hands back the object as stored; on a dry run, as it would be stored.
     fn commit(&mut self, call: &mut Call<'_>, key: ObjectKey, after: Option<Value>) -> Option<Arc<Value>> {
-        if call.request.is_dry_run() {
+        if call.is_dry_run() {
             return after.map(Arc::new);
         }
         self.version += 1;

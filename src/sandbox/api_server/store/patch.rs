@@ -1,5 +1,7 @@
 //! The three ways to patch an object that are served. Server-side apply is refused: nothing of ours uses it.
 
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation, TestOperation};
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
@@ -59,9 +61,41 @@ fn refuse_media_type(resource: &Resource) -> Refusal {
 }
 
 fn apply_json_patch(object: &mut Value, body: &Value) -> Result<(), Refusal> {
-    let operations: json_patch::Patch = serde_json::from_value(body.clone())
-        .map_err(|error| Refusal::bad_request(format!("error decoding patch: {error}")))?;
-    json_patch::patch(object, &operations).map_err(|error| Refusal::patch_does_not_apply(&error.to_string()))
+    let Some(operations) = body.as_array() else {
+        return Err(Refusal::bad_request("error decoding patch: it is not a list"));
+    };
+    for operation in operations {
+        let operation: PatchOperation =
+            serde_json::from_value(operation.clone()).map_err(|_| Refusal::patch_does_not_apply())?;
+        let operation = lenient(object, operation);
+        json_patch::patch(object, &[operation]).map_err(|_| Refusal::patch_does_not_apply())?;
+    }
+    Ok(())
+}
+
+/// The real server takes a field that is absent from an object for one that is null, except where it is removed.
+fn lenient(object: &Value, operation: PatchOperation) -> PatchOperation {
+    let is_absent_field = |path: &str| {
+        let parent = path
+            .rsplit_once('/')
+            .and_then(|(parent, _)| object.pointer(parent));
+        parent.is_some_and(Value::is_object) && object.pointer(path).is_none()
+    };
+    let add = |path, value| PatchOperation::Add(AddOperation { path, value });
+    match operation {
+        PatchOperation::Replace(replace) if is_absent_field(replace.path.as_str()) => {
+            add(replace.path, replace.value)
+        }
+        PatchOperation::Copy(copy) if is_absent_field(copy.from.as_str()) => add(copy.path, Value::Null),
+        // Nothing to change about a root that is there.
+        PatchOperation::Test(test) if test.value.is_null() && is_absent_field(test.path.as_str()) => {
+            PatchOperation::Test(TestOperation {
+                path: PointerBuf::new(),
+                value: object.clone(),
+            })
+        }
+        other => other,
+    }
 }
 
 /// Merge keys of lists by field name. The real server has them per type; these are the ones that

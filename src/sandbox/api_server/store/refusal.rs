@@ -32,8 +32,13 @@ impl Subject<'_> {
         }
     }
 
-    fn details(&self, kind: &str) -> Value {
-        json!({"name": self.name, "group": self.group, "kind": kind})
+    /// What is empty is left out.
+    pub fn details(&self, kind: &str) -> Value {
+        let fields = [("name", self.name), ("group", self.group), ("kind", kind)];
+        let fields = fields.into_iter().filter(|(_, text)| !text.is_empty());
+        fields
+            .map(|(field, text)| (field.to_owned(), json!(text)))
+            .collect()
     }
 }
 
@@ -118,16 +123,56 @@ impl Refusal {
         Refusal::new(410, "Expired", message)
     }
 
+    pub fn not_acceptable() -> Self {
+        let message = "only application/json is served, and tables and metadata as such";
+        Refusal::new(406, "NotAcceptable", message)
+    }
+
+    pub fn internal(message: impl Into<String>) -> Self {
+        let message = message.into();
+        Refusal {
+            details: json!({"causes": [{"message": message}]}),
+            ..Refusal::new(500, "InternalError", message)
+        }
+    }
+
     pub fn unsupported_media_type(message: impl Into<String>) -> Self {
         Refusal::new(415, "UnsupportedMediaType", message)
     }
 
-    /// A JSON Patch that does not fit the object, a failed `test` among them.
-    pub fn patch_does_not_apply(why: &str) -> Self {
+    /// A JSON Patch that does not fit the object, a failed `test` among them. The real server does not say why.
+    pub fn patch_does_not_apply() -> Self {
         let message = "the server rejected our request due to an error in our request";
+        Refusal::new(422, "Invalid", message)
+    }
+
+    /// A patch whose outcome is no object of the kind.
+    pub fn unreadable_outcome(error: &str) -> Self {
+        let nobody = Subject {
+            group: "",
+            resource: "",
+            kind: "",
+            name: "",
+        };
+        Refusal::invalid(nobody, &[Violation::invalid("patch", &Value::Null, error)])
+    }
+
+    /// A list or a watch with options that contradict each other.
+    pub fn invalid_list_options(violations: &[Violation]) -> Self {
+        let options = Subject {
+            group: "meta.k8s.io",
+            resource: "",
+            kind: "ListOptions",
+            name: "",
+        };
+        Refusal::invalid(options, violations)
+    }
+
+    /// The object is not the one that the caller means.
+    pub fn precondition_failed(subject: Subject<'_>, why: &str) -> Self {
         Refusal {
-            details: json!({"causes": [{"reason": "UnexpectedServerResponse", "message": why}]}),
-            ..Refusal::new(422, "Invalid", message)
+            details: subject.details(subject.kind),
+            ..Refusal::conflict(subject, why)
         }
     }
 

@@ -135,6 +135,19 @@ impl ApiRequest {
     pub fn wants_table(&self) -> bool {
         self.accept.contains("as=Table")
     }
+
+    /// Whether the caller takes JSON.
+    pub fn takes_json(&self) -> bool {
+        ["json", "*/*", "application/*"]
+            .iter()
+            .any(|form| self.accept.contains(form))
+            || self.accept.is_empty()
+    }
+
+    /// Whether the caller asked for nothing of the objects but their metadata.
+    pub fn wants_metadata(&self) -> bool {
+        self.accept.contains("as=PartialObjectMetadata")
+    }
 }
 
 fn verb(method: &str, target: Option<&Target>, query: &BTreeMap<String, String>) -> Verb {
@@ -148,8 +161,8 @@ fn verb(method: &str, target: Option<&Target>, query: &BTreeMap<String, String>)
         "PATCH" => Verb::Patch,
         "DELETE" if named => Verb::Delete,
         "DELETE" => Verb::DeleteCollection,
-        _ if watch => Verb::Watch,
         _ if named => Verb::Get,
+        _ if watch => Verb::Watch,
         _ => Verb::List,
     }
 }

@@ -3,37 +3,50 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::Body;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Subject};
 use super::registry::ScalePaths;
+use super::request::Verb;
 use super::{Call, Store, meta, patch};
 use crate::api::schema::Violation;
 
 impl Store {
     pub(super) fn read_scale(&self, call: &Call<'_>) -> Result<Body, Refusal> {
         let stored = self.object(call)?;
-        Ok(scale_of(paths(call)?, &stored).into())
+        Ok(scale_of(paths(call)?, &stored)?.into())
     }
 
     pub(super) fn write_scale(&mut self, call: &mut Call<'_>) -> Result<Body, Refusal> {
         let paths = paths(call)?.clone();
         let stored = self.object(call)?;
-        let scale = scale_of(&paths, &stored);
-        let wanted = if call.request.method == "PATCH" {
+        let scale = scale_of(&paths, &stored)?;
+        let wanted = if call.request.verb == Verb::Patch {
             patch::patched(&call.resource, &scale, &call.request.content_type, &call.body)?
         } else {
             call.body.as_ref().clone()
         };
+        if meta::text(&wanted, "name") != meta::text(&stored, "name") {
+            return Err(Refusal::bad_request(
+                "the name of the object does not match the name on the URL",
+            ));
+        }
         let replicas = wanted
             .pointer("/spec/replicas")
             .cloned()
             .unwrap_or_else(|| json!(0));
-        if !replicas
-            .as_i64()
-            .is_some_and(|replicas| (0..=i64::from(i32::MAX)).contains(&replicas))
-        {
-            let violation =
-                Violation::invalid("spec.replicas", &replicas, "must be greater than or equal to 0");
-            return Err(Refusal::invalid(call.subject(), &[violation]));
+        if replicas.as_i64().is_none() && call.request.verb == Verb::Patch {
+            return Err(Refusal::unreadable_outcome("spec.replicas must be an integer"));
+        }
+        if replicas.as_i64().is_none_or(|replicas| replicas < 0) && call.resource.custom.is_none() {
+            let detail = "must be greater than or equal to 0";
+            let subject = Subject {
+                group: "autoscaling",
+                kind: "Scale",
+                ..call.subject()
+            };
+            return Err(Refusal::invalid(
+                subject,
+                &[Violation::invalid("spec.replicas", &replicas, detail)],
+            ));
         }
         let mut candidate = stored.as_ref().clone();
         for field in ["uid", "resourceVersion"] {
@@ -47,7 +60,7 @@ impl Store {
         }
         put(&mut candidate, &paths.spec_replicas, replicas);
         let answer = self.replace(call, &stored, candidate)?;
-        Ok(scale_of(&paths, &answer.to_value()).into())
+        Ok(scale_of(&paths, &answer.to_value())?.into())
     }
 }
 
@@ -59,7 +72,7 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('.').filter(|segment| !segment.is_empty())
 }
 
-fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+pub(super) fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     segments(path).try_fold(object, |inner, segment| inner.get(segment))
 }
 
@@ -75,8 +88,15 @@ fn put(object: &mut Value, path: &str, value: Value) {
     *place = value;
 }
 
-fn scale_of(paths: &ScalePaths, object: &Value) -> Value {
-    let number = |path: &str| at(object, path).and_then(Value::as_i64).unwrap_or(0);
+/// An object without replicas has no scale, and autoscalers leave it alone.
+fn scale_of(paths: &ScalePaths, object: &Value) -> Result<Value, Refusal> {
+    let number = |path: &str| at(object, path).and_then(Value::as_i64);
+    let Some(wanted) = number(&paths.spec_replicas) else {
+        let path = &paths.spec_replicas;
+        return Err(Refusal::internal(format!(
+            "the spec replicas field \"{path}\" does not exist"
+        )));
+    };
     let selector = match &paths.label_selector {
         Some(path) => at(object, path)
             .and_then(Value::as_str)
@@ -88,11 +108,18 @@ fn scale_of(paths: &ScalePaths, object: &Value) -> Value {
         .into_iter()
         .filter_map(|field| Some((field.to_owned(), meta::get(object, field)?.clone())))
         .collect();
-    json!({
-        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": {"replicas": number(&paths.spec_replicas)},
-        "status": {"replicas": number(&paths.status_replicas), "selector": selector},
-    })
+    // What is zero or empty is left out, but for the number of pods there are.
+    let mut spec = Map::new();
+    if wanted != 0 {
+        spec.insert("replicas".to_owned(), json!(wanted));
+    }
+    let mut status = json!({"replicas": number(&paths.status_replicas).unwrap_or(0)});
+    if let Some(status) = status.as_object_mut().filter(|_| !selector.is_empty()) {
+        status.insert("selector".to_owned(), json!(selector));
+    }
+    Ok(json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status,
+    }))
 }
 
 /// A label selector in query syntax.

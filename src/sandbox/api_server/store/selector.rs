@@ -3,7 +3,54 @@
 use serde_json::Value;
 
 use super::refusal::Refusal;
+use super::registry::Resource;
+use super::request::ApiRequest;
 use crate::api::selector::LabelSelector;
+
+/// The fields by which built-in kinds can be selected, beyond name and namespace.
+const FIELDS: &[(&str, &[&str])] = &[
+    ("Namespace", &["status.phase"]),
+    ("Node", &["spec.unschedulable"]),
+    (
+        "Pod",
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
+        ],
+    ),
+    ("Secret", &["type"]),
+    ("Service", &["spec.clusterIP", "spec.type"]),
+    ("ReplicaSet", &["status.replicas"]),
+    ("Job", &["status.successful"]),
+    (
+        "Event",
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "reason",
+            "reportingComponent",
+            "reportingController",
+            "source",
+            "type",
+        ],
+    ),
+];
 
 /// Which objects a list, a watch or a collection delete is about.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,7 +67,31 @@ struct FieldRequirement {
 }
 
 impl Selector {
-    pub fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, Refusal> {
+    /// What a request selects of a resource.
+    pub fn of(request: &ApiRequest, resource: &Resource) -> Result<Self, Refusal> {
+        let selector = Selector::parse(request.param("labelSelector"), request.param("fieldSelector"))?;
+        let known = |path: &str| {
+            let own = FIELDS.iter().find(|(kind, _)| *kind == resource.kind);
+            let own = own
+                .filter(|_| resource.custom.is_none())
+                .map_or(&[][..], |(_, fields)| fields);
+            ["metadata.name", "metadata.namespace"].contains(&path) || own.contains(&path)
+        };
+        match selector.fields.iter().find(|wanted| !known(&wanted.path)) {
+            None => Ok(selector),
+            Some(unknown) => Err(Refusal::bad_request(format!(
+                "field label not supported: {}",
+                unknown.path
+            ))),
+        }
+    }
+
+    /// Whether it selects some objects and not others.
+    pub fn is_empty(&self) -> bool {
+        *self == Selector::default()
+    }
+
+    fn parse(labels: Option<&str>, fields: Option<&str>) -> Result<Self, Refusal> {
         let labels = LabelSelector::parse(labels.unwrap_or_default())
             .map_err(|error| Refusal::bad_request(error.to_string()))?;
         let fields = fields
@@ -30,16 +101,6 @@ impl Selector {
             .map(parse_field)
             .collect::<Result<_, _>>()?;
         Ok(Selector { labels, fields })
-    }
-
-    /// Narrows the selection to one object.
-    pub fn require_name(&mut self, name: &str) {
-        let path = "metadata.name".to_owned();
-        self.fields.push(FieldRequirement {
-            path,
-            value: name.to_owned(),
-            equal: true,
-        });
     }
 
     pub fn matches(&self, object: &Value) -> bool {

@@ -1,5 +1,7 @@
 //! Objects as rows of text: the `Table` that `kubectl get` prints.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -28,6 +30,22 @@ pub(super) fn render(now: DateTime<Utc>, request: &ApiRequest, resource: &Resour
     }))
 }
 
+/// The objects in `body` without anything but their metadata.
+pub(super) fn metadata_alone(body: &Body) -> Body {
+    match body {
+        Body::Object(object) => Body::from(shown("Metadata", object)),
+        Body::List { metadata, items, .. } => Body::List {
+            kind: "PartialObjectMetadataList".to_owned(),
+            api_version: "meta.k8s.io/v1".to_owned(),
+            metadata: metadata.clone(),
+            items: items
+                .iter()
+                .map(|item| Arc::new(shown("Metadata", item)))
+                .collect(),
+        },
+    }
+}
+
 fn definitions(resource: &Resource) -> Vec<Value> {
     let name = json!({"name": "Name", "type": "string", "format": "name", "priority": 0,
         "description": "Name must be unique within a namespace."});
@@ -50,7 +68,16 @@ fn shown(include: &str, object: &Value) -> Value {
 fn cells(now: DateTime<Utc>, resource: &Resource, object: &Value) -> Vec<Value> {
     let name = json!(meta::text(object, "name"));
     std::iter::once(name)
-        .chain(resource.columns.iter().map(|column| cell(now, column, object)))
+        .chain(
+            resource
+                .columns
+                .iter()
+                .map(|column| match cell(now, column, object) {
+                    // Their types know no absent number.
+                    Value::Null if column.column_type == "integer" && resource.custom.is_none() => json!(0),
+                    cell => cell,
+                }),
+        )
         .collect()
 }
 

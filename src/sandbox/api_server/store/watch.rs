@@ -12,7 +12,7 @@ use super::collection::{Collection, Event};
 use super::refusal::Refusal;
 use super::request::ApiRequest;
 use super::selector::Selector;
-use super::{Body, Resource, Store, event_form, meta, table};
+use super::{Body, Resource, Store, event_form, meta, read, table};
 
 /// One open watch.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Watch {
     version: u64,
     /// The objects there were, for a watcher that did not say where to begin.
     initial: Vec<Arc<Value>>,
+    /// Whether a bookmark is due once they are told.
+    tells_end_of_initial: bool,
 }
 
 /// The lines to send, and whether the watch is over.
@@ -69,16 +71,15 @@ impl Watch {
     }
 
     fn line(&self, now: DateTime<Utc>, kind: &str, object: &Arc<Value>) -> Value {
-        if !self.request.wants_table() {
-            return json!({"type": kind, "object": **object});
+        let body = || Body::Object(Arc::clone(object));
+        if self.request.wants_table() {
+            let rows = table::render(now, &self.request, &self.resource, &body());
+            json!({"type": kind, "object": rows.to_value()})
+        } else if self.request.wants_metadata() {
+            json!({"type": kind, "object": table::metadata_alone(&body()).to_value()})
+        } else {
+            json!({"type": kind, "object": **object})
         }
-        let rows = table::render(
-            now,
-            &self.request,
-            &self.resource,
-            &Body::Object(Arc::clone(object)),
-        );
-        json!({"type": kind, "object": rows.to_value()})
     }
 }
 
@@ -91,15 +92,8 @@ impl Store {
     pub fn watch(&self, request: &ApiRequest) -> Result<Watch, Refusal> {
         let target = request.target.as_ref().ok_or_else(Refusal::no_such_path)?;
         let resource = self.resolve(target)?;
-        if request.param("sendInitialEvents").is_some() {
-            return Err(Refusal::forbidden(
-                "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
-            ));
-        }
-        let mut selector = Selector::parse(request.param("labelSelector"), request.param("fieldSelector"))?;
-        if let Some(name) = &target.name {
-            selector.require_name(name);
-        }
+        read::check_versions(request)?;
+        let selector = Selector::of(request, &resource)?;
         let mut watch = Watch {
             request: request.clone(),
             resource,
@@ -107,16 +101,15 @@ impl Store {
             selector,
             version: self.version,
             initial: Vec::new(),
+            tells_end_of_initial: request.flag("sendInitialEvents"),
         };
         let collection = self.collection(&watch.resource);
-        match request.param("resourceVersion").filter(|version| *version != "0") {
+        let from = request.param("resourceVersion").filter(|version| *version != "0");
+        match from.filter(|_| !watch.tells_end_of_initial) {
             Some(version) => {
                 let parsed = version.parse();
                 watch.version = parsed
                     .map_err(|_| Refusal::bad_request(format!("invalid resource version \"{version}\"")))?;
-                if let Some(Err(refused)) = collection.map(|found| found.events_after(watch.version)) {
-                    return Err(too_old(watch.version, refused.oldest));
-                }
             }
             None => {
                 let objects = collection
@@ -136,6 +129,17 @@ impl Store {
         let mut batch = WatchBatch::default();
         for object in std::mem::take(&mut watch.initial) {
             batch.events.push(watch.line(now, "ADDED", &object));
+        }
+        if std::mem::take(&mut watch.tells_end_of_initial) {
+            let mut bookmark = self.bookmark(watch);
+            if let Some(object) = bookmark.get_mut("object") {
+                meta::set(
+                    object,
+                    "annotations",
+                    json!({"k8s.io/initial-events-end": "true"}),
+                );
+            }
+            batch.events.push(bookmark);
         }
         let newer = self
             .collection(&watch.resource)

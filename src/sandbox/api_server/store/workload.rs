@@ -13,12 +13,12 @@ use k8s_openapi::api::networking::v1::Ingress;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::refusal::Refusal;
+use super::meta;
 use super::registry::Resource;
 use crate::api::schema::{FieldPath, Reason, Violation};
 
-/// Removes the fields that the kind does not know and returns their paths; a field of a wrong type is refused.
-pub(super) fn prune(resource: &Resource, object: &mut Value) -> Result<Vec<String>, Refusal> {
+/// Removes the fields that the kind does not know and returns their paths; an error is a field of a wrong type.
+pub(super) fn prune(resource: &Resource, object: &mut Value) -> Result<Vec<String>, serde_json::Error> {
     let known = match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "ConfigMap") => round_trip::<ConfigMap>(object),
         ("", "Event") => round_trip::<Event>(object),
@@ -37,14 +37,8 @@ pub(super) fn prune(resource: &Resource, object: &mut Value) -> Result<Vec<Strin
         ("networking.k8s.io", "Ingress") => round_trip::<Ingress>(object),
         _ => return Ok(Vec::new()),
     };
-    let known = known.map_err(|error| {
-        let (kind, version) = (&resource.kind, &resource.version);
-        Refusal::bad_request(format!(
-            "{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"
-        ))
-    })?;
     let mut removed = Vec::new();
-    remove_unknown(object, &known, &FieldPath::ROOT, &mut removed);
+    remove_unknown(object, &known?, &FieldPath::ROOT, &mut removed);
     Ok(removed)
 }
 
@@ -91,6 +85,7 @@ pub(super) fn complete(resource: &Resource, object: &mut Value) {
             ("spec.sessionAffinity", json!("None")),
             ("status", json!({"loadBalancer": {}})),
         ],
+        "Ingress" => &[("status", json!({"loadBalancer": {}}))],
         "Namespace" => &[
             ("status", json!({"phase": "Active"})),
             ("spec", json!({"finalizers": ["kubernetes"]})),
@@ -100,6 +95,13 @@ pub(super) fn complete(resource: &Resource, object: &mut Value) {
     };
     for (path, default) in defaults {
         fill(object, path, default);
+    }
+    if resource.kind == "Namespace" {
+        let name = meta::text(object, "name").to_owned();
+        fill(object, "metadata.labels", &json!({}));
+        if let Some(Value::Object(labels)) = object.pointer_mut("/metadata/labels") {
+            labels.insert("kubernetes.io/metadata.name".to_owned(), json!(name));
+        }
     }
     if resource.kind == "Service" {
         let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
@@ -134,6 +136,8 @@ pub(super) fn validate(resource: &Resource, object: &Value, old: Option<&Value>)
         "Service" => check_service(object, &mut found),
         "Ingress" => check_ingress(object, &mut found),
         "EndpointSlice" => check_endpoint_slice(object, old, &mut found),
+        "Event" if resource.group == "events.k8s.io" && old.is_none() => check_event(object, &mut found),
+        "Lease" => check_lease(object, &mut found),
         _ => {}
     }
     found
@@ -291,6 +295,49 @@ fn check_ingress_path(entry: &Value, field: &str, found: &mut Vec<Violation>) {
     if !fits {
         let detail = "must be an absolute path";
         found.push(Violation::invalid(format!("{field}.path"), &json!(path), detail));
+    }
+}
+
+fn check_event(object: &Value, found: &mut Vec<Violation>) {
+    for field in [
+        "eventTime",
+        "reportingController",
+        "reportingInstance",
+        "action",
+        "reason",
+    ] {
+        if object
+            .get(field)
+            .and_then(Value::as_str)
+            .is_none_or(str::is_empty)
+        {
+            found.push(Violation::required(field, ""));
+        }
+    }
+    if object.get("reportingController").is_none() {
+        let detail = "name part must be non-empty";
+        found.push(Violation::invalid("reportingController", &Value::Null, detail));
+    }
+    let kind = object.get("type").cloned().unwrap_or_default();
+    if kind != "Normal" && kind != "Warning" {
+        found.push(Violation::invalid("type", &kind, "must be Normal or Warning"));
+    }
+    let note = object.get("note").and_then(Value::as_str).unwrap_or_default();
+    if note.len() > 1024 {
+        found.push(Violation::invalid(
+            "message",
+            &json!(note),
+            "can have at most 1024 characters",
+        ));
+    }
+}
+
+fn check_lease(object: &Value, found: &mut Vec<Violation>) {
+    if let Some(seconds) = at(object, "spec.leaseDurationSeconds")
+        && seconds.as_i64().is_some_and(|seconds| seconds <= 0)
+    {
+        let detail = "must be greater than 0";
+        found.push(Violation::invalid("spec.leaseDurationSeconds", seconds, detail));
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::answer::Body;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, Subject};
+use super::request::Verb;
 use super::{Call, ObjectKey, Store, admit, crd, delete, meta, patch};
 use crate::api::schema::{Reason, Violation};
 
@@ -18,6 +19,12 @@ impl Store {
             return Ok(review(call, object).into());
         }
         check_type(call, &mut object)?;
+        if object
+            .get("metadata")
+            .is_some_and(|metadata| !metadata.is_object())
+        {
+            return Err(Refusal::bad_request("metadata must be an object"));
+        }
         let key = self.name_new_object(call, &mut object)?;
         self.check_namespace(call, &key)?;
         if self
@@ -59,8 +66,14 @@ impl Store {
         if meta::text(object, "name").is_empty() {
             let prefix = meta::text(object, "generateName").to_owned();
             if prefix.is_empty() {
-                let violation = Violation::required("metadata.name", "name or generateName is required");
-                return Err(Refusal::invalid(call.resource.subject(""), &[violation]));
+                let mut violations = vec![Violation::required(
+                    "metadata.name",
+                    "name or generateName is required",
+                )];
+                if call.resource.custom.is_some() {
+                    violations.push(admit::unchecked_rules());
+                }
+                return Err(Refusal::invalid(call.resource.subject(""), &violations));
             }
             let name = format!("{prefix}{}", self.rng.name_suffix());
             meta::set(object, "name", json!(name));
@@ -103,13 +116,7 @@ impl Store {
         check_type(call, &mut candidate)?;
         if meta::text(&candidate, "resourceVersion").is_empty() && call.resource.requires_version_on_update()
         {
-            let violation = Violation::new(
-                "metadata.resourceVersion",
-                Reason::Invalid,
-                &json!(0),
-                "must be specified for an update",
-            );
-            return Err(Refusal::invalid(call.subject(), &[violation]));
+            return Err(without_version(call));
         }
         self.replace(call, &stored, candidate)
     }
@@ -118,6 +125,15 @@ impl Store {
         let stored = self.object(call)?;
         let mut candidate = patch::patched(&call.resource, &stored, &call.request.content_type, &call.body)?;
         check_type(call, &mut candidate)?;
+        if meta::text(&candidate, "resourceVersion").is_empty() && call.resource.requires_version_on_update()
+        {
+            return Err(without_version(call));
+        }
+        if meta::text(&candidate, "uid") != meta::text(&stored, "uid") {
+            let uid = json!(meta::text(&candidate, "uid"));
+            let violation = Violation::invalid("metadata.uid", &uid, "field is immutable");
+            return Err(Refusal::invalid(call.subject(), &[violation]));
+        }
         self.replace(call, &stored, candidate)
     }
 
@@ -133,14 +149,17 @@ impl Store {
         let status_apart = call.resource.has_status;
         if call.target.subresource.as_deref() == Some("status") {
             candidate = with_status_of(stored, &candidate);
-        } else if status_apart {
+        } else if status_apart && call.target.subresource.as_deref() != Some("binding") {
             keep_status(&mut candidate, stored);
         }
+        check_deletion_mark(call, stored, &candidate)?;
         meta::keep_server_fields(&mut candidate, stored);
         check_new_finalizers(call, stored, &candidate)?;
         let name = call.target.name.as_deref().unwrap_or_default();
         admit::admit(call, name, &mut candidate, Some(stored))?;
-        if call.resource.has_generation && meta::wants_differ(stored, &candidate, status_apart) {
+        let is_binding = call.target.subresource.as_deref() == Some("binding");
+        if call.resource.has_generation && !is_binding && meta::wants_differ(stored, &candidate, status_apart)
+        {
             meta::set(&mut candidate, "generation", json!(meta::generation(stored) + 1));
         }
         self.install_if_definition(call, &mut candidate)?;
@@ -179,7 +198,7 @@ impl Store {
         if let Some(fields) = object.as_object_mut() {
             fields.insert("status".to_owned(), status);
         }
-        if !call.request.is_dry_run() {
+        if !call.is_dry_run() {
             self.registry.install(resource);
         }
         Ok(())
@@ -198,7 +217,17 @@ fn review(call: &Call<'_>, mut object: Value) -> Value {
     object
 }
 
-/// Fills in apiVersion and kind, as typed clients may leave them out, and refuses others than the path's.
+fn without_version(call: &Call<'_>) -> Refusal {
+    let subject = Subject {
+        kind: &call.resource.plural,
+        ..call.subject()
+    };
+    let detail = "must be specified for an update";
+    let violation = Violation::invalid("metadata.resourceVersion", &json!(0), detail);
+    Refusal::invalid(subject, &[violation])
+}
+
+/// Fills in apiVersion and kind, which clients of built-in kinds may leave out, and refuses others than the path's.
 fn check_type(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
     let Some(fields) = object.as_object_mut() else {
         return Err(Refusal::bad_request(format!(
@@ -206,18 +235,45 @@ fn check_type(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
             call.resource.kind
         )));
     };
+    let is_custom = call.resource.custom.is_some();
     for (field, expected) in [
         ("apiVersion", call.resource.api_version()),
         ("kind", call.resource.kind.clone()),
     ] {
+        if is_custom && !fields.contains_key(field) {
+            return Err(Refusal::bad_request(format!(
+                "{field} is missing from the object"
+            )));
+        }
         let found = fields.entry(field).or_insert_with(|| json!(expected));
-        if *found != expected.as_str() {
+        if *found == expected.as_str() {
+            continue;
+        }
+        let found = found.clone();
+        let is_put_elsewhere = call.request.verb == Verb::Update && field == "apiVersion";
+        if !is_custom || call.request.verb == Verb::Create || is_put_elsewhere {
             let message =
                 format!("the {field} in the data ({found}) does not match the expected one ({expected})");
             return Err(Refusal::bad_request(message));
         }
+        let violation = Violation::invalid(field, &found, format!("must be {expected}"));
+        let (kind, version) = (text_of(object, "kind"), text_of(object, "apiVersion"));
+        let subject = Subject {
+            group: version.split_once('/').map_or("", |(group, _)| group),
+            kind: &kind,
+            ..call.subject()
+        };
+        return Err(Refusal::invalid(subject, &[violation]));
     }
     Ok(())
+}
+
+fn text_of(object: &Value, field: &str) -> String {
+    object
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Name and namespace in the object must be those of the path.
@@ -252,6 +308,18 @@ fn check_preconditions(call: &Call<'_>, stored: &Value, candidate: &Value) -> Re
         return Err(Refusal::stale(call.subject()));
     }
     Ok(())
+}
+
+/// Only a deletion marks an object as being deleted.
+fn check_deletion_mark(call: &Call<'_>, stored: &Value, candidate: &Value) -> Result<(), Refusal> {
+    let mark = meta::get(candidate, "deletionTimestamp");
+    match mark.filter(|mark| Some(*mark) != meta::get(stored, "deletionTimestamp")) {
+        None => Ok(()),
+        Some(mark) => {
+            let violation = Violation::invalid("metadata.deletionTimestamp", mark, "field is immutable");
+            Err(Refusal::invalid(call.subject(), &[violation]))
+        }
+    }
 }
 
 fn with_status_of(stored: &Value, candidate: &Value) -> Value {

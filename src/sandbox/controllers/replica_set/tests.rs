@@ -98,7 +98,7 @@ fn availability_waits_for_min_ready_seconds() {
         now(),
     );
     let counts = json!({
-        "replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": 1, "observedGeneration": 4,
+        "replicas": 3, "terminatingReplicas": 0, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": 1, "observedGeneration": 4,
     });
     assert_eq!(plan.status, Some(counts));
     assert_eq!(plan.again_after, Some(TimeDelta::seconds(5)));

@@ -63,11 +63,11 @@ impl Desk {
     }
 
     pub fn post(&mut self, path: &str, body: Value) -> Reply {
-        self.reply("POST", path, "application/json", &body)
+        self.reply("POST", path, "application/json", &typed(path, body))
     }
 
     pub fn put(&mut self, path: &str, body: Value) -> Reply {
-        self.reply("PUT", path, "application/json", &body)
+        self.reply("PUT", path, "application/json", &typed(path, body))
     }
 
     pub fn merge(&mut self, path: &str, body: Value) -> Reply {
@@ -81,6 +81,15 @@ impl Desk {
     pub fn delete(&mut self, path: &str, body: Value) -> Reply {
         self.reply("DELETE", path, "application/json", &body)
     }
+}
+
+/// Custom resources must say what they are; here the path says it.
+fn typed(path: &str, mut body: Value) -> Value {
+    if path.starts_with(GATES) {
+        body["apiVersion"] = json!("example.dev/v1");
+        body["kind"] = json!("Gate");
+    }
+    body
 }
 
 pub(super) fn named(name: &str) -> Value {

@@ -173,7 +173,7 @@ fn json_patches() {
     let mut desk = Desk::new();
     desk.post(
         MAPS,
-        json!({"metadata": {"name": "a", "annotations": {}}, "data": {"k": "v"}}),
+        json!({"metadata": {"name": "a", "annotations": {"kept": "1"}}, "data": {"k": "v"}}),
     );
     let path = format!("{MAPS}/a");
     let test = |value: &str| json!({"op": "test", "path": "/data/k", "value": value});
@@ -182,7 +182,8 @@ fn json_patches() {
     let table = [
         (json!([test("other"), set("x")]), 422),
         (json!([{"op": "remove", "path": "/data/none"}]), 422),
-        (json!([{"op": "jump"}]), 400),
+        (json!([{"op": "jump"}]), 422),
+        (json!({"op": "remove"}), 400),
         (json!([version("1"), set("x")]), 409),
         (json!([test("v"), version("3"), set("w")]), 200),
         (
@@ -197,7 +198,7 @@ fn json_patches() {
     let (_, last) = desk.get(&path);
     assert_eq!(
         (&last["data"]["k"], &last["metadata"]["annotations"]),
-        (&json!("w"), &json!({"a.b/c": "x"}))
+        (&json!("w"), &json!({"kept": "1", "a.b/c": "x"}))
     );
 }
 
