@@ -61,6 +61,8 @@ impl Intake {
             };
             if epoch.is_some() {
                 self.context.observer.stores.forget_all_but(&ESSENTIAL);
+                self.context.postponed.forget_all();
+                self.context.recorder.forget_all();
             }
             self.listed.send_replace(Listed {
                 epoch,

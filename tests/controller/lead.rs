@@ -68,6 +68,25 @@ async fn a_leader_out_of_touch_writes_nothing_and_goes_on_when_it_leads_again() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_happened_while_another_one_led_is_not_counted() {
+    let world = World::new();
+    let controller = elected(&world);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    world.fail_leases(Fault::LoseBefore);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let promoted = json!({
+        "at": world.now(), "who": "controller", "what": "Promoted", "revision": 1, "why": "it was good",
+    });
+    world.put_status(&json!({"history": [promoted]}));
+    world.edit(&image("web:2"));
+    world.fail_leases(Fault::None);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:2")).await;
+    let metrics = controller.context.metrics.encode();
+    assert!(metrics.contains("tidegate_promotions_total 0\n"), "{metrics}");
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_renewal_whose_answer_is_lost_costs_nothing() {
     let world = World::new();
     let controller = elected(&world);
