@@ -2,8 +2,8 @@
 //!
 //! Pure: time is a monotonic duration that the caller passes in, so a change of the wall clock delays nothing.
 //! Guarantees: a wake during a reconcile leads to another one; a failure backs off from 0.1 s to 5 min; a
-//! namespace never takes more than its share of the places; what is urgent (commands, and taking traffic back) needs no
-//! share, and finds a place when all others are taken.
+//! namespace never takes more than its share of the places; what is urgent (commands, and taking traffic back) finds a
+//! place beyond that share and when all others are taken, and is urgent still after a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const LAST_BACKOFF: Duration = Duration::from_secs(300);
 pub struct Places {
     pub total: usize,
     pub per_namespace: usize,
-    /// More places, for what is urgent.
+    /// More places, for what is urgent; at most half of them for one namespace.
     pub urgent: usize,
 }
 
@@ -52,6 +52,8 @@ struct Entry {
     due: Option<Duration>,
     urgent: bool,
     running: bool,
+    /// Whether it was urgent when its reconcile began.
+    began_urgent: bool,
     failures: u32,
     started: Option<Duration>,
 }
@@ -89,18 +91,21 @@ impl Queue {
         }
         let is_full = running >= self.places.total;
         let is_due = |(due, _): &&(Duration, Work)| *due <= now;
-        let has_place = |(_, work): &&(Duration, Work)| {
-            self.running.get(&work.key().namespace).copied().unwrap_or(0) < self.places.per_namespace
+        let has_room = |(_, work): &&(Duration, Work), places: usize| {
+            self.running.get(&work.key().namespace).copied().unwrap_or(0) < places
         };
+        let share = self.places.per_namespace;
+        let urgent_share = share + self.places.urgent.div_ceil(2);
         let is_open = |(_, work): &&(Duration, Work)| is_open(&work.key().namespace);
         let urgent = self.urgent.iter().take_while(is_due);
+        let urgent = urgent.filter(|it| has_room(it, urgent_share));
         let ordinary = self.due.iter().take_while(|_| !is_full);
-        let ordinary = ordinary.take_while(is_due).filter(has_place);
+        let ordinary = ordinary.take_while(is_due).filter(|it| has_room(it, share));
         let (due, work) = urgent.chain(ordinary).find(is_open)?.clone();
         self.unschedule(&work, due);
         let entry = self.entries.entry(work.clone()).or_default();
         entry.running = true;
-        entry.urgent = false;
+        entry.began_urgent = std::mem::take(&mut entry.urgent);
         entry.started = Some(now);
         *self.running.entry(work.key().namespace.clone()).or_default() += 1;
         Some(work)
@@ -115,7 +120,7 @@ impl Queue {
         }
         // What was asked for meanwhile waits in `due` without a place in the sets.
         let asked = entry.due.take();
-        let urgent = entry.urgent;
+        let urgent = entry.urgent || (after == After::BackOff && entry.began_urgent);
         let wanted = match after {
             After::Rest => None,
             After::In(delay) => Some(now + delay),
@@ -333,6 +338,40 @@ mod tests {
         );
         queue.finish(&work("c", "app"), After::Rest, at(1));
         assert_eq!(pop(&mut queue, at(1)), Some(work("d", "app")));
+    }
+
+    #[test]
+    fn what_is_urgent_stays_so_when_its_reconcile_fails() {
+        let mut queue = queue();
+        for (after, expected) in [(After::BackOff, "z"), (After::In(at(100)), "a")] {
+            queue.wake(wake("z", Cause::Safety), at(0));
+            assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "z")));
+            queue.wake(wake("a", Cause::Dependency), at(0));
+            queue.finish(&work("shop", "z"), after, at(0));
+            let first = pop(&mut queue, at(1000));
+            assert_eq!(first, Some(work("shop", expected)), "{after:?}");
+            queue = self::queue();
+        }
+    }
+
+    #[test]
+    fn the_urgent_work_of_one_namespace_leaves_places_for_others() {
+        let mut queue = Queue::new(Places {
+            total: 3,
+            per_namespace: 2,
+            urgent: 4,
+        });
+        for name in 0..9 {
+            queue.wake(wake(&name.to_string(), Cause::Command), at(0));
+        }
+        let begun = std::iter::from_fn(|| pop(&mut queue, at(0))).count();
+        assert_eq!(begun, 4, "its share, and half of the urgent places");
+        let rescue = Wake {
+            work: work("bank", "z"),
+            cause: Cause::Safety,
+        };
+        queue.wake(rescue.clone(), at(0));
+        assert_eq!(pop(&mut queue, at(0)), Some(rescue.work));
     }
 
     #[test]
