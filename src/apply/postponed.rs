@@ -61,6 +61,11 @@ impl Postponed {
         self.lock().remove(rollout);
     }
 
+    /// Somebody else may have led in between, and found out other things.
+    pub fn forget_all(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Left>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

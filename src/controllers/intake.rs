@@ -1,8 +1,8 @@
 //! Feeds the caches and passes on who must look again.
 //!
 //! Guarantees: whoever begins to lead decides only on caches that were listed anew since, because what it watched
-//! before may not show yet what the leader before it wrote last; a watch that ends ends the intake, because a cache
-//! that nobody feeds is never noticed.
+//! before may not show yet what the leader before it wrote last; a namespace that cannot be listed holds up no other;
+//! a watch that ends ends the intake, because a cache that nobody feeds is never noticed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,29 +24,31 @@ pub struct Intake {
     pub role: watch::Receiver<Role>,
     /// Whether every essential cache has been listed once.
     pub readiness: watch::Sender<bool>,
-    /// The epoch since whose beginning every essential cache has been listed.
-    pub listed: watch::Sender<Option<u64>>,
+    pub listed: watch::Sender<Listed>,
     pub rollouts: UnboundedSender<Wake>,
     pub runs: UnboundedSender<Wake>,
 }
 
+/// The namespaces whose essential caches have all been listed since an epoch began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    pub epoch: Option<u64>,
+    /// The empty one is all of them.
+    pub namespaces: BTreeSet<String>,
+}
+
+impl Listed {
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespaces.contains("") || self.namespaces.contains(namespace)
+    }
+}
+
 /// The watches since the last time that everything was listed anew.
+#[derive(Default)]
 struct Season {
-    epoch: Option<u64>,
     watches: JoinSet<()>,
     watched: BTreeSet<Resource>,
     listed: BTreeSet<(Resource, String)>,
-}
-
-impl Season {
-    fn new(epoch: Option<u64>) -> Self {
-        Season {
-            epoch,
-            watches: JoinSet::new(),
-            watched: BTreeSet::new(),
-            listed: BTreeSet::new(),
-        }
-    }
 }
 
 impl Intake {
@@ -59,10 +61,16 @@ impl Intake {
             };
             if epoch.is_some() {
                 self.context.observer.stores.forget_all_but(&ESSENTIAL);
+                self.context.postponed.forget_all();
+                self.context.recorder.forget_all();
             }
+            self.listed.send_replace(Listed {
+                epoch,
+                ..Listed::default()
+            });
             let leads_anew = |role: &Role| role.epoch().is_some() && role.epoch() != epoch;
             tokio::select! {
-                () = self.run_over(Season::new(epoch)) => return,
+                () = self.run_over(Season::default()) => return,
                 Ok(_) = role.wait_for(leads_anew) => {}
             }
         }
@@ -73,6 +81,7 @@ impl Intake {
         for resource in ALWAYS {
             self.begin(&mut season, resource, &seen);
         }
+        self.note_progress(&season);
         let stores = &self.context.observer.stores;
         loop {
             let seen_now = tokio::select! {
@@ -89,16 +98,21 @@ impl Intake {
             let Some(Seen { resource, event }) = seen_now else {
                 return;
             };
-            if let CacheEvent::Restarted { namespace, .. } = &event {
-                season.listed.insert((resource, namespace.clone()));
-            }
+            let listed = match &event {
+                CacheEvent::Restarted { namespace, .. } => Some(namespace.clone()),
+                _ => None,
+            };
             self.pass_on(stores.take(resource, event));
             if resource == Resource::Rollout {
                 for named in self.context.observer.stores.named_kinds() {
                     self.begin(&mut season, named, &seen);
                 }
             }
-            self.note_progress(&season);
+            if let Some(namespace) = listed
+                && season.listed.insert((resource, namespace))
+            {
+                self.note_progress(&season);
+            }
         }
     }
 
@@ -146,17 +160,25 @@ impl Intake {
     }
 
     fn note_progress(&self, season: &Season) {
-        if *self.readiness.borrow() && *self.listed.borrow() == season.epoch {
-            return;
+        let mut unlisted = BTreeSet::new();
+        for resource in ESSENTIAL {
+            let missing: Vec<String> = scopes(resource, &self.namespaces)
+                .into_iter()
+                .filter(|namespace| !season.listed.contains(&(resource, namespace.clone())))
+                .collect();
+            self.context.metrics.set_unlisted(resource, missing.len());
+            unlisted.extend(missing);
         }
-        let is_listed = |resource: &Resource| {
-            let mut scopes = scopes(*resource, &self.namespaces).into_iter();
-            scopes.all(|namespace| season.listed.contains(&(*resource, namespace)))
-        };
-        if ESSENTIAL.iter().all(is_listed) {
+        let ours = scopes(Resource::Rollout, &self.namespaces).into_iter();
+        let namespaces: BTreeSet<String> = ours.filter(|ours| !unlisted.contains(ours)).collect();
+        let changed = self.listed.send_if_modified(|listed| {
+            let changed = listed.namespaces != namespaces;
+            listed.namespaces = namespaces;
+            changed
+        });
+        if changed && unlisted.is_empty() {
             tracing::info!("every cache is complete");
             self.readiness.send_replace(true);
-            self.listed.send_replace(season.epoch);
         }
     }
 }
@@ -177,11 +199,11 @@ mod tests {
             namespaces: BTreeSet::new(),
             role: watch::channel(Role::Standby).1,
             readiness: watch::channel(false).0,
-            listed: watch::channel(None).0,
+            listed: watch::channel(Listed::default()).0,
             rollouts,
             runs,
         };
-        let mut season = Season::new(None);
+        let mut season = Season::default();
         season.watches.spawn(async { panic!("a bug in a watch") });
         tokio::time::timeout(Duration::from_secs(60), intake.run_over(season))
             .await

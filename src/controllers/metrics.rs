@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::api::analysis_run::Verdict;
+use crate::api::resource::Resource;
 use crate::api::rollout_status::AbortSource;
 use crate::apply::Written;
 use crate::clock::Stopwatch;
@@ -46,6 +47,7 @@ pub struct Metrics {
     stopwatch: Stopwatch,
     pub rollouts: RolloutGauges,
     quarantined: Family<Labels<1>, Gauge<i64>>,
+    unlisted: Family<Labels<1>, Gauge<i64>>,
     leader: Gauge<i64>,
     leader_epoch: Gauge<u64, AtomicU64>,
 }
@@ -76,6 +78,7 @@ impl Default for Metrics {
             stopwatch: Stopwatch::start(),
             rollouts: RolloutGauges::default(),
             quarantined: Family::default(),
+            unlisted: Family::default(),
             leader: Gauge::default(),
             leader_epoch: Gauge::default(),
         };
@@ -123,6 +126,11 @@ impl Metrics {
             "quarantined",
             "Keys left alone after a panic until their object changes",
             self.quarantined.clone(),
+        );
+        registry.register(
+            "unlisted_namespaces",
+            "Namespaces left alone because a kind could not be listed yet, by kind",
+            self.unlisted.clone(),
         );
         self.register_releases();
     }
@@ -248,6 +256,14 @@ impl Metrics {
         set(&self.quarantined, quarantined);
     }
 
+    /// In how many namespaces (one stands for all, where all are watched) a kind has not been listed yet.
+    pub fn set_unlisted(&self, resource: Resource, namespaces: usize) {
+        let count = i64::try_from(namespaces).unwrap_or(i64::MAX);
+        self.unlisted
+            .get_or_create(&[("kind", resource.kind())])
+            .set(count);
+    }
+
     /// The epoch of the newest term stays when it is over.
     pub fn set_leader(&self, epoch: Option<u64>) {
         self.leader.set(i64::from(epoch.is_some()));
@@ -276,7 +292,7 @@ fn source(by: AbortSource) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::resource::{ObjectKey, Resource};
+    use crate::api::resource::ObjectKey;
 
     #[test]
     fn what_is_counted_is_shown() {

@@ -2,8 +2,8 @@
 //!
 //! Pure: time is a monotonic duration that the caller passes in, so a change of the wall clock delays nothing.
 //! Guarantees: a wake during a reconcile leads to another one; a failure backs off from 0.1 s to 5 min; a
-//! namespace never takes more than its share of the places; what is urgent (commands, and taking traffic back) needs no
-//! share, and finds a place when all others are taken.
+//! namespace never takes more than its share of the places; what is urgent (commands, and taking traffic back) finds a
+//! place beyond that share and when all others are taken, and is urgent still after a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +20,7 @@ const LAST_BACKOFF: Duration = Duration::from_secs(300);
 pub struct Places {
     pub total: usize,
     pub per_namespace: usize,
-    /// More places, for what is urgent.
+    /// More places, for what is urgent; at most half of them for one namespace.
     pub urgent: usize,
 }
 
@@ -52,6 +52,8 @@ struct Entry {
     due: Option<Duration>,
     urgent: bool,
     running: bool,
+    /// Whether it was urgent when its reconcile began.
+    began_urgent: bool,
     failures: u32,
     started: Option<Duration>,
 }
@@ -81,25 +83,29 @@ impl Queue {
         self.schedule(wake.work, earliest, urgent);
     }
 
-    /// The next key to reconcile, if one is due and there is a place for it.
-    pub fn pop(&mut self, now: Duration) -> Option<Work> {
+    /// The next key to reconcile, if one is due in an open namespace and there is a place for it.
+    pub fn pop(&mut self, now: Duration, is_open: impl Fn(&str) -> bool) -> Option<Work> {
         let running = self.running.values().sum::<usize>();
         if running >= self.places.total + self.places.urgent {
             return None;
         }
         let is_full = running >= self.places.total;
         let is_due = |(due, _): &&(Duration, Work)| *due <= now;
-        let has_place = |(_, work): &&(Duration, Work)| {
-            self.running.get(&work.key().namespace).copied().unwrap_or(0) < self.places.per_namespace
+        let has_room = |(_, work): &&(Duration, Work), places: usize| {
+            self.running.get(&work.key().namespace).copied().unwrap_or(0) < places
         };
+        let share = self.places.per_namespace;
+        let urgent_share = share + self.places.urgent.div_ceil(2);
+        let is_open = |(_, work): &&(Duration, Work)| is_open(&work.key().namespace);
         let urgent = self.urgent.iter().take_while(is_due);
+        let urgent = urgent.filter(|it| has_room(it, urgent_share));
         let ordinary = self.due.iter().take_while(|_| !is_full);
-        let ordinary = ordinary.take_while(is_due).filter(has_place);
-        let (due, work) = urgent.chain(ordinary).next()?.clone();
+        let ordinary = ordinary.take_while(is_due).filter(|it| has_room(it, share));
+        let (due, work) = urgent.chain(ordinary).find(is_open)?.clone();
         self.unschedule(&work, due);
         let entry = self.entries.entry(work.clone()).or_default();
         entry.running = true;
-        entry.urgent = false;
+        entry.began_urgent = std::mem::take(&mut entry.urgent);
         entry.started = Some(now);
         *self.running.entry(work.key().namespace.clone()).or_default() += 1;
         Some(work)
@@ -114,7 +120,7 @@ impl Queue {
         }
         // What was asked for meanwhile waits in `due` without a place in the sets.
         let asked = entry.due.take();
-        let urgent = entry.urgent;
+        let urgent = entry.urgent || (after == After::BackOff && entry.began_urgent);
         let wanted = match after {
             After::Rest => None,
             After::In(delay) => Some(now + delay),
@@ -149,7 +155,7 @@ impl Queue {
         self.due.len() + self.urgent.len()
     }
 
-    /// For how long the key that was due first has been waiting for a place.
+    /// For how long the key that was due first has been waiting for a place, or for its namespace to be open.
     pub fn overdue(&self, now: Duration) -> Option<Duration> {
         let first = [&self.due, &self.urgent].into_iter().filter_map(BTreeSet::first);
         let due = first.map(|(due, _)| *due).min()?;
@@ -226,6 +232,10 @@ mod tests {
         Work::Rollout(ObjectKey::new(namespace, name))
     }
 
+    fn pop(queue: &mut Queue, now: Duration) -> Option<Work> {
+        queue.pop(now, |_| true)
+    }
+
     fn wake(name: &str, cause: Cause) -> Wake {
         Wake {
             work: work("shop", name),
@@ -250,14 +260,17 @@ mod tests {
         let mut queue = queue();
         queue.wake(wake("a", Cause::Itself), at(0));
         queue.wake(wake("a", Cause::Dependency), at(0));
-        assert_eq!(queue.pop(at(0)), Some(work("shop", "a")));
-        assert_eq!(queue.pop(at(0)), None);
+        assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "a")));
+        assert_eq!(pop(&mut queue, at(0)), None);
         queue.wake(wake("a", Cause::Dependency), at(5));
-        assert_eq!(queue.pop(at(500)), None, "it still runs");
+        assert_eq!(pop(&mut queue, at(500)), None, "it still runs");
         queue.finish(&work("shop", "a"), After::Rest, at(500));
-        assert_eq!(queue.pop(at(500)), Some(work("shop", "a")));
+        assert_eq!(pop(&mut queue, at(500)), Some(work("shop", "a")));
         queue.finish(&work("shop", "a"), After::Rest, at(510));
-        assert_eq!((queue.pop(at(10_000)), queue.next_due(at(510))), (None, None));
+        assert_eq!(
+            (pop(&mut queue, at(10_000)), queue.next_due(at(510))),
+            (None, None)
+        );
     }
 
     #[test]
@@ -266,7 +279,7 @@ mod tests {
         let mut runs = 0;
         for millis in 0..1000 {
             queue.wake(wake("a", Cause::Itself), at(millis));
-            if let Some(work) = queue.pop(at(millis)) {
+            if let Some(work) = pop(&mut queue, at(millis)) {
                 queue.finish(&work, After::Rest, at(millis));
                 runs += 1;
             }
@@ -280,11 +293,11 @@ mod tests {
         for name in ["a", "b", "c"] {
             queue.wake(wake(name, Cause::Dependency), at(0));
         }
-        assert_eq!(queue.pop(at(0)), Some(work("shop", "a")));
+        assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "a")));
         queue.wake(wake("c", Cause::Command), at(0));
         queue.wake(wake("c", Cause::Dependency), at(0));
-        assert_eq!(queue.pop(at(0)), Some(work("shop", "c")));
-        assert_eq!(queue.pop(at(0)), None, "the namespace has its share");
+        assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "c")));
+        assert_eq!(pop(&mut queue, at(0)), None, "the namespace has its share");
         queue.wake(
             Wake {
                 work: work("bank", "z"),
@@ -292,7 +305,7 @@ mod tests {
             },
             at(1),
         );
-        assert_eq!(queue.pop(at(1)), Some(work("bank", "z")));
+        assert_eq!(pop(&mut queue, at(1)), Some(work("bank", "z")));
         assert_eq!(queue.waiting(), 1);
     }
 
@@ -306,21 +319,59 @@ mod tests {
             };
             queue.wake(wake, at(0));
         }
-        assert_eq!(std::iter::from_fn(|| queue.pop(at(0))).count(), 3, "all places");
+        assert_eq!(
+            std::iter::from_fn(|| pop(&mut queue, at(0))).count(),
+            3,
+            "all places"
+        );
         queue.wake(wake("rescue", Cause::Safety), at(0));
         queue.wake(wake("late", Cause::Safety), at(0));
-        assert_eq!(queue.pop(at(0)), Some(work("shop", "late")));
-        assert_eq!(queue.pop(at(0)), None, "every place has an end");
+        assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "late")));
+        assert_eq!(pop(&mut queue, at(0)), None, "every place has an end");
         queue.finish(&work("a", "app"), After::Rest, at(1));
-        assert_eq!(queue.pop(at(1)), Some(work("shop", "rescue")));
+        assert_eq!(pop(&mut queue, at(1)), Some(work("shop", "rescue")));
         queue.finish(&work("b", "app"), After::Rest, at(1));
         assert_eq!(
-            queue.pop(at(1)),
+            pop(&mut queue, at(1)),
             None,
             "what is not urgent waits until a usual place is free"
         );
         queue.finish(&work("c", "app"), After::Rest, at(1));
-        assert_eq!(queue.pop(at(1)), Some(work("d", "app")));
+        assert_eq!(pop(&mut queue, at(1)), Some(work("d", "app")));
+    }
+
+    #[test]
+    fn what_is_urgent_stays_so_when_its_reconcile_fails() {
+        let mut queue = queue();
+        for (after, expected) in [(After::BackOff, "z"), (After::In(at(100)), "a")] {
+            queue.wake(wake("z", Cause::Safety), at(0));
+            assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "z")));
+            queue.wake(wake("a", Cause::Dependency), at(0));
+            queue.finish(&work("shop", "z"), after, at(0));
+            let first = pop(&mut queue, at(1000));
+            assert_eq!(first, Some(work("shop", expected)), "{after:?}");
+            queue = self::queue();
+        }
+    }
+
+    #[test]
+    fn the_urgent_work_of_one_namespace_leaves_places_for_others() {
+        let mut queue = Queue::new(Places {
+            total: 3,
+            per_namespace: 2,
+            urgent: 4,
+        });
+        for name in 0..9 {
+            queue.wake(wake(&name.to_string(), Cause::Command), at(0));
+        }
+        let begun = std::iter::from_fn(|| pop(&mut queue, at(0))).count();
+        assert_eq!(begun, 4, "its share, and half of the urgent places");
+        let rescue = Wake {
+            work: work("bank", "z"),
+            cause: Cause::Safety,
+        };
+        queue.wake(rescue.clone(), at(0));
+        assert_eq!(pop(&mut queue, at(0)), Some(rescue.work));
     }
 
     #[test]
@@ -334,16 +385,32 @@ mod tests {
             cause: Cause::Dependency,
         };
         queue.wake(bank.clone(), at(0));
-        assert_eq!(queue.pop(at(0)), Some(bank.work.clone()));
+        assert_eq!(pop(&mut queue, at(0)), Some(bank.work.clone()));
         queue.finish(&bank.work, After::In(at(1000)), at(1));
-        assert!(queue.pop(at(1)).is_some() && queue.pop(at(1)).is_some());
-        assert_eq!((queue.pop(at(1)), queue.waiting()), (None, 2));
+        assert!(pop(&mut queue, at(1)).is_some() && pop(&mut queue, at(1)).is_some());
+        assert_eq!((pop(&mut queue, at(1)), queue.waiting()), (None, 2));
         assert_eq!(
             (queue.overdue(at(0)), queue.overdue(at(7))),
             (Some(at(0)), Some(at(7)))
         );
         assert_eq!(queue.next_due(at(1)), Some(at(1001)));
-        assert_eq!(queue.pop(at(1001)), Some(bank.work));
+        assert_eq!(pop(&mut queue, at(1001)), Some(bank.work));
+    }
+
+    #[test]
+    fn what_waits_for_its_namespace_holds_up_no_other_and_is_overdue() {
+        let mut queue = queue();
+        queue.wake(wake("a", Cause::Command), at(0));
+        queue.wake(
+            Wake {
+                work: work("bank", "z"),
+                cause: Cause::Itself,
+            },
+            at(1),
+        );
+        let pop = |queue: &mut Queue| queue.pop(at(2), |namespace| namespace != "shop");
+        assert_eq!(pop(&mut queue), Some(work("bank", "z")));
+        assert_eq!((pop(&mut queue), queue.overdue(at(9))), (None, Some(at(9))));
     }
 
     #[test]
@@ -354,7 +421,7 @@ mod tests {
         let mut delays = Vec::new();
         queue.wake(wake("a", Cause::Itself), now);
         for _ in 0..20 {
-            queue.pop(now).unwrap();
+            pop(&mut queue, now).unwrap();
             queue.finish(&key, After::BackOff, now);
             let due = queue.next_due(now).unwrap();
             delays.push(due - now);
@@ -369,11 +436,11 @@ mod tests {
             delays[19] >= at(225_000) && delays[19] <= at(300_000),
             "{delays:?}"
         );
-        queue.pop(now).unwrap();
+        pop(&mut queue, now).unwrap();
         queue.finish(&key, After::In(at(700)), now);
         assert_eq!(queue.next_due(now), Some(now + at(700)));
         now += at(700);
-        queue.pop(now).unwrap();
+        pop(&mut queue, now).unwrap();
         queue.finish(&key, After::BackOff, now);
         assert_eq!(
             queue.next_due(now),
@@ -386,7 +453,7 @@ mod tests {
     fn a_change_cuts_a_long_wait_short() {
         let mut queue = queue();
         queue.wake(wake("a", Cause::Itself), at(0));
-        let key = queue.pop(at(0)).unwrap();
+        let key = pop(&mut queue, at(0)).unwrap();
         queue.finish(&key, After::In(at(300_000)), at(1));
         queue.wake(wake("a", Cause::Dependency), at(5));
         assert_eq!(queue.next_due(at(5)), Some(at(100)));
@@ -398,16 +465,16 @@ mod tests {
         let mut queue = queue();
         queue.wake(wake("a", Cause::Itself), at(0));
         queue.wake(wake("b", Cause::Itself), at(0));
-        let key = queue.pop(at(0)).unwrap();
+        let key = pop(&mut queue, at(0)).unwrap();
         queue.finish(&key, After::Quarantine, at(0));
         queue.wake(wake("a", Cause::Dependency), at(200));
         queue.wake(wake("a", Cause::Command), at(200));
         assert_eq!(
-            (queue.pop(at(300)), queue.quarantined()),
+            (pop(&mut queue, at(300)), queue.quarantined()),
             (Some(work("shop", "b")), 1)
         );
         queue.wake(wake("a", Cause::Itself), at(400));
-        assert_eq!((queue.pop(at(400)), queue.quarantined()), (Some(key), 0));
+        assert_eq!((pop(&mut queue, at(400)), queue.quarantined()), (Some(key), 0));
     }
 
     #[test]
@@ -415,7 +482,7 @@ mod tests {
         let mut queue = queue();
         for name in 0..5000 {
             queue.wake(wake(&name.to_string(), Cause::Itself), at(name * 200));
-            let key = queue.pop(at(name * 200)).unwrap();
+            let key = pop(&mut queue, at(name * 200)).unwrap();
             queue.finish(&key, After::Rest, at(name * 200));
         }
         assert!(queue.entries.len() < 1100, "{}", queue.entries.len());

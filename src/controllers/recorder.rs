@@ -141,6 +141,11 @@ impl Recorder {
         lock(&self.looks).0.remove(rollout);
     }
 
+    /// Somebody else may have led since the last look, and told what there was.
+    pub fn forget_all(&self) {
+        lock(&self.looks).0.clear();
+    }
+
     /// Writes what there is to tell, for as long as it is polled.
     pub async fn run(&self, teller: &Teller<'_>) -> ! {
         loop {

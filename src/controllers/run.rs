@@ -1,9 +1,9 @@
 //! The controller at work: watches in, reconciles out, until told to stop.
 //!
-//! Guarantees: nothing is decided but by the leader, and not before every essential cache has been listed since it
-//! began to lead; a reconcile that panics ends
-//! alone and its key is left in peace until its object changes; whatever else ends ends the whole; a stop waits for
-//! writes in flight, not longer than [`STOP_WITHIN`]. An API server that is away for however long is waited for.
+//! Guarantees: nothing is decided but by the leader, and nothing about a namespace before its essential caches have been
+//! listed since it began to lead; a reconcile that panics ends alone and its key is left in peace until its object
+//! changes; whatever else ends ends the whole; a stop waits for writes in flight, not longer than [`STOP_WITHIN`]. An API
+//! server that is away for however long is waited for.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::analysis_run::reconcile_run;
 use super::context::{Context, Next};
-use super::intake::Intake;
+use super::intake::{Intake, Listed};
 use super::lease::campaign::{Campaign, LeaseSettings, Role};
 use super::queue::{After, Places, Queue};
 use super::recorder::Teller;
@@ -97,7 +97,7 @@ pub fn start(mut context: Context, settings: Settings) -> Handle {
     let (rollouts, rollout_wakes) = unbounded_channel();
     let (runs, run_wakes) = unbounded_channel();
     let (lead, role) = watch::channel(Role::Leader { epoch: 0 });
-    let (listing, listed) = watch::channel(None);
+    let (listing, listed) = watch::channel(Listed::default());
     let clock = context.clock.clone();
     let instance = settings
         .lease
@@ -195,7 +195,7 @@ struct Dispatcher {
     name: &'static str,
     context: Arc<Context>,
     role: watch::Receiver<Role>,
-    listed: watch::Receiver<Option<u64>>,
+    listed: watch::Receiver<Listed>,
     queue: Queue,
     wakes: UnboundedReceiver<Wake>,
     stopwatch: Stopwatch,
@@ -207,7 +207,7 @@ impl Dispatcher {
         let mut running: JoinSet<(Work, After)> = JoinSet::new();
         loop {
             let now = self.stopwatch.elapsed();
-            let epoch = self.leads();
+            let epoch = self.role.borrow().epoch();
             if let Some(epoch) = epoch {
                 self.dispatch(&mut running, epoch, now);
             }
@@ -246,14 +246,12 @@ impl Dispatcher {
         is_drained
     }
 
-    /// The epoch in which keys may be reconciled now.
-    fn leads(&self) -> Option<u64> {
-        let epoch = self.role.borrow().epoch();
-        epoch.filter(|_| *self.listed.borrow() == epoch)
-    }
-
     fn dispatch(&mut self, running: &mut JoinSet<(Work, After)>, epoch: u64, now: Duration) {
-        while let Some(work) = self.queue.pop(now) {
+        let listed = self.listed.borrow();
+        if listed.epoch != Some(epoch) {
+            return;
+        }
+        while let Some(work) = self.queue.pop(now, |namespace| listed.covers(namespace)) {
             let role = self.role.clone();
             running.spawn(reconcile(Arc::clone(&self.context), work, epoch, role));
         }

@@ -56,6 +56,11 @@ pub async fn watch(
                 namespace: namespace.clone(),
                 objects: std::mem::take(&mut listed),
             }),
+            Err(error) if is_refused(&error) => {
+                let right = format!("list and watch {}.{}", resource.plural(), resource.group());
+                tracing::error!(%resource, namespace, right, %error, "watch was refused; it is tried again");
+                None
+            }
             Err(error) => {
                 tracing::warn!(%resource, namespace, %error, "watch broke; it begins anew");
                 None
@@ -66,6 +71,17 @@ pub async fn watch(
         {
             return;
         }
+    }
+}
+
+/// Whether a right is missing that nobody else can give.
+fn is_refused(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 403,
+        watcher::Error::WatchError(status) => status.code == 403,
+        _ => false,
     }
 }
 

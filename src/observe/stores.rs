@@ -59,6 +59,8 @@ struct Inner {
     /// Wakes of live reads, until somebody asks for them.
     unheard: BTreeSet<Wake>,
     caches: BTreeMap<Resource, Cache>,
+    /// Rollouts whose traffic is being taken back.
+    on_their_way_back: BTreeSet<ObjectKey>,
     needs: BTreeMap<ObjectKey, Needs>,
     named_by: BTreeMap<(Resource, ObjectKey), BTreeSet<ObjectKey>>,
 }
@@ -186,6 +188,18 @@ impl Inner {
     }
 
     fn note(&mut self, resource: Resource, change: &Change) -> Vec<Wake> {
+        let mut wakes = self.wakes(resource, change);
+        for wake in &mut wakes {
+            if let (Work::Rollout(key), Cause::Dependency) = (&wake.work, wake.cause)
+                && self.on_their_way_back.contains(key)
+            {
+                wake.cause = Cause::Safety;
+            }
+        }
+        wakes
+    }
+
+    fn wakes(&mut self, resource: Resource, change: &Change) -> Vec<Wake> {
         match resource {
             Resource::Rollout => self.note_rollout(change),
             Resource::AnalysisRun => {
@@ -197,7 +211,14 @@ impl Inner {
                 };
                 rollouts_of(change, cause).chain([itself]).collect()
             }
-            Resource::RolloutCommand => rollouts_of(change, Cause::Command).collect(),
+            Resource::RolloutCommand => {
+                let command = self.cache(resource).get(&change.key);
+                let cause = match command.as_ref().is_some_and(is_open) {
+                    true => Cause::Command,
+                    false => Cause::Dependency,
+                };
+                rollouts_of(change, cause).collect()
+            }
             Resource::AnalysisTemplate | Resource::ClusterAnalysisTemplate => {
                 self.judged_in(&change.key.namespace)
             }
@@ -219,7 +240,10 @@ impl Inner {
         let kept: BTreeSet<_> = after.iter().flat_map(Needs::named).map(id).collect();
         let mut wakes = vec![wake(Work::Rollout(change.key.clone()), Cause::Itself)];
         if rollout.as_ref().is_some_and(is_on_its_way_back) {
+            self.on_their_way_back.insert(change.key.clone());
             wakes.push(wake(Work::Rollout(change.key.clone()), Cause::Safety));
+        } else {
+            self.on_their_way_back.remove(&change.key);
         }
         for id in before.named().map(id).filter(|id| !kept.contains(id)) {
             let Some(rollouts) = self.named_by.get_mut(&id) else {
@@ -264,6 +288,11 @@ fn takes_traffic_back(run: &Value) -> bool {
     matches!(verdict, Some("Failed" | "Error"))
 }
 
+/// A command that has no answer yet.
+fn is_open(command: &Value) -> bool {
+    command.pointer("/status/phase").is_none()
+}
+
 /// An aborted Rollout whose canary still has weight.
 fn is_on_its_way_back(rollout: &Value) -> bool {
     let status = |pointer| rollout.pointer(pointer);
@@ -278,200 +307,4 @@ fn rollouts_of(change: &Change, cause: Cause) -> impl Iterator<Item = Wake> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn rollout(name: &str, created: &str, service: &str) -> Value {
-        json!({
-            "metadata": {
-                "namespace": "shop", "name": name, "uid": name, "resourceVersion": "1",
-                "creationTimestamp": created,
-            },
-            "spec": {"strategy": {"canary": {
-                "stableService": service,
-                "analysis": {"templates": [{"templateName": "errors"}]},
-            }}},
-        })
-    }
-
-    fn named(name: &str) -> Value {
-        json!({"metadata": {"namespace": "shop", "name": name, "uid": name, "resourceVersion": "1"}})
-    }
-
-    fn woken(wakes: BTreeSet<Wake>) -> Vec<(String, Cause)> {
-        wakes
-            .into_iter()
-            .map(|wake| (wake.work.key().name.clone(), wake.cause))
-            .collect()
-    }
-
-    fn stores() -> Stores {
-        let stores = Stores::default();
-        for (name, created, service) in [
-            ("a", "2026-01-02T00:00:00Z", "web"),
-            ("b", "2026-01-01T00:00:00Z", "web"),
-        ] {
-            stores.take(
-                Resource::Rollout,
-                CacheEvent::Applied(rollout(name, created, service)),
-            );
-        }
-        stores
-    }
-
-    #[test]
-    fn a_change_wakes_those_it_concerns() {
-        let mut command = named("c");
-        command["spec"] = json!({"rollout": "a"});
-        let mut replica_set = named("a-1");
-        replica_set["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
-        let mut run = named("a-run");
-        run["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
-        for (resource, object, expected) in [
-            (
-                Resource::Service,
-                named("web"),
-                vec![("a", Cause::Dependency), ("b", Cause::Dependency)],
-            ),
-            (Resource::Service, named("other"), vec![]),
-            (Resource::ReplicaSet, replica_set, vec![("a", Cause::Dependency)]),
-            (
-                Resource::AnalysisRun,
-                run,
-                vec![("a", Cause::Dependency), ("a-run", Cause::Itself)],
-            ),
-            (Resource::RolloutCommand, command, vec![("a", Cause::Command)]),
-            (
-                Resource::AnalysisTemplate,
-                named("nested"),
-                vec![("a", Cause::Dependency), ("b", Cause::Dependency)],
-            ),
-        ] {
-            let stores = stores();
-            let expected: Vec<(String, Cause)> =
-                expected.into_iter().map(|(n, c)| (n.to_owned(), c)).collect();
-            assert_eq!(
-                woken(stores.take(resource, CacheEvent::Applied(object))),
-                expected,
-                "{resource}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_takes_traffic_back_is_urgent() {
-        let run = |phase: &str| {
-            let mut run = named("a-run");
-            run["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
-            run["status"] = json!({"phase": phase});
-            run
-        };
-        let aborted = |weight: i64| {
-            let mut rollout = rollout("a", "2026-01-02T00:00:00Z", "web");
-            rollout["metadata"]["resourceVersion"] = json!("2");
-            rollout["status"] = json!({"abort": true, "canary": {"weights": {"canary": {"weight": weight}}}});
-            rollout
-        };
-        for (resource, object, expected) in [
-            (Resource::AnalysisRun, run("Failed"), true),
-            (Resource::AnalysisRun, run("Error"), true),
-            (Resource::AnalysisRun, run("Running"), false),
-            (Resource::AnalysisRun, run("Successful"), false),
-            (Resource::Rollout, aborted(10), true),
-            (Resource::Rollout, aborted(0), false),
-        ] {
-            let wakes = woken(stores().take(resource, CacheEvent::Applied(object.clone())));
-            let is_urgent = wakes.contains(&("a".to_owned(), Cause::Safety));
-            assert_eq!(is_urgent, expected, "{object}");
-        }
-    }
-
-    #[test]
-    fn what_a_live_read_finds_first_still_wakes_those_who_depend_on_it() {
-        let stores = stores();
-        let mut run = named("a-run");
-        run["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
-        let key = ObjectKey::new("shop", "a-run");
-        stores.heal(Resource::AnalysisRun, &key, Some(&run));
-        let late = stores.take(Resource::AnalysisRun, CacheEvent::Applied(run));
-        assert_eq!(woken(late), [], "no news");
-        let expected = [
-            ("a".to_owned(), Cause::Dependency),
-            ("a-run".to_owned(), Cause::Itself),
-        ];
-        assert_eq!(woken(stores.take_unheard()), expected);
-        assert_eq!(woken(stores.take_unheard()), [], "once");
-    }
-
-    #[test]
-    fn only_what_a_watch_keeps_up_to_date_is_kept() {
-        let stores = stores();
-        assert!(!stores.keeps(Resource::HttpRoute, "shop") && !stores.keeps(Resource::EndpointSlice, "shop"));
-        assert!(stores.keeps(Resource::ReplicaSet, "shop"));
-        let listed = |namespace: &str| CacheEvent::restarted(Resource::HttpRoute, namespace, vec![]);
-        stores.take(Resource::HttpRoute, listed("shop"));
-        assert!(stores.keeps(Resource::HttpRoute, "shop") && !stores.keeps(Resource::HttpRoute, "bank"));
-        stores.take(Resource::HttpRoute, listed(""));
-        assert!(stores.keeps(Resource::HttpRoute, "bank"));
-    }
-
-    #[test]
-    fn the_oldest_rollout_keeps_what_two_of_them_name() {
-        let stores = stores();
-        let claim = |name: &str, created: &str| stores.claims(&rollout(name, created, "web"));
-        let younger = claim("a", "2026-01-02T00:00:00Z");
-        assert_eq!(younger.len(), 1);
-        assert_eq!(
-            (younger[0].kind.as_str(), younger[0].rollout.as_str()),
-            ("Service", "b")
-        );
-        assert!(claim("b", "2026-01-01T00:00:00Z").is_empty());
-    }
-
-    #[test]
-    fn what_is_only_remembered_is_no_claim() {
-        let remembers = |name: &str, created: &str, service: &str, remembered: &str| {
-            let mut rollout = rollout(name, created, service);
-            rollout["status"] = json!({"canary": {"routing": {"stableService": remembered}}});
-            rollout
-        };
-        let claims = |older: Value, younger: Value| {
-            let stores = Stores::default();
-            stores.take(Resource::Rollout, CacheEvent::Applied(older));
-            stores.take(Resource::Rollout, CacheEvent::Applied(younger.clone()));
-            stores.claims(&younger)
-        };
-        let (first, second) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
-        // The younger gives back what the older now asks for, and the other way round.
-        let gives_back = claims(rollout("b", first, "web"), remembers("a", second, "shop", "web"));
-        assert_eq!(gives_back, []);
-        let takes_over = claims(remembers("b", first, "shop", "web"), rollout("a", second, "web"));
-        assert_eq!(takes_over, []);
-    }
-
-    #[test]
-    fn those_who_wait_for_a_claim_look_again_when_it_goes() {
-        let stores = stores();
-        let gone = rollout("b", "2026-01-01T00:00:00Z", "web");
-        let wakes = woken(stores.take(Resource::Rollout, CacheEvent::Deleted(gone)));
-        assert_eq!(
-            wakes,
-            [
-                ("a".to_owned(), Cause::Dependency),
-                ("b".to_owned(), Cause::Itself)
-            ]
-        );
-    }
-
-    #[test]
-    fn kinds_are_named_only_while_a_rollout_names_them() {
-        let stores = stores();
-        assert_eq!(stores.named_kinds(), [Resource::Service].into());
-        for name in ["a", "b"] {
-            let gone = rollout(name, "", "web");
-            stores.take(Resource::Rollout, CacheEvent::Deleted(gone));
-        }
-        assert_eq!(stores.named_kinds(), [].into());
-    }
-}
+mod tests;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidegate::api::resource::ObjectKey;
+use tidegate::api::resource::{ObjectKey, Resource};
 use tidegate::controllers::lease::campaign::LeaseSettings;
 use tidegate::controllers::lease::election::Timing;
 use tidegate::controllers::run::{Handle, Settings, start};
 use tidegate::sandbox::api_server::Fault;
 
-use crate::world::World;
+use crate::world::{World, rollout};
 use crate::{echo, message_of, until};
 
 fn elected(world: &World) -> Handle {
@@ -24,6 +24,7 @@ fn elected(world: &World) -> Handle {
     };
     let settings = Settings {
         lease: Some(lease),
+        namespaces: ["shop".to_owned(), "bank".to_owned()].into(),
         ..Settings::default()
     };
     start(world.context(|snapshot, _| echo(snapshot)), settings)
@@ -64,6 +65,25 @@ async fn a_leader_out_of_touch_writes_nothing_and_goes_on_when_it_leads_again() 
     assert_eq!(world.epochs(), [1, 2]);
     controller.stop().await;
     assert_eq!(world.object("Lease", "lead")["spec"]["holderIdentity"], "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_while_another_one_led_is_not_counted() {
+    let world = World::new();
+    let controller = elected(&world);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    world.fail_leases(Fault::LoseBefore);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let promoted = json!({
+        "at": world.now(), "who": "controller", "what": "Promoted", "revision": 1, "why": "it was good",
+    });
+    world.put_status(&json!({"history": [promoted]}));
+    world.edit(&image("web:2"));
+    world.fail_leases(Fault::None);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:2")).await;
+    let metrics = controller.context.metrics.encode();
+    assert!(metrics.contains("tidegate_promotions_total 0\n"), "{metrics}");
+    controller.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,5 +136,38 @@ async fn nobody_is_ready_or_decides_before_the_lease_can_be_read() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(!*controller.readiness().borrow());
     assert_eq!(world.writes(), Vec::<String>::new());
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_cannot_be_listed_holds_up_no_other() {
+    let world = World::new();
+    let mut other = rollout("account");
+    other["metadata"]["namespace"] = json!("bank");
+    world.post_in("bank", Resource::Rollout, &other);
+    let controller = elected(&world);
+    let account = || {
+        let account = world
+            .server
+            .inspect(|store| store.get("Rollout", "bank", "account"));
+        account.unwrap()["status"]["message"].clone()
+    };
+    until(|| account() == "web:1" && message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    world.fail_leases(Fault::LoseBefore);
+    world.close(Some("/namespaces/bank/replicasets"));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.edit(&image("web:2"));
+    world.edit_in("bank", "account", &image("web:2"));
+    world.fail_leases(Fault::None);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:2")).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(leads(&controller, 2));
+    assert_eq!(account(), "web:1", "its pods are not known");
+    let metrics = controller.context.metrics.encode();
+    let unlisted = "tidegate_unlisted_namespaces{kind=\"ReplicaSet\"} 1\n";
+    let age = "tidegate_queue_oldest_seconds{queue=\"rollouts\"} 12";
+    assert!(metrics.contains(unlisted) && metrics.contains(age), "{metrics}");
+    world.close(None);
+    until(|| account() == "web:2").await;
     controller.stop().await;
 }

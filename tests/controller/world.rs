@@ -33,8 +33,24 @@ struct Script {
     reads: Fault,
     leases: Fault,
     events: Fault,
+    /// Where nothing can be listed or read.
+    closed: Option<String>,
     /// Of writes to anything but the Lease, each once.
     epochs: Vec<u64>,
+}
+
+impl Script {
+    fn is_closed(&self, path: &str) -> bool {
+        self.closed.as_deref().is_some_and(|closed| path.contains(closed))
+    }
+}
+
+fn forbidden(message: &str) -> Fault {
+    Fault::Refuse {
+        status: 403,
+        reason: "Forbidden".to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 struct Tap(Arc<Mutex<Script>>);
@@ -46,6 +62,7 @@ impl Interceptor for Tap {
             _ if !request.actor.starts_with("tidegate") => Fault::None,
             _ if request.path.contains("/events") => script.events.clone(),
             _ if request.path.contains("/leases") => script.leases.clone(),
+            Verb::Get | Verb::List if script.is_closed(&request.path) => forbidden("it is closed"),
             Verb::Get | Verb::List => script.reads.clone(),
             Verb::Watch => Fault::None,
             _ => std::mem::take(&mut script.next_write),
@@ -163,7 +180,11 @@ impl World {
     }
 
     pub fn edit_named(&self, name: &str, patch: &Value) {
-        let path = Resource::Rollout.object_path(&ObjectKey::new("shop", name));
+        self.edit_in("shop", name, patch);
+    }
+
+    pub fn edit_in(&self, namespace: &str, name: &str, patch: &Value) {
+        let path = Resource::Rollout.object_path(&ObjectKey::new(namespace, name));
         self.ask("PATCH", &path, "application/merge-patch+json", patch);
     }
 
@@ -280,15 +301,16 @@ impl World {
     }
 
     pub fn refuse_events(&self) {
-        self.script.lock().unwrap().events = Fault::Refuse {
-            status: 403,
-            reason: "Forbidden".to_owned(),
-            message: "events are forbidden".to_owned(),
-        };
+        self.script.lock().unwrap().events = forbidden("events are forbidden");
     }
 
     pub fn fail_reads(&self, fault: Fault) {
         self.script.lock().unwrap().reads = fault;
+    }
+
+    /// What has this in its path cannot be read.
+    pub fn close(&self, path: Option<&str>) {
+        self.script.lock().unwrap().closed = path.map(str::to_owned);
     }
 
     pub fn has_fault_left(&self) -> bool {
