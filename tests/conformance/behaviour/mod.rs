@@ -1,5 +1,7 @@
 //! What is compared: each behaviour is a conversation that is held with both servers, in a namespace of its own.
 
+mod bookkeeping;
+mod decoding;
 mod deletion;
 mod discovery;
 mod endpoint_slice;
@@ -62,9 +64,11 @@ pub fn all() -> Vec<Behaviour> {
             an_existing_name generated_names invalid_names a_version_at_creation wrong_places stale_updates
             updates_without_version a_wrong_uid a_missing_object an_update_that_changes_nothing
             generation_of_a_rollout generation_of_a_replica_set status_apart_from_spec fields_of_the_server dry_runs
-            unknown_fields_of_a_rollout unknown_fields_of_a_replica_set duplicate_fields managers_of_fields
-            a_missing_namespace annotations_and_labels unreadable_bodies a_yaml_body wrong_types leases events
-            invalid_events reviews invalid_options;
+            managers_of_fields a_missing_namespace annotations_and_labels;
+        decoding:
+            invalid_options unknown_fields_of_a_rollout unknown_fields_of_a_replica_set duplicate_fields
+            unreadable_bodies a_yaml_body wrong_types;
+        bookkeeping: leases events invalid_events reviews;
         patching:
             json_patch_operations a_failing_test a_missing_path a_test_of_the_version a_replaced_version
             merge_patches merge_patch_versions strategic_merge_patches unserved_forms a_missing_object

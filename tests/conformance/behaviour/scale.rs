@@ -49,6 +49,9 @@ async fn read(talk: &Talk<'_>, path: &str) -> Value {
 pub async fn written(talk: &mut Talk<'_>) {
     talk.given("rollouts", &rollout("a")).await;
     talk.given("replicasets", &replica_set("a", 0)).await;
+    // Its controller writes it once more.
+    let seen = |answer: &crate::talk::Answer| answer.body["status"]["observedGeneration"] == 1;
+    talk.until("the ReplicaSet is seen", "replicasets/a", seen).await;
     for path in ["rollouts/a", "replicasets/a"] {
         let mut scale = read(talk, &format!("{path}/scale")).await;
         scale["spec"]["replicas"] = json!(1);

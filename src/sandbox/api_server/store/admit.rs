@@ -37,25 +37,7 @@ pub(super) fn admit(
     meta::remove_empty(object);
     let mut violations = check_metadata(&resource.kind, object);
     violations.extend(check_owners(object));
-    for (index, finalizer) in meta::finalizers(object).into_iter().enumerate() {
-        let shown = Value::from(finalizer);
-        let unqualified = !finalizer.contains('/') && !OWN_FINALIZERS.contains(&finalizer);
-        if !is_label_key(finalizer) {
-            violations.push(Violation::invalid("metadata.finalizers", &shown, KEY_HELP));
-        } else if unqualified && resource.custom.is_none() {
-            let field = format!("metadata.finalizers[{index}]");
-            violations.push(Violation::invalid(
-                field,
-                &shown,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
-        } else if unqualified {
-            call.warnings.push(format!(
-                "metadata.finalizers: \"{finalizer}\": prefer a domain-qualified finalizer name to avoid accidental \
-                 conflicts with other finalizer writers"
-            ));
-        }
-    }
+    violations.extend(check_finalizers(call, object));
     match &resource.custom {
         Some(custom) => {
             schema::complete(&custom.schema, object);
@@ -140,6 +122,30 @@ const LABEL_HELP: &str = "a lowercase RFC 1123 label must consist of lower case 
 const KEY_HELP: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 /// Finalizers that need no domain.
 const OWN_FINALIZERS: [&str; 3] = ["foregroundDeletion", "orphan", "kubernetes"];
+
+fn check_finalizers(call: &mut Call<'_>, object: &Value) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (index, finalizer) in meta::finalizers(object).into_iter().enumerate() {
+        let shown = Value::from(finalizer);
+        let unqualified = !finalizer.contains('/') && !OWN_FINALIZERS.contains(&finalizer);
+        if !is_label_key(finalizer) {
+            found.push(Violation::invalid("metadata.finalizers", &shown, KEY_HELP));
+        } else if unqualified && call.resource.custom.is_none() {
+            let field = format!("metadata.finalizers[{index}]");
+            found.push(Violation::invalid(
+                field,
+                &shown,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            ));
+        } else if unqualified {
+            call.warnings.push(format!(
+                "metadata.finalizers: \"{finalizer}\": prefer a domain-qualified finalizer name to avoid accidental \
+                 conflicts with other finalizer writers"
+            ));
+        }
+    }
+    found
+}
 
 fn check_owners(object: &Value) -> Vec<Violation> {
     let owners = meta::get(object, "ownerReferences").and_then(Value::as_array);
