@@ -13,8 +13,7 @@ demo: prometheus ## Watch a good version promote itself and bad ones come back (
 	$(CARGO) run --locked --bin tidegate -- demo $(DEMO)
 
 test: prometheus ## Run every test but those of make e2e
-	CI=true INSTA_UPDATE=no $(CARGO) test --locked -- --skip no_seed_breaks_a_rule
-	TIDEGATE_SEEDS=2000 CARGO_PROFILE_TEST_OPT_LEVEL=1 $(CARGO) test --locked --test simulation no_seed_breaks_a_rule -- --nocapture
+	CARGO="$(CARGO)" scripts/test
 
 e2e: prometheus ## Test the chart, and all against a real control plane, Traefik, Prometheus (E2E=part of a scenario's title)
 	@CARGO="$(CARGO)" scripts/e2e $(E2E)

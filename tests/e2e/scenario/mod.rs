@@ -126,6 +126,20 @@ pub async fn open_pausing<'a>(
     .await
 }
 
+/// [`open_pausing`], and v2 at its pause.
+async fn open_at_half<'a>(
+    world: &'a World,
+    name: &str,
+    dialect: Dialect,
+    throttle: Throttle,
+    change: impl Fn(&mut Value) + Sync,
+) -> Tenant<'a> {
+    let shop = open_pausing(world, name, dialect, throttle, change).await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    shop
+}
+
 async fn open_changed<'a>(
     world: &'a World,
     name: &str,

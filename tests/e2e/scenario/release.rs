@@ -5,7 +5,7 @@ use tidegate::api::rollout_status::AbortSource;
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{Version, is_back, is_promoted};
 
-use super::{let_it_settle, open, open_changed, open_pausing};
+use super::{let_it_settle, open, open_at_half, open_changed};
 use crate::tenant::Tenant;
 use crate::traefik::Dialect;
 use crate::world::{Throttle, World};
@@ -48,9 +48,7 @@ pub async fn abort_latency(world: &World, name: &str, dialect: Dialect, throttle
 }
 
 pub async fn abort_command(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
-    shop.release("v2").await;
-    shop.until_paused_at(50).await;
+    let shop = open_at_half(world, name, dialect, throttle, |_| ()).await;
     shop.type_command(&["abort", "checkout", "--reason", "second thoughts"])
         .await;
     is_aborted_by(&shop, AbortSource::Command, None).await;
@@ -59,9 +57,7 @@ pub async fn abort_command(world: &World, name: &str, dialect: Dialect, throttle
 
 /// Aborted, tried again, promoted by hand.
 pub async fn retry(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
-    shop.release("v2").await;
-    shop.until_paused_at(50).await;
+    let shop = open_at_half(world, name, dialect, throttle, |_| ()).await;
     shop.type_command(&["abort", "checkout", "--reason", "second thoughts"])
         .await;
     is_aborted_by(&shop, AbortSource::Command, None).await;
@@ -75,9 +71,7 @@ pub async fn retry(world: &World, name: &str, dialect: Dialect, throttle: Thrott
 
 /// The old version again while the new one has half of the traffic.
 pub async fn fast_rollback(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
-    shop.release("v2").await;
-    shop.until_paused_at(50).await;
+    let shop = open_at_half(world, name, dialect, throttle, |_| ()).await;
     shop.release("v1").await;
     shop.until("v1 is back", is_promoted).await;
     shop.until_all_answered_by("v1").await;
@@ -86,9 +80,7 @@ pub async fn fast_rollback(world: &World, name: &str, dialect: Dialect, throttle
 
 /// A third version while the second has half of the traffic.
 pub async fn v3_over_v2(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
-    shop.release("v2").await;
-    shop.until_paused_at(50).await;
+    let shop = open_at_half(world, name, dialect, throttle, |_| ()).await;
     shop.release("v3").await;
     shop.until_paused_at(50).await;
     shop.type_command(&["promote", "checkout"]).await;

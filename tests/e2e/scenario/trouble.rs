@@ -6,19 +6,17 @@ use tidegate::api::rollout_status::RolloutStatus;
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{canary_weight, is_promoted};
 
-use super::{let_it_settle, open_pausing};
+use super::{let_it_settle, open_at_half, open_pausing};
 use crate::tenant::Tenant;
 use crate::traefik::Dialect;
 use crate::world::{Throttle, World, apply};
 
 /// As a HorizontalPodAutoscaler does it: 4 to 8 to 2.
 pub async fn scale(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_pausing(world, name, dialect, throttle, |spec| {
+    let shop = open_at_half(world, name, dialect, throttle, |spec| {
         spec["drainSeconds"] = 5.into()
     })
     .await;
-    shop.release("v2").await;
-    shop.until_paused_at(50).await;
     for replicas in [8, 2] {
         shop.scale(replicas).await;
         // All of stable, and half of it for the canary.
@@ -34,7 +32,7 @@ pub async fn scale(world: &World, name: &str, dialect: Dialect, throttle: Thrott
 }
 
 pub async fn dynamic_stable_scale(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_pausing(world, name, dialect, throttle, |spec| {
+    let shop = open_at_half(world, name, dialect, throttle, |spec| {
         spec["drainSeconds"] = 5.into();
         let canary = spec["strategy"]["canary"].as_object_mut().unwrap();
         canary.insert("dynamicStableScale".to_owned(), true.into());
@@ -43,8 +41,6 @@ pub async fn dynamic_stable_scale(world: &World, name: &str, dialect: Dialect, t
         canary.remove("abortScaleDownDelaySeconds");
     })
     .await;
-    shop.release("v2").await;
-    shop.until_paused_at(50).await;
     promote(&shop).await;
     shop.release("v3").await;
     shop.until_paused_at(50).await;
@@ -57,9 +53,7 @@ pub async fn dynamic_stable_scale(world: &World, name: &str, dialect: Dialect, t
 
 /// Its pods are kept, as somebody does who goes back to a Deployment: customers are served by the stable version.
 pub async fn deleted(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
-    shop.release("v2").await;
-    shop.until_paused_at(50).await;
+    let shop = open_at_half(world, name, dialect, throttle, |_| ()).await;
     shop.delete_and_keep_pods().await;
     shop.until_all_answered_by("v1").await;
     let ours = shop.services_with_our_selector().await;
@@ -110,12 +104,10 @@ pub async fn missing_templates(world: &World, name: &str, dialect: Dialect, thro
 
 /// All traffic goes to the stable version before the routes are left alone.
 pub async fn routing_removed(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_pausing(world, name, dialect, throttle, |spec| {
+    let shop = open_at_half(world, name, dialect, throttle, |spec| {
         spec["drainSeconds"] = 5.into()
     })
     .await;
-    shop.release("v2").await;
-    shop.until_paused_at(50).await;
     shop.patch(json!({"spec": {"strategy": {"canary": {"trafficRouting": null}}}}))
         .await;
     shop.until("the routing is taken back", |status| {
