@@ -54,7 +54,7 @@ pub fn all() -> Vec<Scenario> {
             release::abort_command(w, n, d, t).boxed()
         }),
     ];
-    let rest: [(&'static str, Play); 9] = [
+    let rest: [(&'static str, Play); 7] = [
         ("retry", |w, n, d, t| release::retry(w, n, d, t).boxed()),
         ("fast-rollback", |w, n, d, t| {
             release::fast_rollback(w, n, d, t).boxed()
@@ -68,6 +68,8 @@ pub fn all() -> Vec<Scenario> {
         ("missing-templates", |w, n, d, t| {
             trouble::missing_templates(w, n, d, t).boxed()
         }),
+    ];
+    let taken_back: [(&'static str, Play); 2] = [
         ("deleted", |w, n, d, t| trouble::deleted(w, n, d, t).boxed()),
         ("routing-removed", |w, n, d, t| {
             trouble::routing_removed(w, n, d, t).boxed()
@@ -86,6 +88,9 @@ pub fn all() -> Vec<Scenario> {
         }
     }
     scenarios.extend(rest.map(|part| scenario(part, Dialect::Nginx, Throttle::Default)));
+    for dialect in [Dialect::Nginx, Dialect::GatewayApi] {
+        scenarios.extend(taken_back.map(|part| scenario(part, dialect, Throttle::Default)));
+    }
     scenarios
 }
 
