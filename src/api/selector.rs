@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Requirement {
     Exists(String),
     Absent(String),
@@ -26,7 +26,9 @@ impl LabelSelector {
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let parts = split_outside_parentheses(text).into_iter();
         let requirements = parts.map(|part| parse_requirement(part.trim()));
-        requirements.collect::<Result<_, _>>().map(LabelSelector)
+        let mut requirements = requirements.collect::<Result<Vec<_>, _>>()?;
+        requirements.sort();
+        Ok(LabelSelector(requirements))
     }
 
     pub fn selects_all(&self) -> bool {
@@ -39,7 +41,7 @@ impl LabelSelector {
     }
 }
 
-/// As the API server takes it; the same for everything that was written with other spaces.
+/// As the API server takes it; the same for everything that was written with other spaces or in another order.
 impl fmt::Display for LabelSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let texts: Vec<String> = self.0.iter().map(Requirement::to_string).collect();
@@ -93,7 +95,7 @@ fn parse_requirement(text: &str) -> Result<Requirement, SelectorError> {
     let key = |text: &str| {
         let key = text.trim();
         let valid = !key.is_empty()
-            && !key.contains(|letter: char| letter.is_whitespace() || "()=!,".contains(letter));
+            && !key.contains(|letter: char| letter.is_whitespace() || "()=!,<>".contains(letter));
         valid.then(|| key.to_owned()).ok_or_else(unreadable)
     };
     if let Some((name, value)) = text.split_once("!=") {
@@ -109,7 +111,8 @@ fn parse_requirement(text: &str) -> Result<Requirement, SelectorError> {
         return Ok(Requirement::Exists(key(text)?));
     };
     let set = set.strip_suffix(')').ok_or_else(unreadable)?;
-    let values = set.split(',').map(|value| value.trim().to_owned()).collect();
+    let mut values: Vec<String> = set.split(',').map(|value| value.trim().to_owned()).collect();
+    values.sort();
     match head.split_whitespace().collect::<Vec<_>>().as_slice() {
         [name, "in"] => Ok(Requirement::In(key(name)?, values)),
         [name, "notin"] => Ok(Requirement::NotIn(key(name)?, values)),
@@ -149,7 +152,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["app in web", "a b", "=x", "app in (a"] {
+        for text in ["app in web", "a b", "=x", "app in (a", "shard>3", "shard < 3"] {
             assert!(LabelSelector::parse(text).is_err(), "{text}");
         }
     }

@@ -7,12 +7,9 @@
 pub mod postponed;
 pub mod problem;
 
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
-
-use problem::Problem;
 
 use crate::api::failure::with_causes;
 use crate::api::patch::PatchOp;
@@ -311,12 +308,10 @@ fn resource(kind: Kind) -> Resource {
 pub async fn report_problem(
     writer: Writer<'_>,
     rollout: &Value,
-    problem: &Problem,
-    now: DateTime<Utc>,
+    status: &RolloutStatus,
 ) -> Option<(Written, Result<Value, ApplyError>)> {
     let key = ObjectKey::of(rollout)?;
-    let status = problem::status(rollout, problem, now)?;
-    if !differs(rollout, &status) {
+    if !differs(rollout, status) {
         return None;
     }
     let text = |field| metadata_text(rollout, field).unwrap_or_default();

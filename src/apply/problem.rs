@@ -5,9 +5,12 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::api::condition::{Condition, ConditionStatus};
+use crate::api::failure::with_causes;
 use crate::api::rollout_status::{Phase, RolloutStatus};
 
 const CONDITION: &str = "Valid";
+/// Reason of that condition while the API server refuses what must be read or written.
+const REFUSED: &str = "Refused";
 /// Characters of a message; a webhook may answer with a page.
 const MAX_MESSAGE: usize = 500;
 
@@ -24,14 +27,24 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// The API server will refuse the same write again.
-    pub fn refused(error: &super::ApplyError) -> Self {
+    /// The API server will refuse the same read or write again.
+    pub fn refused(error: &dyn std::error::Error) -> Self {
         Problem {
-            reason: "Refused",
+            reason: REFUSED,
             about: error.to_string(),
-            message: shorten(&format!("{error}: {}", error.source)),
+            message: shorten(&with_causes(error)),
         }
     }
+}
+
+/// Whether a status says that something was refused.
+pub fn is_refused(status: &RolloutStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| {
+        condition.type_ == CONDITION
+            && condition.status == ConditionStatus::False
+            && condition.reason == REFUSED
+    })
 }
 
 /// `None` if the observed status cannot be read: it is not replaced by less.

@@ -66,7 +66,8 @@ pub struct ControllerArguments {
     /// Namespace of the Lease; that of the pod, or else of the kubeconfig's context, unless given.
     #[arg(long, env = "TIDEGATE_LEASE_NAMESPACE", value_parser = parse_namespace)]
     lease_namespace: Option<String>,
-    /// Name of the Lease; tidegate, with a hash of --namespaces and --selector if there are any, unless given.
+    /// Name of the Lease; tidegate, with a hash of --namespaces and --selector if there are any, unless given. Give it
+    /// where these may change: replicas of the old name and of the new would lead at the same time.
     #[arg(long, env = "TIDEGATE_LEASE_NAME", value_parser = parse_name)]
     lease_name: Option<String>,
     /// Without news of the leader for so long, another replica takes over; whole seconds.
@@ -282,6 +283,7 @@ mod tests {
         };
         assert_eq!(name(&[], ""), "tidegate");
         assert_eq!(name(&["shop", "bank"], "a=1"), name(&["bank", "shop"], " a = 1"));
+        assert_eq!(name(&[], "a=1,b in (y,x)"), name(&[], "b in (x, y), a=1"));
         let names = [
             name(&[], ""),
             name(&["shop"], ""),

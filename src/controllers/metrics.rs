@@ -1,5 +1,5 @@
-//! What the controller counts. Labels are bounded: kinds, verbs and categories; names only of Rollouts in progress, and
-//! of so many of them at most (`rollouts`).
+//! What the controller counts. Labels are bounded: kinds, verbs and categories; names only of Rollouts that are not
+//! Healthy at rest, and of so many of them at most (`rollouts`).
 
 mod rollouts;
 
@@ -108,7 +108,7 @@ impl Metrics {
         );
         registry.register(
             "api_errors",
-            "Rounds ended by an error, by category",
+            "Rounds ended by an error or a refusal, by category",
             self.api_errors.clone(),
         );
         registry.register(

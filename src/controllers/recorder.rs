@@ -1,7 +1,8 @@
 //! Tells people what happened, by Events (events.k8s.io/v1), after everything else and never in its way.
 //!
-//! Guarantees: what is told was persisted before; one Event is written at a time, at most 50 a second; a Rollout that
-//! has much to say is cut short; what is not written is counted. A decision is told once, under a name that depends on
+//! Guarantees: what is told was persisted before; one Event is written at a time, at most 50 a second; a namespace whose
+//! Events cannot be written holds up no other for longer than one request; a Rollout that has much to say is cut short,
+//! but for what people wait for or should worry about; what is not written is counted. A decision is told once, under a name that depends on
 //! nothing but the decision; whoever takes over tells the last two minutes again, and what is there already is refused.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::metrics::Metrics;
 use crate::api::resource::{ObjectKey, Resource};
@@ -55,8 +56,8 @@ impl Default for Recorder {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct News {
     pub events: Vec<Event>,
-    /// How many of them are to be told; the rest is more than the Rollout may say.
-    pub told: usize,
+    /// Ids of those that are to be told; the rest is more than the Rollout may say.
+    pub told: BTreeSet<u64>,
     /// Nothing is known of what was before: some of it may have been told already.
     pub is_first_look: bool,
 }
@@ -96,11 +97,17 @@ impl Looks {
         let grown = elapsed.saturating_sub(look.grew).as_secs() / REFILL.as_secs();
         let grown = u32::try_from(grown).unwrap_or(u32::MAX);
         let budget = look.budget.saturating_add(grown).min(BUDGET);
-        let told = events.len().min(usize::try_from(budget).unwrap_or(usize::MAX));
-        let spent = u32::try_from(told).unwrap_or(budget);
+        let mut left = budget;
+        let mut is_told = |event: &&Event| {
+            let costs = u32::from(!is_always_told(event));
+            let affordable = costs <= left;
+            left -= costs.min(left);
+            affordable
+        };
+        let told = events.iter().filter(&mut is_told).map(|event| event.id).collect();
         let look = Look {
             told: ids,
-            budget: budget - spent.min(budget),
+            budget: left,
             grew: look.grew + REFILL.saturating_mul(grown),
             ..look
         };
@@ -110,6 +117,26 @@ impl Looks {
             told,
             is_first_look,
         }
+    }
+}
+
+fn is_always_told(event: &Event) -> bool {
+    event.is_warning || matches!(event.reason.as_str(), "Promoted" | "Aborted")
+}
+
+/// Namespaces whose Events could not be written, until when each is left alone, and for how long then.
+#[derive(Debug, Default)]
+struct Resting(BTreeMap<String, (Duration, Duration)>);
+
+impl Resting {
+    fn until(&self, namespace: &str) -> Duration {
+        self.0.get(namespace).map_or(Duration::ZERO, |(until, _)| *until)
+    }
+
+    fn put(&mut self, namespace: &str, now: Duration) {
+        let before = self.0.get(namespace);
+        let pause = before.map_or(FIRST_RETRY, |(_, pause)| LAST_RETRY.min(*pause * 2));
+        self.0.insert(namespace.to_owned(), (now + pause, pause));
     }
 }
 
@@ -125,8 +152,8 @@ impl Recorder {
         let all = events(&rollout.uid, status);
         let news = lock(&self.looks).note(rollout, all, now, self.stopwatch.elapsed());
         let mut waiting = lock(&self.waiting);
-        for (number, event) in news.events.iter().enumerate() {
-            if number < news.told && waiting.len() < MOST_WAITING {
+        for event in &news.events {
+            if news.told.contains(&event.id) && waiting.len() < MOST_WAITING {
                 waiting.push_back((rollout.clone(), event.clone()));
             } else {
                 metrics.count_event("dropped");
@@ -156,23 +183,54 @@ impl Recorder {
 
     /// Writes everything that waits. What is cut off in the middle is written again, and recognised.
     pub async fn flush(&self, teller: &Teller<'_>) {
-        let mut retry = FIRST_RETRY;
+        let mut resting = Resting::default();
         loop {
-            let next = lock(&self.waiting).front().cloned();
+            let now = self.stopwatch.elapsed();
+            let Some((place, due)) = self.first_due(&resting) else {
+                return;
+            };
+            if due > now {
+                // Whatever comes meanwhile may be of another namespace.
+                let _rested = timeout(due - now, self.filled.notified()).await;
+                continue;
+            }
+            let next = lock(&self.waiting).get(place).cloned();
             let Some((rollout, event)) = next else { return };
+            let namespace = &rollout.key.namespace;
             match teller.tell(&rollout, &event).await {
                 Some(result) => {
-                    lock(&self.waiting).pop_front();
+                    // Others only add to the end.
+                    lock(&self.waiting).remove(place);
                     teller.metrics.count_event(result);
-                    retry = FIRST_RETRY;
-                    sleep(SPACING).await;
+                    resting.0.remove(namespace);
                 }
                 None => {
-                    sleep(retry).await;
-                    retry = LAST_RETRY.min(retry * 2);
+                    resting.put(namespace, self.stopwatch.elapsed());
+                    self.drop_old(namespace, teller);
                 }
             }
+            sleep(SPACING).await;
         }
+    }
+
+    fn drop_old(&self, namespace: &str, teller: &Teller<'_>) {
+        let now = teller.clock.now();
+        lock(&self.waiting).retain(|(rollout, event)| {
+            let is_kept = rollout.key.namespace != namespace || now - event.at <= KEPT;
+            if !is_kept {
+                teller.metrics.count_event("dropped");
+            }
+            is_kept
+        });
+    }
+
+    /// Where the Event is that may be written first, and when.
+    fn first_due(&self, resting: &Resting) -> Option<(usize, Duration)> {
+        let waiting = lock(&self.waiting);
+        let due = waiting
+            .iter()
+            .map(|(rollout, _)| resting.until(&rollout.key.namespace));
+        due.enumerate().min_by_key(|(_, due)| *due)
     }
 }
 
@@ -198,9 +256,7 @@ impl Teller<'_> {
             Err(Failure::AlreadyExists) => Some("duplicate"),
             // Whoever leads now tells it.
             Err(Failure::NotLeader) => Some("dropped"),
-            Err(Failure::Busy(_) | Failure::Unknown(_)) => {
-                (self.clock.now() - event.at > KEPT).then_some("dropped")
-            }
+            Err(Failure::Busy(_) | Failure::Unknown(_)) => None,
             Err(error) => {
                 tracing::debug!(rollout = %rollout.key, reason = event.reason, %error, "event was refused");
                 Some("refused")
@@ -268,12 +324,23 @@ mod tests {
         let mut told = |seconds: std::ops::Range<i64>, elapsed| {
             let events = seconds.map(event).collect();
             let elapsed = Duration::from_secs(elapsed);
-            looks.note(&rollout("u"), events, at(1), elapsed).told
+            looks.note(&rollout("u"), events, at(1), elapsed).told.len()
         };
         assert_eq!(told(0..20, 0), 20);
         assert_eq!(told(20..40, 0), 5);
         assert_eq!(told(40..60, 29), 0);
         assert_eq!(told(60..80, 61), 2);
         assert_eq!(told(80..120, 10_000), 25);
+    }
+
+    #[test]
+    fn what_people_wait_for_or_should_worry_about_is_never_cut_short() {
+        let mut looks = Looks::default();
+        let mut events: Vec<Event> = (0..40).map(event).collect();
+        events[37].reason = "Promoted".to_owned();
+        events[38].reason = "Aborted".to_owned();
+        events[39].is_warning = true;
+        let told = looks.note(&rollout("u"), events, at(1), Duration::ZERO).told;
+        assert_eq!(told, (0..25).chain(37..40).collect());
     }
 }

@@ -7,10 +7,10 @@ use thiserror::Error;
 
 use super::context::{Context, Next};
 use crate::api::names::Weight;
-use crate::api::resource::{ObjectKey, metadata_text};
+use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::api::rollout_status::{AbortReason, AbortSource, RolloutStatus};
 use crate::api::time::from_meta;
-use crate::apply::problem::Problem;
+use crate::apply::problem::{self, Problem};
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
@@ -51,7 +51,11 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
     if context.is_of_others(key).await? {
         return Ok(leave(context, key));
     }
-    let Some(mut snapshot) = context.observer.observe_rollout(key, now).await? else {
+    let observed = match context.observer.observe_rollout(key, now).await {
+        Err(error) if is_refused(&error) => return refuse(context, key, error).await,
+        observed => observed?,
+    };
+    let Some(mut snapshot) = observed else {
         forget(context, key);
         return refuse_commands(context, key, now).await;
     };
@@ -76,7 +80,34 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
     after(
         context,
         key,
-        conclude(context, Some(&snapshot.rollout), applied, plan.requeue_at).await?,
+        conclude(context, key, Some(&snapshot.rollout), applied, plan.requeue_at).await?,
+    )
+}
+
+fn is_refused(error: &ObserveError) -> bool {
+    matches!(
+        error,
+        ObserveError::Read {
+            source: Failure::Refused { .. },
+            ..
+        }
+    )
+}
+
+/// A Rollout that names something we may not read.
+async fn refuse(context: &Context, key: &ObjectKey, error: ObserveError) -> Result<Next, ReconcileError> {
+    if let Some(rollout) = context.observer.read(Resource::Rollout, key).await?
+        && context.selector.matches(&rollout)
+    {
+        report_refusal(context, key, &rollout, &error).await;
+    }
+    context
+        .metrics
+        .count_error(ReconcileError::from(error).category());
+    after(
+        context,
+        key,
+        After::Later(Some(context.clock.now() + REFUSED_RETRY)),
     )
 }
 
@@ -173,7 +204,7 @@ async fn refuse_commands(
     let commands = context.observer.unaddressed_commands(key).await?;
     let (writes, next) = plan_unaddressed(key, &commands, now);
     let applied = apply::apply_writes(context.writer(), key, &writes).await;
-    after(context, key, conclude(context, None, applied, next).await?)
+    after(context, key, conclude(context, key, None, applied, next).await?)
 }
 
 /// When to look again.
@@ -184,9 +215,18 @@ enum After {
 }
 
 /// That it could not be reported is no news: the next round tries again.
-async fn report(context: &Context, rollout: &Value, problem: &Problem) {
-    let now = context.clock.now();
-    if let Some((written, _)) = apply::report_problem(context.writer(), rollout, problem, now).await {
+async fn report_refusal(
+    context: &Context,
+    key: &ObjectKey,
+    rollout: &Value,
+    error: &(dyn std::error::Error + Sync),
+) {
+    let refused = Problem::refused(error);
+    let Some(status) = problem::status(rollout, &refused, context.clock.now()) else {
+        return;
+    };
+    context.metrics.rollouts.show(key, &status);
+    if let Some((written, _)) = apply::report_problem(context.writer(), rollout, &status).await {
         context.metrics.count_write(&written);
     }
 }
@@ -194,6 +234,7 @@ async fn report(context: &Context, rollout: &Value, problem: &Problem) {
 /// What the writes, and those that failed, mean for the round.
 async fn conclude(
     context: &Context,
+    key: &ObjectKey,
     rollout: Option<&Value>,
     applied: Applied,
     planned: Option<DateTime<Utc>>,
@@ -209,8 +250,9 @@ async fn conclude(
     match error.source {
         Failure::Conflict | Failure::AlreadyExists | Failure::NotFound => Ok(After::Soon),
         Failure::Refused { .. } => {
+            context.metrics.count_error(error.source.category());
             if let Some(rollout) = rollout {
-                report(context, rollout, &Problem::refused(&error)).await;
+                report_refusal(context, key, rollout, &error).await;
             }
             Ok(After::Later(Some(context.clock.now() + REFUSED_RETRY)))
         }

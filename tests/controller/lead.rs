@@ -102,6 +102,18 @@ async fn a_renewal_whose_answer_is_lost_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_lead_is_given_back_after_a_renewal_whose_answer_is_lost() {
+    let world = World::new();
+    let controller = elected(&world);
+    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    world.fail_leases(Fault::ApplyThenLose);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    world.fail_leases(Fault::None);
+    controller.stop().await;
+    assert_eq!(world.object("Lease", "lead")["spec"]["holderIdentity"], "");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_whose_lease_is_deleted_stops_and_asks_for_a_new_one() {
     let world = World::new();
     let controller = elected(&world);

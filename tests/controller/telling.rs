@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::api::resource::Resource;
+use tidegate::api::resource::{ObjectKey, Resource};
+use tidegate::api::rollout_status::RolloutStatus;
 use tidegate::clock::Clock;
+use tidegate::controllers::recorder::Teller;
 use tidegate::controllers::run::{Settings, start};
+use tidegate::plan::event::Regarding;
 
 use crate::steady::{post_routed, run_cluster};
 use crate::until;
@@ -62,10 +65,9 @@ async fn a_release_is_told_in_a_few_words_and_once() {
     assert!(!controller.context.metrics.encode().contains(&told("ok")));
     controller.stop().await;
 
-    let event = before
-        .iter()
-        .find(|event| event["reason"] == "StepCompleted")
-        .unwrap();
+    // Their names tell no order.
+    let steps = before.iter().filter(|event| event["reason"] == "StepCompleted");
+    let event = steps.min_by_key(|event| event["eventTime"].as_str()).unwrap();
     let rollout = world.object("Rollout", "checkout");
     // The store keeps them in the form of the core group, as the API server does.
     assert_eq!(event["involvedObject"]["uid"], rollout["metadata"]["uid"]);
@@ -74,6 +76,34 @@ async fn a_release_is_told_in_a_few_words_and_once() {
         event["message"],
         "revision 2: step 0 is done; canary weight 10, verified"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_takes_no_events_holds_up_no_other() {
+    let world = World::new();
+    world.lose_events_in("shop");
+    let context = world.context(tidegate::plan::plan);
+    let started = json!({
+        "at": world.now(), "who": "controller", "what": "RevisionStarted", "revision": 1, "why": "it is new",
+    });
+    let status: RolloutStatus = serde_json::from_value(json!({"history": [started]})).unwrap();
+    for namespace in ["shop", "bank"] {
+        let rollout = Regarding {
+            key: ObjectKey::new(namespace, "checkout"),
+            uid: format!("{namespace}-uid"),
+        };
+        let (recorder, metrics) = (&context.recorder, &context.metrics);
+        recorder.look(&rollout, &status, world.now(), metrics);
+    }
+    let teller = Teller {
+        api: &context.observer.api,
+        clock: &context.clock,
+        metrics: &context.metrics,
+        instance: "me",
+    };
+    let flushed = tokio::time::timeout(Duration::from_secs(1), context.recorder.flush(&teller)).await;
+    assert!(flushed.is_err(), "one is still to be told");
+    assert_eq!(reasons(&world), ["RevisionStarted"]);
 }
 
 #[tokio::test]

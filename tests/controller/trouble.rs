@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tidegate::api::resource::Resource;
 use tidegate::clock::Clock;
-use tidegate::controllers::context::Next;
+use tidegate::controllers::context::{Context, Next};
 use tidegate::controllers::rollout::reconcile_rollout;
 use tidegate::controllers::run::{Settings, start};
 use tidegate::plan::model::{Action, CLEAR_UP, Kind, Plan, Stage};
@@ -43,6 +43,47 @@ async fn a_refusal_in_ever_other_words_is_told_once() {
     assert_eq!(world.writes(), ["patch Rollout checkout/status"]);
     let message = message_of(&world, "checkout").unwrap();
     assert!(message.ends_with("denied, request 0"), "{message}");
+}
+
+fn assert_refusal_shows(world: &World, context: &Context, message: &str) {
+    assert_eq!(message_of(world, "checkout").as_deref(), Some(message));
+    let metrics = context.metrics.encode();
+    for line in [
+        "tidegate_rollout_waiting{namespace=\"shop\",rollout=\"checkout\",reason=\"Refused\"} 1",
+        "tidegate_rollouts{phase=\"Degraded\"} 1",
+        "tidegate_api_errors_total{category=\"refused\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_write_shows_in_status_and_metrics() {
+    let world = World::new();
+    let context = world.context(|_, _| making("checkout-a"));
+    world.catch_up(&context).await;
+    world.fail_next_write(refusal("exceeded quota"));
+    reconcile_rollout(&context, &world.key).await.unwrap();
+    let message = "cannot create ReplicaSet shop/checkout-a: refused with 403: exceeded quota";
+    assert_refusal_shows(&world, &context, message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_read_shows_in_status_and_metrics() {
+    let world = World::new();
+    let context = world.context(|snapshot, _| echo(snapshot));
+    world.edit(&json!({"spec": {"strategy": {"canary": {
+        "stableService": "stable", "canaryService": "canary",
+        "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
+    }}}}));
+    world.catch_up(&context).await;
+    world.close(Some("/httproutes/"));
+    let Ok(Next::At(next)) = reconcile_rollout(&context, &world.key).await else {
+        panic!("no time")
+    };
+    assert!(next > world.now());
+    let message = "cannot read HTTPRoute shop/web: refused with 403: it is closed";
+    assert_refusal_shows(&world, &context, message);
 }
 
 #[tokio::test(start_paused = true)]

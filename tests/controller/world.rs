@@ -32,7 +32,8 @@ struct Script {
     next_write: Fault,
     reads: Fault,
     leases: Fault,
-    events: Fault,
+    /// What comes of writing Events in paths that contain this.
+    events: (String, Fault),
     /// Where nothing can be listed or read.
     closed: Option<String>,
     /// Of writes to anything but the Lease, each once.
@@ -60,7 +61,10 @@ impl Interceptor for Tap {
         let mut script = self.0.lock().unwrap();
         match request.verb {
             _ if !request.actor.starts_with("tidegate") => Fault::None,
-            _ if request.path.contains("/events") => script.events.clone(),
+            _ if request.path.contains("/events") => match request.path.contains(&script.events.0) {
+                true => script.events.1.clone(),
+                false => Fault::None,
+            },
             _ if request.path.contains("/leases") => script.leases.clone(),
             Verb::Get | Verb::List if script.is_closed(&request.path) => forbidden("it is closed"),
             Verb::Get | Verb::List => script.reads.clone(),
@@ -301,7 +305,11 @@ impl World {
     }
 
     pub fn refuse_events(&self) {
-        self.script.lock().unwrap().events = forbidden("events are forbidden");
+        self.script.lock().unwrap().events = (String::new(), forbidden("events are forbidden"));
+    }
+
+    pub fn lose_events_in(&self, namespace: &str) {
+        self.script.lock().unwrap().events = (format!("/{namespace}/"), Fault::LoseBefore);
     }
 
     pub fn fail_reads(&self, fault: Fault) {

@@ -54,7 +54,9 @@ fn rule() -> impl Strategy<Value = Value> {
     (backend("checkout-stable"), canary, foreign)
         .prop_map(|(stable, canary, foreign)| [vec![stable], canary.into_iter().collect(), foreign].concat())
         .prop_shuffle()
-        .prop_map(|backends| json!({"matches": [{"path": {"value": "/"}}], "backendRefs": backends}))
+        .prop_map(|backends| (backends, prop::sample::select(vec!["/", "/a", "/b"])))
+        .prop_flat_map(|(backends, path)| (Just(backends), path))
+        .prop_map(|(backends, path)| json!({"matches": [{"path": {"value": path}}], "backendRefs": backends}))
 }
 
 fn foreign_rule() -> impl Strategy<Value = Value> {
@@ -223,6 +225,37 @@ proptest! {
         prop_assert_eq!(routers::remove(&target, &observed), vec![]);
         prop_assert_eq!(routers::observed_weight(&target, &routing, &observed), WeightState::Is(Weight(0)));
         prop_assert_eq!(foreign_part(the_route(&observed)), foreign_part(&route));
+    }
+
+    #[test]
+    fn removal_leaves_the_backends_that_there_were(route in http_route(), weight in 0..=100i64, turn in 0..5usize) {
+        let (routing, target) = (gateway(), target(weight));
+        let mut observed = observe(&routing, std::slice::from_ref(&route));
+        let writes = routers::render(&target, &routing, &observed);
+        apply(&mut observed, &writes);
+        let turned = |mut route: Value| {
+            let rules = route["spec"]["rules"].as_array_mut().unwrap();
+            let turn = turn % rules.len();
+            rules.rotate_left(turn);
+            route
+        };
+        let distinct = {
+            let mut seen = std::collections::BTreeSet::new();
+            let rules = route["spec"]["rules"].as_array().unwrap();
+            rules.iter().all(|rule| seen.insert(rule["matches"].to_string()))
+        };
+        prop_assume!(distinct);
+        let moved = turned(the_route(&observed).clone());
+        let mut observed = observe(&routing, &[moved]);
+        let writes = routers::remove(&target, &observed);
+        apply(&mut observed, &writes);
+
+        let names = |route: &Value| -> Vec<Vec<String>> {
+            let rules = route["spec"]["rules"].as_array().unwrap().iter();
+            let name = |backend: &Value| format!("{} {}", backend["name"], backend["port"]);
+            rules.map(|rule| backends(rule).iter().map(name).collect()).collect()
+        };
+        prop_assert_eq!(names(the_route(&observed)), names(&turned(route)));
     }
 
     #[test]

@@ -95,11 +95,26 @@ impl Campaign {
         let record = self.election.resign();
         self.proclaim(metrics);
         let Some(record) = record else { return };
-        let vacant = self.spec("", record.transitions);
-        match timeout(RESIGN_WITHIN, self.write(&record, vacant)).await {
+        match timeout(RESIGN_WITHIN, self.vacate(&record)).await {
             Ok(Ok(_)) => tracing::info!(lease = %self.settings.lease, "gave the lead back"),
             Ok(Err(error)) => tracing::warn!(%error, "the lead was not given back; the lease will run out"),
             Err(_) => tracing::warn!("the lead was not given back in time; the lease will run out"),
+        }
+    }
+
+    /// A renewal that was cut off may have been done since the record was read.
+    async fn vacate(&self, record: &Record) -> Result<Record, Failure> {
+        let vacant = || self.spec("", record.transitions);
+        let written = self.write(record, vacant()).await;
+        if written != Err(Failure::Conflict) {
+            return written;
+        }
+        let lease = self.api.get(Resource::Lease, &self.settings.lease).await?;
+        let is_ours =
+            |now: &Record| now.holder == self.settings.identity && now.transitions == record.transitions;
+        match lease.as_ref().map(read).filter(is_ours) {
+            Some(renewed) => self.write(&renewed, vacant()).await,
+            None => written,
         }
     }
 

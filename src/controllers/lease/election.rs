@@ -27,7 +27,9 @@ pub struct Timing {
 pub enum TimingError {
     #[error("--lease-duration must be whole seconds, and at least one")]
     Seconds,
-    #[error("--renew-deadline must be shorter than --lease-duration")]
+    #[error(
+        "--renew-deadline must be at most nine tenths of --lease-duration, so that what was sent last can arrive"
+    )]
     Renew,
     #[error("--retry-period must be above zero and at most half of --renew-deadline")]
     Retry,
@@ -95,7 +97,7 @@ impl Timing {
     pub fn check(self) -> Result<Self, TimingError> {
         match self {
             _ if self.lease.is_zero() || self.lease.subsec_nanos() > 0 => Err(TimingError::Seconds),
-            _ if self.renew >= self.lease => Err(TimingError::Renew),
+            _ if self.renew * 10 > self.lease * 9 => Err(TimingError::Renew),
             _ if self.retry.is_zero() || self.retry * 2 > self.renew => Err(TimingError::Retry),
             _ => Ok(self),
         }
@@ -398,7 +400,8 @@ mod tests {
             (TIMING, Ok(TIMING)),
             (timing(500, 100, 10), Err(TimingError::Seconds)),
             (timing(0, 0, 0), Err(TimingError::Seconds)),
-            (timing(10_000, 10_000, 2_000), Err(TimingError::Renew)),
+            (timing(10_000, 9_000, 2_000), Ok(timing(10_000, 9_000, 2_000))),
+            (timing(10_000, 9_001, 2_000), Err(TimingError::Renew)),
             (timing(15_000, 10_000, 5_001), Err(TimingError::Retry)),
             (timing(15_000, 10_000, 0), Err(TimingError::Retry)),
         ] {

@@ -1,6 +1,7 @@
-//! What is shown of the Rollouts that this replica looks after: all of them by phase, those in progress by name.
+//! What is shown of the Rollouts that this replica looks after: all of them by phase, those that are not Healthy at rest
+//! by name.
 //!
-//! Guarantees: a Rollout that is done, or gone, has no series; no more than [`MOST_SHOWN`] have any.
+//! Guarantees: a Rollout that is Healthy at rest, or gone, has no series; no more than [`MOST_SHOWN`] have any.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::api::resource::ObjectKey;
 use crate::api::rollout_status::{Phase, RolloutStatus};
+use crate::apply::problem::is_refused;
 
 pub const MOST_SHOWN: usize = 1000;
 
@@ -29,7 +31,7 @@ pub struct RolloutGauges {
 #[derive(Debug, Default)]
 struct Seen {
     rollouts: BTreeMap<ObjectKey, Shown>,
-    in_progress: usize,
+    by_name: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ struct Shown {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Progress {
-    Done,
+    AtRest,
     LeftOut,
     At {
         step: i64,
@@ -55,17 +57,17 @@ impl RolloutGauges {
             ("rollouts", "Rollouts by phase", &self.phases),
             (
                 "rollout_step",
-                "Index of the step a Rollout in progress is at",
+                "Index of the step a Rollout is at that is not Healthy at rest",
                 &self.step,
             ),
             (
                 "rollout_weight",
-                "Canary weight of a Rollout in progress, as in its routes",
+                "Canary weight of a Rollout that is not Healthy at rest, as in its routes",
                 &self.weight,
             ),
             (
                 "rollout_waiting",
-                "1: why a Rollout in progress waits",
+                "1: why a Rollout that is not Healthy at rest waits",
                 &self.waiting,
             ),
         ];
@@ -74,7 +76,7 @@ impl RolloutGauges {
         }
         registry.register(
             "rollouts_left_out",
-            "Rollouts in progress without series of their own, because there are too many",
+            "Rollouts not Healthy at rest without series of their own, because there are too many",
             self.left_out.clone(),
         );
     }
@@ -82,7 +84,7 @@ impl RolloutGauges {
     pub fn show(&self, key: &ObjectKey, status: &RolloutStatus) {
         let mut seen = self.lock();
         let before = seen.take(key);
-        let wanted = shown(status, seen.in_progress < MOST_SHOWN);
+        let wanted = shown(status, seen.by_name < MOST_SHOWN);
         if let Some(before) = &before
             && *before != wanted
         {
@@ -111,7 +113,7 @@ impl RolloutGauges {
     fn add(&self, key: &ObjectKey, shown: &Shown) {
         self.phases.get_or_create(&of_phase(shown.phase)).inc();
         match &shown.progress {
-            Progress::Done => {}
+            Progress::AtRest => {}
             Progress::LeftOut => {
                 self.left_out.inc();
             }
@@ -133,7 +135,7 @@ impl RolloutGauges {
     fn remove(&self, key: &ObjectKey, shown: &Shown) {
         self.phases.get_or_create(&of_phase(shown.phase)).dec();
         match &shown.progress {
-            Progress::Done => {}
+            Progress::AtRest => {}
             Progress::LeftOut => {
                 self.left_out.dec();
             }
@@ -156,12 +158,12 @@ impl RolloutGauges {
 impl Seen {
     fn take(&mut self, key: &ObjectKey) -> Option<Shown> {
         let shown = self.rollouts.remove(key)?;
-        self.in_progress -= usize::from(shown.is_by_name());
+        self.by_name -= usize::from(shown.is_by_name());
         Some(shown)
     }
 
     fn put(&mut self, key: ObjectKey, shown: Shown) {
-        self.in_progress += usize::from(shown.is_by_name());
+        self.by_name += usize::from(shown.is_by_name());
         self.rollouts.insert(key, shown);
     }
 }
@@ -176,21 +178,25 @@ fn shown(status: &RolloutStatus, has_room: bool) -> Shown {
     let weights = status.canary.weights.as_ref();
     let weight = weights.map_or(0, |weights| weights.canary.weight.0);
     let phase = status.phase.unwrap_or_default();
-    // An abort is over when the canary has nothing left; what is stuck is not over.
-    let released = status.is_in_release(status.current_pod_hash.as_ref()) && (!status.abort || weight > 0);
-    let progress = match released || matches!(phase, Phase::Progressing | Phase::Paused) {
-        false => Progress::Done,
-        true if !has_room => Progress::LeftOut,
-        true => Progress::At {
+    let at_rest = phase == Phase::Healthy && !status.is_in_release(status.current_pod_hash.as_ref());
+    let progress = match at_rest {
+        true => Progress::AtRest,
+        false if !has_room => Progress::LeftOut,
+        false => Progress::At {
             step: status.current_step_index.map_or(0, |step| i64::from(step.0)),
             weight,
-            waiting: status
-                .waiting_on
-                .as_ref()
-                .map(|waiting| format!("{:?}", waiting.reason)),
+            waiting: reason(status),
         },
     };
     Shown { phase, progress }
+}
+
+/// What was refused keeps the status from saying what else is waited for.
+fn reason(status: &RolloutStatus) -> Option<String> {
+    match is_refused(status) {
+        true => Some("Refused".to_owned()),
+        false => Some(format!("{:?}", status.waiting_on.as_ref()?.reason)),
+    }
 }
 
 fn of_phase(phase: Phase) -> Names {
@@ -249,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_is_shown_by_name_while_it_is_in_progress_and_no_longer() {
+    fn a_rollout_is_shown_by_name_until_it_is_healthy_at_rest() {
         let (gauges, key) = (RolloutGauges::default(), ObjectKey::new("shop", "checkout"));
         let named = "namespace=\"shop\",rollout=\"checkout\"";
         let at = |weight: i64, phase: &str, reason: &str| {
@@ -266,6 +272,14 @@ mod tests {
         assert_eq!(lines(&gauges), at(50, "Paused", "Promotion"));
         gauges.show(&key, &status(Phase::Degraded, 50, Some(WaitingReason::Invalid)));
         assert_eq!(lines(&gauges), at(50, "Degraded", "Invalid"), "stuck is not done");
+        for reason in [WaitingReason::Invalid, WaitingReason::NewVersion] {
+            gauges.show(&key, &status(Phase::Degraded, 0, Some(reason)));
+            let shown = lines(&gauges).join("\n");
+            assert!(
+                shown.contains(&format!("{{{named},reason=\"{reason:?}\"}} 1")),
+                "{shown}"
+            );
+        }
         gauges.show(&key, &status(Phase::Healthy, 0, None));
         assert_eq!(lines(&gauges), ["rollouts{phase=\"Healthy\"} 1"]);
         gauges.forget(&key);

@@ -3,12 +3,13 @@
 //! * A rule that does not refer to the canary yet gets the reference when the canary is first to have weight, a
 //!   copy of the stable one (port, filters) at the end of the list, so that no other index moves. From then on it
 //!   stays, at an explicit 0 between releases: taking it out and in would be two more changes for the data plane.
-//!   An annotation of ours remembers the addition, and `remove` takes out what was added.
+//!   An annotation of ours remembers the rules that were added to, and `remove` takes out of these what was added.
 //! * Weights are explicit: one that is omitted counts as 1, a 50/50 split of two.
 //! * Weights are proportional in a rule. A foreign backend keeps its number, so its share of the rule is kept as
 //!   long as our two sum to the same, `max_weight`. Taking such a rule over from another sum would change the
 //!   foreign share; `validate` refuses it and names the numbers.
 
+mod mark;
 mod rule;
 mod status;
 mod validate;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use self::mark::{Added, rule_names};
 use self::rule::{Backend, Rule, read_rules};
 use super::share::Share;
 use super::{ObservedRoutes, RouteKind, RouteTarget, RouteWrite, object};
@@ -26,7 +28,7 @@ use crate::api::rollout::GatewayApiRouting;
 pub use status::refusal;
 pub use validate::validate;
 
-/// Annotation on an HTTPRoute to which we added a backend, `<prefix>/<rollout>: <canary Service>`: several
+/// Annotation on an HTTPRoute to which we added a backend, `<prefix>/<rollout>: <canary Service> <rule>…`: several
 /// Rollouts may share a route.
 pub const ADDED_BACKEND_PREFIX: &str = "added-backend.tidegate.dev";
 
@@ -51,7 +53,8 @@ pub fn render(
             let rules = read_rules(target, route);
             let mut ops = Vec::new();
             if rules.iter().any(|rule| needs_canary(target, rule)) {
-                ops.extend(mark(target, route, Some(target.canary_service)));
+                let added = added_with(target, route, &rules).write(target.canary_service);
+                ops.extend(mark(target, route, Some(&added)));
             }
             ops.extend(rules.iter().flat_map(|rule| weigh(target, rule)));
             object::patch(RouteKind::HttpRoute, name, route, ops)
@@ -76,16 +79,20 @@ pub fn shares(target: &RouteTarget, gateway: &GatewayApiRouting, observed: &Obse
 
 /// All weight to stable in every rule that refers to the canary, and the references out that we added.
 pub fn remove(target: &RouteTarget, observed: &ObservedRoutes) -> Vec<RouteWrite> {
-    let key = mark_key(target);
     observed
         .http_routes
         .iter()
         .filter_map(|(name, route)| {
             let route = route.as_ref()?;
-            let added = object::annotation(route, &key).is_some();
+            let (added, names) = (added(target, route), rule_names(route));
+            let was_added = |rule: &Rule| names.get(rule.index).is_some_and(|name| added.has(name));
             let mut ops = mark(target, route, None);
             let rules = read_rules(target, route);
-            ops.extend(rules.iter().flat_map(|rule| restore(target, rule, added)));
+            ops.extend(
+                rules
+                    .iter()
+                    .flat_map(|rule| restore(target, rule, was_added(rule))),
+            );
             object::patch(RouteKind::HttpRoute, name, route, ops)
         })
         .collect()
@@ -156,6 +163,26 @@ fn restore(target: &RouteTarget, rule: &Rule, added: bool) -> Vec<PatchOp> {
         }
     }
     ops
+}
+
+/// The rules that we added the canary to.
+fn added(target: &RouteTarget, route: &Value) -> Added {
+    Added::read(object::annotation(route, &mark_key(target)))
+}
+
+/// The same, when those that need the canary have it. A rule that is no more, or that has lost it, is forgotten.
+fn added_with(target: &RouteTarget, route: &Value, rules: &[Rule]) -> Added {
+    let before = added(target, route);
+    if before == Added::Every {
+        return before;
+    }
+    let names = rule_names(route);
+    let named = rules
+        .iter()
+        .filter_map(|rule| Some((rule, names.get(rule.index)?)));
+    let kept = named
+        .filter(|(rule, name)| needs_canary(target, rule) || before.has(name) && !rule.canary.is_empty());
+    Added::These(kept.map(|(_, name)| name.clone()).collect())
 }
 
 fn mark_key(target: &RouteTarget) -> String {

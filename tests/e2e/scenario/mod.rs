@@ -58,7 +58,7 @@ pub fn all() -> Vec<Scenario> {
             data_plane::promote(w, n, d, t).boxed()
         }),
     ];
-    let rest: [(&'static str, Play); 14] = [
+    let rest: [(&'static str, Play); 12] = [
         ("retry", |w, n, d, t| release::retry(w, n, d, t).boxed()),
         ("fast-rollback", |w, n, d, t| {
             release::fast_rollback(w, n, d, t).boxed()
@@ -73,10 +73,6 @@ pub fn all() -> Vec<Scenario> {
         ("missing-templates", |w, n, d, t| {
             trouble::missing_templates(w, n, d, t).boxed()
         }),
-        ("deleted", |w, n, d, t| trouble::deleted(w, n, d, t).boxed()),
-        ("routing-removed", |w, n, d, t| {
-            trouble::routing_removed(w, n, d, t).boxed()
-        }),
         ("data-plane-ignores", |w, n, d, t| {
             data_plane::ignored_by_api(w, n, d, t).boxed()
         }),
@@ -88,6 +84,12 @@ pub fn all() -> Vec<Scenario> {
         }),
         ("data-plane-frozen-abort", |w, n, d, t| {
             data_plane::abort_frozen(w, n, d, t).boxed()
+        }),
+    ];
+    let taken_back: [(&'static str, Play); 2] = [
+        ("deleted", |w, n, d, t| trouble::deleted(w, n, d, t).boxed()),
+        ("routing-removed", |w, n, d, t| {
+            trouble::routing_removed(w, n, d, t).boxed()
         }),
     ];
     let scenario = |(name, play), dialect, throttle| Scenario {
@@ -103,6 +105,9 @@ pub fn all() -> Vec<Scenario> {
         }
     }
     scenarios.extend(rest.map(|part| scenario(part, Dialect::Nginx, Throttle::Default)));
+    for dialect in [Dialect::Nginx, Dialect::GatewayApi] {
+        scenarios.extend(taken_back.map(|part| scenario(part, dialect, Throttle::Default)));
+    }
     scenarios
 }
 
