@@ -6,7 +6,7 @@ CARGO ?= cargo
 .PHONY: help demo test e2e lint crds bench clean-tools prometheus control-plane traefik
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: prometheus ## Watch a good version promote itself and bad ones come back (DEMO=--keep leaves it up)
 	$(CARGO) build --locked --bins
