@@ -12,7 +12,8 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Runs this program again, with the same arguments, in a network of its own.
+/// Runs this program again, with the same arguments, in a network of its own. Whatever it starts ends with it: it is the
+/// first process of a process namespace, and is killed when this one ends.
 pub fn enter() -> ExitCode {
     // With root's rights first; else in a user namespace, where the system allows one.
     let attempts: [&[&str]; 2] = [&["--net"], &["--net", "--user", "--map-root-user"]];
@@ -20,7 +21,7 @@ pub fn enter() -> ExitCode {
         eprintln!(
             "the end-to-end tests need a network namespace of their own and may not make one: run them as root, or \
              allow unprivileged user namespaces (Debian: sysctl kernel.unprivileged_userns_clone=1), and install \
-             util-linux (unshare) and iproute2 (ip)"
+             util-linux (unshare, setpriv) and iproute2 (ip)"
         );
         return ExitCode::FAILURE;
     };
@@ -51,7 +52,8 @@ fn works(flags: &[&str]) -> bool {
 }
 
 fn unshare(flags: &[&str]) -> Command {
-    let mut command = Command::new("unshare");
-    command.args(flags).arg("--");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare"]).args(flags);
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command
 }
