@@ -169,6 +169,24 @@ pub fn metadata_text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
     object.get("metadata")?.get(field)?.as_str()
 }
 
+/// Whether the owner with this uid is the object's controller.
+pub fn is_controlled_by(object: &Value, uid: &str) -> bool {
+    let owners = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    let is_controller = |owner: &Value| {
+        owner.get("controller") == Some(&Value::Bool(true))
+            && owner.get("uid").and_then(Value::as_str) == Some(uid)
+    };
+    owners.is_some_and(|owners| owners.iter().any(is_controller))
+}
+
+/// Whether the object has no owner at all.
+pub fn is_nobodys(object: &Value) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences");
+    owners.is_none_or(|owners| owners.as_array().is_some_and(Vec::is_empty))
+}
+
 /// Whether `left` is an older version of the same object than `right`. Versions are numbers wherever we run;
 /// where they are not, a version that differs counts as older, which costs a read and harms nothing.
 pub fn is_older_version(left: &str, right: &str) -> bool {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::names::{
     HASH_LABEL, PodTemplateHash, REVISION_ANNOTATION, Revision, SCALE_DOWN_AT_ANNOTATION,
 };
-use crate::api::resource::metadata_text;
+use crate::api::resource::{is_controlled_by, is_nobodys, metadata_text};
 use crate::api::time::parse_rfc3339;
 use crate::plan::snapshot::{EndpointsReady, ReplicaSetSeen, ServiceSeen};
 
@@ -86,22 +86,6 @@ fn hash_of_pod(pod: &str, rollout: &str) -> Option<PodTemplateHash> {
     let (hash, suffix) = pod.strip_prefix(rollout)?.strip_prefix('-')?.rsplit_once('-')?;
     let is_hash = !hash.is_empty() && !hash.contains('-') && !suffix.is_empty();
     is_hash.then(|| PodTemplateHash(hash.to_owned()))
-}
-
-fn is_controlled_by(object: &Value, uid: &str) -> bool {
-    let owners = object
-        .pointer("/metadata/ownerReferences")
-        .and_then(Value::as_array);
-    let is_controller = |owner: &Value| {
-        owner.get("controller") == Some(&Value::Bool(true))
-            && owner.get("uid").and_then(Value::as_str) == Some(uid)
-    };
-    owners.is_some_and(|owners| owners.iter().any(is_controller))
-}
-
-fn is_nobodys(object: &Value) -> bool {
-    let owners = object.pointer("/metadata/ownerReferences");
-    owners.is_none_or(|owners| owners.as_array().is_some_and(Vec::is_empty))
 }
 
 fn entry<'a>(object: &'a Value, map: &str, name: &str) -> Option<&'a str> {

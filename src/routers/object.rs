@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{RouteKind, RouteWrite};
 use crate::api::names::ROLLOUT_LABEL;
 use crate::api::patch::{PatchOp, pointer};
+use crate::api::resource::{is_controlled_by, is_nobodys};
 
 pub fn text<'a>(value: &'a Value, path: &str) -> Option<&'a str> {
     value.pointer(path).and_then(Value::as_str)
@@ -32,20 +33,13 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 /// makes what it owned nobody's before it is gone: then our label and the mark of a canary tell, which nobody else sets
 /// together.
 pub fn is_of_rollout(object: &Value, uid: &str, name: &str) -> bool {
-    let owners = list(object, "/metadata/ownerReferences");
-    let is_controller = |owner: &Value| {
-        text(owner, "/uid") == Some(uid) && owner.get("controller").and_then(Value::as_bool) == Some(true)
-    };
-    let is_nobodys = object
-        .pointer("/metadata/ownerReferences")
-        .is_none_or(|owners| owners.as_array().is_some_and(Vec::is_empty));
     let label = object.pointer(&pointer(["metadata", "labels", ROLLOUT_LABEL]));
     let is_canary = || {
         let mut marks = annotations(object).into_iter().flatten();
         marks.any(|(key, value)| key.ends_with("/canary") && value == "true")
     };
-    owners.iter().any(is_controller)
-        || is_nobodys && label.and_then(Value::as_str) == Some(name) && is_canary()
+    is_controlled_by(object, uid)
+        || is_nobodys(object) && label.and_then(Value::as_str) == Some(name) && is_canary()
 }
 
 /// Whether the API server could know an object of this name: a DNS subdomain, no namespace in front.

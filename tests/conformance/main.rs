@@ -43,13 +43,7 @@ use talk::Talk;
 const AT_A_TIME: usize = 8;
 
 fn main() -> ExitCode {
-    if !network::is_inside() {
-        return network::enter();
-    }
-    network::set_up();
-    tidegate::providers::install_tls();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(run())
+    network::run_inside(run())
 }
 
 struct Servers {
@@ -64,10 +58,7 @@ async fn run() -> ExitCode {
         chosen.is_empty() || chosen.iter().any(|part| title.contains(part))
     };
     let choose = |all: Vec<Behaviour>| -> Vec<Behaviour> { all.into_iter().filter(is_chosen).collect() };
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
-    // Logs of the run before.
-    let _ = std::fs::remove_dir_all(&directory);
-    std::fs::create_dir_all(&directory).unwrap();
+    let directory = process::log_folder("conformance");
     let binaries = std::env::var_os("TIDEGATE_CONTROL_PLANE")
         .expect("TIDEGATE_CONTROL_PLANE is not set: run `make e2e`");
     let binaries = PathBuf::from(binaries);

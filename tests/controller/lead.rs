@@ -30,6 +30,21 @@ fn elected(world: &World) -> Handle {
     start(world.context(|snapshot, _| echo(snapshot)), settings)
 }
 
+/// One that has been seen to decide.
+async fn leading(world: &World) -> Handle {
+    let controller = elected(world);
+    until(|| message_of(world, "checkout").as_deref() == Some("web:1")).await;
+    controller
+}
+
+fn leads_no_more(controller: &Handle) -> bool {
+    controller
+        .context
+        .metrics
+        .encode()
+        .contains("tidegate_leader 0\n")
+}
+
 fn leads(controller: &Handle, epoch: u64) -> bool {
     let metrics = controller.context.metrics.encode();
     metrics.contains("tidegate_leader 1\n") && metrics.contains(&format!("tidegate_leader_epoch {epoch}\n"))
@@ -42,18 +57,10 @@ fn image(image: &str) -> serde_json::Value {
 #[tokio::test(start_paused = true)]
 async fn a_leader_out_of_touch_writes_nothing_and_goes_on_when_it_leads_again() {
     let world = World::new();
-    let controller = elected(&world);
-    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    let controller = leading(&world).await;
     assert!(leads(&controller, 1));
     world.fail_leases(Fault::LoseBefore);
-    until(|| {
-        controller
-            .context
-            .metrics
-            .encode()
-            .contains("tidegate_leader 0\n")
-    })
-    .await;
+    until(|| leads_no_more(&controller)).await;
     let writes = world.writes();
     world.edit(&image("web:2"));
     tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -70,8 +77,7 @@ async fn a_leader_out_of_touch_writes_nothing_and_goes_on_when_it_leads_again() 
 #[tokio::test(start_paused = true)]
 async fn what_happened_while_another_one_led_is_not_counted() {
     let world = World::new();
-    let controller = elected(&world);
-    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    let controller = leading(&world).await;
     world.fail_leases(Fault::LoseBefore);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let promoted = json!({
@@ -89,8 +95,7 @@ async fn what_happened_while_another_one_led_is_not_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_renewal_whose_answer_is_lost_costs_nothing() {
     let world = World::new();
-    let controller = elected(&world);
-    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    let controller = leading(&world).await;
     for _ in 0..10 {
         world.fail_leases(Fault::ApplyThenLose);
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -104,8 +109,7 @@ async fn a_renewal_whose_answer_is_lost_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn the_lead_is_given_back_after_a_renewal_whose_answer_is_lost() {
     let world = World::new();
-    let controller = elected(&world);
-    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    let controller = leading(&world).await;
     world.fail_leases(Fault::ApplyThenLose);
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     world.fail_leases(Fault::None);
@@ -116,17 +120,9 @@ async fn the_lead_is_given_back_after_a_renewal_whose_answer_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_whose_lease_is_deleted_stops_and_asks_for_a_new_one() {
     let world = World::new();
-    let controller = elected(&world);
-    until(|| message_of(&world, "checkout").as_deref() == Some("web:1")).await;
+    let controller = leading(&world).await;
     world.delete("/apis/coordination.k8s.io/v1/namespaces/shop/leases/lead");
-    until(|| {
-        controller
-            .context
-            .metrics
-            .encode()
-            .contains("tidegate_leader 0\n")
-    })
-    .await;
+    until(|| leads_no_more(&controller)).await;
     let writes = world.writes();
     world.edit(&image("web:2"));
     tokio::time::sleep(Duration::from_secs(10)).await;

@@ -45,13 +45,7 @@ const AT_A_TIME: usize = 5;
 const SCENARIO_ENDS_WITHIN: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
-    if !network::is_inside() {
-        return network::enter();
-    }
-    network::set_up();
-    tidegate::providers::install_tls();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(run())
+    network::run_inside(run())
 }
 
 async fn run() -> ExitCode {
@@ -66,10 +60,7 @@ async fn run() -> ExitCode {
     let scenarios: Vec<Scenario> = scenario::all().into_iter().filter(is_chosen).collect();
     let plays_something = !scenarios.is_empty() || chosen.iter().any(|part| "failover".contains(part));
     assert!(plays_something, "no scenario is called {chosen:?}");
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
-    // Logs of the run before.
-    let _ = std::fs::remove_dir_all(&directory);
-    std::fs::create_dir_all(&directory).unwrap();
+    let directory = process::log_folder("e2e");
 
     let stopwatch = Stopwatch::start();
     let world = World::set_up(Tools::find(), &directory).await;

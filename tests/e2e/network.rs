@@ -4,17 +4,23 @@
 use std::process::{Command, ExitCode};
 
 /// Where pods and Traefik listen.
-pub const PODS: &str = "10.77.0.0/16";
+const PODS: &str = "10.77.0.0/16";
 const INSIDE: &str = "TIDEGATE_E2E_INSIDE";
 
-/// Whether this process runs in the network of the tests.
-pub fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
+/// Runs the tests in a network of their own.
+pub fn run_inside(tests: impl Future<Output = ExitCode>) -> ExitCode {
+    if std::env::var_os(INSIDE).is_none() {
+        return enter();
+    }
+    set_up();
+    tidegate::providers::install_tls();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(tests)
 }
 
 /// Runs this program again, with the same arguments, in a network of its own. Whatever it starts ends with it: it is the
 /// first process of a process namespace, and is killed when this one ends.
-pub fn enter() -> ExitCode {
+fn enter() -> ExitCode {
     // With root's rights first; else in a user namespace, where the system allows one.
     let attempts: [&[&str]; 2] = [&["--net"], &["--net", "--user", "--map-root-user"]];
     let Some(flags) = attempts.into_iter().find(|flags| works(flags)) else {
@@ -39,7 +45,7 @@ pub fn enter() -> ExitCode {
 }
 
 /// Makes every pod address local.
-pub fn set_up() {
+fn set_up() {
     for words in ["link set lo up", &format!("route add local {PODS} dev lo")] {
         let status = Command::new("ip").args(words.split(' ')).status().unwrap();
         assert!(status.success(), "ip {words}: {status}");

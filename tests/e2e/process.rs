@@ -11,6 +11,15 @@ use tokio::process::{Child, Command};
 
 const POLL: Duration = Duration::from_millis(50);
 
+/// An empty folder for logs; those of the run before go.
+pub fn log_folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // There may be none.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 pub struct Process {
     name: String,
     log: PathBuf,

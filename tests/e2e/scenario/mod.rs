@@ -18,6 +18,13 @@ use crate::world::{Throttle, World};
 /// A scenario opens a shop, does something, and returns what its customers were told.
 pub type Play = for<'a> fn(&'a World, &'a str, Dialect, Throttle) -> BoxFuture<'a, Tally>;
 
+/// A scenario's function as a [`Play`].
+macro_rules! play {
+    ($function:path) => {
+        |world, name, dialect, throttle| $function(world, name, dialect, throttle).boxed()
+    };
+}
+
 pub struct Scenario {
     pub name: &'static str,
     pub dialect: Dialect,
@@ -44,53 +51,29 @@ impl Scenario {
 /// everything else, where the throttle is what users have, in one dialect.
 pub fn all() -> Vec<Scenario> {
     let everywhere: [(&'static str, Play); 5] = [
-        ("promote", |w, n, d, t| release::promote(w, n, d, t).boxed()),
-        ("abort-errors", |w, n, d, t| {
-            release::abort_errors(w, n, d, t).boxed()
-        }),
-        ("abort-latency", |w, n, d, t| {
-            release::abort_latency(w, n, d, t).boxed()
-        }),
-        ("abort-command", |w, n, d, t| {
-            release::abort_command(w, n, d, t).boxed()
-        }),
-        ("data-plane-promote", |w, n, d, t| {
-            data_plane::promote(w, n, d, t).boxed()
-        }),
+        ("promote", play!(release::promote)),
+        ("abort-errors", play!(release::abort_errors)),
+        ("abort-latency", play!(release::abort_latency)),
+        ("abort-command", play!(release::abort_command)),
+        ("data-plane-promote", play!(data_plane::promote)),
     ];
     let rest: [(&'static str, Play); 12] = [
-        ("retry", |w, n, d, t| release::retry(w, n, d, t).boxed()),
-        ("fast-rollback", |w, n, d, t| {
-            release::fast_rollback(w, n, d, t).boxed()
-        }),
-        ("v3-over-v2", |w, n, d, t| release::v3_over_v2(w, n, d, t).boxed()),
-        ("history", |w, n, d, t| release::history(w, n, d, t).boxed()),
-        ("unrouted", |w, n, d, t| release::unrouted(w, n, d, t).boxed()),
-        ("scale", |w, n, d, t| trouble::scale(w, n, d, t).boxed()),
-        ("dynamic-stable-scale", |w, n, d, t| {
-            trouble::dynamic_stable_scale(w, n, d, t).boxed()
-        }),
-        ("missing-templates", |w, n, d, t| {
-            trouble::missing_templates(w, n, d, t).boxed()
-        }),
-        ("data-plane-ignores", |w, n, d, t| {
-            data_plane::ignored_by_api(w, n, d, t).boxed()
-        }),
-        ("data-plane-ignores-share", |w, n, d, t| {
-            data_plane::ignored_by_share(w, n, d, t).boxed()
-        }),
-        ("data-plane-frozen", |w, n, d, t| {
-            data_plane::frozen(w, n, d, t).boxed()
-        }),
-        ("data-plane-frozen-abort", |w, n, d, t| {
-            data_plane::abort_frozen(w, n, d, t).boxed()
-        }),
+        ("retry", play!(release::retry)),
+        ("fast-rollback", play!(release::fast_rollback)),
+        ("v3-over-v2", play!(release::v3_over_v2)),
+        ("history", play!(release::history)),
+        ("unrouted", play!(release::unrouted)),
+        ("scale", play!(trouble::scale)),
+        ("dynamic-stable-scale", play!(trouble::dynamic_stable_scale)),
+        ("missing-templates", play!(trouble::missing_templates)),
+        ("data-plane-ignores", play!(data_plane::ignored_by_api)),
+        ("data-plane-ignores-share", play!(data_plane::ignored_by_share)),
+        ("data-plane-frozen", play!(data_plane::frozen)),
+        ("data-plane-frozen-abort", play!(data_plane::abort_frozen)),
     ];
     let taken_back: [(&'static str, Play); 2] = [
-        ("deleted", |w, n, d, t| trouble::deleted(w, n, d, t).boxed()),
-        ("routing-removed", |w, n, d, t| {
-            trouble::routing_removed(w, n, d, t).boxed()
-        }),
+        ("deleted", play!(trouble::deleted)),
+        ("routing-removed", play!(trouble::routing_removed)),
     ];
     let scenario = |(name, play), dialect, throttle| Scenario {
         name,
