@@ -27,7 +27,7 @@ mod server;
 mod table;
 mod talk;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 

@@ -24,7 +24,6 @@ mod tools;
 mod traefik;
 mod world;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;

@@ -83,6 +83,14 @@ impl Process {
         assert!(ended.success(), "{}: {ended}: {}", self.name, self.last_words());
     }
 
+    /// Stops it without its noticing, or lets it go on.
+    pub async fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let id = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(5).collect();

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::process::Process;
 
 /// What it reads.
@@ -68,10 +70,17 @@ impl Traefik {
         process
             .await_ready(async || get(&format!("http://{api}/ping")).await.is_some())
             .await;
-        Traefik {
-            entry,
-            _process: process,
-        }
+        Traefik { entry, api, process }
+    }
+
+    /// The base of its API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    /// It takes up no more changes, and answers no request, or goes on.
+    pub async fn freeze(&self, frozen: bool) {
+        self.process.freeze(frozen).await;
     }
 }
 
