@@ -5,8 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::process::Process;
 
 /// What it reads.
