@@ -21,6 +21,7 @@ e2e: prometheus ## Test the chart, and all against a real control plane, Traefik
 lint: ## Check format, clippy, the rules of the house and the dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test chart --test conformance --test e2e -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --bin tidegate -- -D warnings
 	$(CARGO) test --locked --test tidy
 	CARGO="$(CARGO)" scripts/check-tls

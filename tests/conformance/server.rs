@@ -23,7 +23,7 @@ pub struct Server {
 }
 
 enum Of {
-    Real(#[expect(dead_code, reason = "it runs until it is dropped")] ControlPlane),
+    Real(#[expect(dead_code, reason = "it runs until it is dropped")] Box<ControlPlane>),
     Sandbox(cluster::ControlPlane),
 }
 
@@ -39,7 +39,7 @@ impl Server {
             client,
             binaries: binaries.to_owned(),
             kubeconfig,
-            of: Of::Real(running),
+            of: Of::Real(Box::new(running)),
         }
     }
 

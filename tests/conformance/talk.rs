@@ -206,7 +206,7 @@ impl Talk<'_> {
         self.note(format!("kubectl {words}: {:?}", output.status.code()));
         for text in [output.stdout, output.stderr] {
             let text = String::from_utf8(text).unwrap();
-            let lines = text.lines().filter_map(|line| timeless(line));
+            let lines = text.lines().filter_map(timeless);
             self.transcript.extend(lines.map(|line| format!("  {line}")));
         }
     }
