@@ -19,6 +19,9 @@ use crate::client::object::Object;
 use crate::observe::cache::CacheEvent;
 use crate::observe::kept::Kept;
 
+/// Objects in one answer while a kind is listed: the whole answer is in memory at once.
+const PAGE_SIZE: u32 = 100;
+
 /// What one watch saw.
 #[derive(Debug)]
 pub struct Seen {
@@ -40,8 +43,8 @@ pub async fn watch(
     let mut listed = Vec::new();
     while let Some(event) = events.next().await {
         let event = match event {
-            Ok(Event::Apply(object)) => Some(CacheEvent::Applied(object.value)),
-            Ok(Event::Delete(object)) => Some(CacheEvent::Deleted(object.value)),
+            Ok(Event::Apply(object)) => CacheEvent::applied(resource, object.value),
+            Ok(Event::Delete(object)) => CacheEvent::deleted(&object.value),
             Ok(Event::Init) => {
                 listed.clear();
                 Some(CacheEvent::Restarting {
@@ -129,12 +132,11 @@ fn api(client: kube::Client, resource: Resource, namespace: &str) -> kube::Api<O
 }
 
 fn config(resource: Resource, rollouts: &LabelSelector) -> watcher::Config {
+    let all = watcher::Config::default().page_size(PAGE_SIZE);
     match resource {
         // Those of others are none of our business.
-        Resource::ReplicaSet => watcher::Config::default().labels(ROLLOUT_LABEL),
-        Resource::Rollout if !rollouts.selects_all() => {
-            watcher::Config::default().labels(&rollouts.to_string())
-        }
-        _ => watcher::Config::default(),
+        Resource::ReplicaSet => all.labels(ROLLOUT_LABEL),
+        Resource::Rollout if !rollouts.selects_all() => all.labels(&rollouts.to_string()),
+        _ => all,
     }
 }

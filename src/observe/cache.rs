@@ -1,4 +1,5 @@
-//! One sorted store of one kind of object, fed by watch events.
+//! One sorted store of one kind of object, fed by watch events. They hold what is kept of an object, not the whole of
+//! it, because many of them may wait to be taken in.
 //!
 //! Guarantees: an object is replaced by an older version of itself only when everything is listed anew, and found by
 //! its key in sorted order; every event names the keys it changed.
@@ -15,8 +16,11 @@ use crate::api::resource::{ObjectKey, Resource, metadata_text};
 #[derive(Clone, Debug)]
 pub enum CacheEvent {
     /// Created or changed.
-    Applied(Value),
-    Deleted(Value),
+    Applied(Kept),
+    Deleted {
+        key: ObjectKey,
+        uid: String,
+    },
     /// A watch of a namespace, or of all if it is empty, begins or begins anew and lists what there is.
     Restarting {
         namespace: String,
@@ -29,6 +33,18 @@ pub enum CacheEvent {
 }
 
 impl CacheEvent {
+    /// [`CacheEvent::Applied`], of an object as the API server sends it; `None` if it has no name.
+    pub fn applied(resource: Resource, object: Value) -> Option<Self> {
+        Kept::of(resource, object).map(CacheEvent::Applied)
+    }
+
+    pub fn deleted(object: &Value) -> Option<Self> {
+        Some(CacheEvent::Deleted {
+            key: ObjectKey::of(object)?,
+            uid: metadata_text(object, "uid").unwrap_or_default().to_owned(),
+        })
+    }
+
     /// [`CacheEvent::Restarted`], of objects as the API server sends them.
     pub fn restarted(resource: Resource, namespace: impl Into<String>, objects: Vec<Value>) -> Self {
         let objects = objects
@@ -89,11 +105,8 @@ impl Cache {
 
     pub fn take(&mut self, event: CacheEvent) -> Vec<Change> {
         match event {
-            CacheEvent::Applied(object) => {
-                let kept = Kept::of(self.resource, object);
-                kept.and_then(|kept| self.apply(kept)).into_iter().collect()
-            }
-            CacheEvent::Deleted(object) => self.delete(&object).into_iter().collect(),
+            CacheEvent::Applied(object) => self.apply(object).into_iter().collect(),
+            CacheEvent::Deleted { key, uid } => self.delete(&key, &uid).into_iter().collect(),
             CacheEvent::Restarting { namespace } => {
                 self.listing.insert(namespace, BTreeSet::new());
                 vec![]
@@ -124,11 +137,10 @@ impl Cache {
         self.remove(key)
     }
 
-    fn delete(&mut self, object: &Value) -> Option<Change> {
-        let key = ObjectKey::of(object)?;
-        self.gone.remove(&key);
-        let same = Some(self.objects.get(&key)?.uid()) == metadata_text(object, "uid");
-        if same { self.remove(&key) } else { None }
+    fn delete(&mut self, key: &ObjectKey, uid: &str) -> Option<Change> {
+        self.gone.remove(key);
+        let same = self.objects.get(key)?.uid() == uid;
+        if same { self.remove(key) } else { None }
     }
 
     fn apply(&mut self, object: Kept) -> Option<Change> {
@@ -216,6 +228,14 @@ mod tests {
         json!({"metadata": {"namespace": "shop", "name": name, "uid": uid, "resourceVersion": version}})
     }
 
+    fn applied(name: &str, uid: &str, version: &str) -> CacheEvent {
+        CacheEvent::applied(Resource::Service, object(name, uid, version)).unwrap()
+    }
+
+    fn deleted(name: &str, uid: &str, version: &str) -> CacheEvent {
+        CacheEvent::deleted(&object(name, uid, version)).unwrap()
+    }
+
     fn versions(cache: &Cache) -> Vec<(String, String)> {
         let objects = cache.objects.iter().filter(|(key, _)| key.namespace == "shop");
         objects
@@ -232,28 +252,27 @@ mod tests {
 
     #[test]
     fn events_change_the_store_and_old_news_does_not() {
-        use CacheEvent::{Applied, Deleted};
         let restarted = |objects| CacheEvent::restarted(Resource::Service, "shop", objects);
         let mut cache = Cache::new(Resource::Service);
         type Row = (CacheEvent, &'static [(&'static str, &'static str)], usize);
         let rows: Vec<Row> = vec![
-            (Applied(object("a", "1", "10")), &[("a", "10")], 1),
-            (Applied(object("a", "1", "9")), &[("a", "10")], 0),
-            (Applied(object("a", "1", "10")), &[("a", "10")], 0),
-            (Applied(object("a", "2", "8")), &[("a", "8")], 1),
-            (Applied(object("b", "3", "11")), &[("a", "8"), ("b", "11")], 1),
-            (Deleted(object("c", "4", "12")), &[("a", "8"), ("b", "11")], 0),
-            (Deleted(object("a", "2", "12")), &[("b", "11")], 1),
+            (applied("a", "1", "10"), &[("a", "10")], 1),
+            (applied("a", "1", "9"), &[("a", "10")], 0),
+            (applied("a", "1", "10"), &[("a", "10")], 0),
+            (applied("a", "2", "8"), &[("a", "8")], 1),
+            (applied("b", "3", "11"), &[("a", "8"), ("b", "11")], 1),
+            (deleted("c", "4", "12"), &[("a", "8"), ("b", "11")], 0),
+            (deleted("a", "2", "12"), &[("b", "11")], 1),
             (
                 restarted(vec![object("b", "3", "11"), object("d", "5", "13")]),
                 &[("b", "11"), ("d", "13")],
                 1,
             ),
             (restarted(vec![object("d", "5", "13")]), &[("d", "13")], 1),
-            (Applied(object("d", "5", "12")), &[("d", "13")], 0),
+            (applied("d", "5", "12"), &[("d", "13")], 0),
             // etcd was restored from a backup.
             (restarted(vec![object("d", "5", "7")]), &[("d", "7")], 1),
-            (Applied(object("d", "5", "8")), &[("d", "8")], 1),
+            (applied("d", "5", "8"), &[("d", "8")], 1),
         ];
         for (event, kept, changes) in rows {
             let shown = format!("{event:?}");
@@ -266,13 +285,13 @@ mod tests {
     fn late_news_of_an_object_found_gone_is_no_news() {
         let mut cache = Cache::new(Resource::Service);
         let key = ObjectKey::new("shop", "a");
-        cache.take(CacheEvent::Applied(object("a", "1", "10")));
+        cache.take(applied("a", "1", "10"));
         cache.heal(&key, None);
-        cache.take(CacheEvent::Applied(object("a", "1", "11")));
+        cache.take(applied("a", "1", "11"));
         assert_eq!(versions(&cache), []);
-        cache.take(CacheEvent::Applied(object("a", "2", "13")));
+        cache.take(applied("a", "2", "13"));
         assert_eq!(versions(&cache), pairs(&[("a", "13")]));
-        cache.take(CacheEvent::Deleted(object("a", "1", "12")));
+        cache.take(deleted("a", "1", "12"));
         assert_eq!(versions(&cache), pairs(&[("a", "13")]));
     }
 
@@ -280,7 +299,7 @@ mod tests {
     fn what_was_read_live_since_a_list_began_is_ahead_of_it() {
         let mut cache = Cache::new(Resource::Service);
         for name in ["a", "b"] {
-            cache.take(CacheEvent::Applied(object(name, name, "10")));
+            cache.take(applied(name, name, "10"));
         }
         cache.heal(&ObjectKey::new("shop", "a"), Some(&object("a", "a", "11")));
         cache.take(CacheEvent::Restarting {
@@ -289,7 +308,7 @@ mod tests {
         for (name, version) in [("b", "12"), ("c", "13")] {
             cache.heal(&ObjectKey::new("shop", name), Some(&object(name, name, version)));
         }
-        cache.take(CacheEvent::Applied(object("d", "d", "9")));
+        cache.take(applied("d", "d", "9"));
         cache.heal(&ObjectKey::new("shop", "d"), None);
         let list = ["a", "b", "d"].map(|name| object(name, name, "9"));
         cache.take(CacheEvent::restarted(Resource::Service, "", list.into()));
@@ -305,16 +324,16 @@ mod tests {
             ObjectKey::new("shop", "checkout"),
             ObjectKey::new("shop", "checkout-1"),
         );
-        cache.take(CacheEvent::Applied(labelled));
+        cache.take(CacheEvent::applied(Resource::ReplicaSet, labelled).unwrap());
         assert_eq!(cache.of_rollout(&rollout), [key].into());
-        cache.take(CacheEvent::Applied(object("checkout-1", "1", "11")));
+        cache.take(applied("checkout-1", "1", "11"));
         assert_eq!(cache.of_rollout(&rollout), [].into());
     }
 
     #[test]
     fn a_restart_of_one_namespace_leaves_the_others_alone() {
         let mut cache = Cache::new(Resource::Service);
-        cache.take(CacheEvent::Applied(object("a", "1", "10")));
+        cache.take(applied("a", "1", "10"));
         cache.take(CacheEvent::restarted(Resource::Service, "bank", vec![]));
         assert_eq!(versions(&cache), pairs(&[("a", "10")]));
         assert!(cache.is_synced("bank") && !cache.is_synced("shop"));

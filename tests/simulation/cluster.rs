@@ -179,9 +179,10 @@ impl World {
             .as_ref()
             .clone();
         let cached = match event.after {
-            Some(_) => CacheEvent::Applied(object),
-            None => CacheEvent::Deleted(object),
+            Some(_) => CacheEvent::applied(resource, object),
+            None => CacheEvent::deleted(&object),
         };
+        let cached = cached.unwrap();
         // A deletion is told by its own version only; one that is skipped here is found by the next list.
         let wakes = if lost {
             Default::default()

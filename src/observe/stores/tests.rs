@@ -27,16 +27,21 @@ fn woken(wakes: BTreeSet<Wake>) -> Vec<(String, Cause)> {
         .collect()
 }
 
+fn apply(stores: &Stores, resource: Resource, object: Value) -> BTreeSet<Wake> {
+    stores.take(resource, CacheEvent::applied(resource, object).unwrap())
+}
+
+fn delete(stores: &Stores, resource: Resource, object: &Value) -> BTreeSet<Wake> {
+    stores.take(resource, CacheEvent::deleted(object).unwrap())
+}
+
 fn stores() -> Stores {
     let stores = Stores::default();
     for (name, created, service) in [
         ("a", "2026-01-02T00:00:00Z", "web"),
         ("b", "2026-01-01T00:00:00Z", "web"),
     ] {
-        stores.take(
-            Resource::Rollout,
-            CacheEvent::Applied(rollout(name, created, service)),
-        );
+        apply(&stores, Resource::Rollout, rollout(name, created, service));
     }
     stores
 }
@@ -71,11 +76,7 @@ fn a_change_wakes_those_it_concerns() {
     ] {
         let stores = stores();
         let expected: Vec<(String, Cause)> = expected.into_iter().map(|(n, c)| (n.to_owned(), c)).collect();
-        assert_eq!(
-            woken(stores.take(resource, CacheEvent::Applied(object))),
-            expected,
-            "{resource}"
-        );
+        assert_eq!(woken(apply(&stores, resource, object)), expected, "{resource}");
     }
 }
 
@@ -101,7 +102,7 @@ fn what_takes_traffic_back_is_urgent() {
         (Resource::Rollout, aborted(10), true),
         (Resource::Rollout, aborted(0), false),
     ] {
-        let wakes = woken(stores().take(resource, CacheEvent::Applied(object.clone())));
+        let wakes = woken(apply(&stores(), resource, object.clone()));
         let is_urgent = wakes.contains(&("a".to_owned(), Cause::Safety));
         assert_eq!(is_urgent, expected, "{object}");
     }
@@ -116,9 +117,9 @@ fn whatever_an_abort_waits_for_wakes_it_urgently() {
         let mut rollout = rollout("a", "2026-01-02T00:00:00Z", "web");
         rollout["metadata"]["resourceVersion"] = json!(version);
         rollout["status"] = json!({"abort": abort, "canary": {"weights": {"canary": {"weight": 10}}}});
-        stores.take(Resource::Rollout, CacheEvent::Applied(rollout));
+        apply(&stores, Resource::Rollout, rollout);
         pods["metadata"]["resourceVersion"] = json!(version);
-        let wakes = woken(stores.take(Resource::ReplicaSet, CacheEvent::Applied(pods.clone())));
+        let wakes = woken(apply(&stores, Resource::ReplicaSet, pods.clone()));
         assert_eq!(wakes, [("a".to_owned(), expected)], "{abort}");
     }
 }
@@ -129,9 +130,9 @@ fn a_command_is_urgent_until_it_is_answered() {
     let mut command = named("c");
     command["spec"] = json!({"rollout": "a"});
     command["status"] = json!({"phase": "Applied"});
-    let answered = woken(stores.take(Resource::RolloutCommand, CacheEvent::Applied(command.clone())));
+    let answered = woken(apply(&stores, Resource::RolloutCommand, command.clone()));
     assert_eq!(answered, [("a".to_owned(), Cause::Dependency)]);
-    let gone = woken(stores.take(Resource::RolloutCommand, CacheEvent::Deleted(command)));
+    let gone = woken(delete(&stores, Resource::RolloutCommand, &command));
     assert_eq!(gone, [("a".to_owned(), Cause::Dependency)]);
 }
 
@@ -142,7 +143,7 @@ fn what_a_live_read_finds_first_still_wakes_those_who_depend_on_it() {
     run["metadata"]["labels"] = json!({"tidegate.dev/rollout": "a"});
     let key = ObjectKey::new("shop", "a-run");
     stores.heal(Resource::AnalysisRun, &key, Some(&run));
-    let late = stores.take(Resource::AnalysisRun, CacheEvent::Applied(run));
+    let late = apply(&stores, Resource::AnalysisRun, run);
     assert_eq!(woken(late), [], "no news");
     let expected = [
         ("a".to_owned(), Cause::Dependency),
@@ -186,8 +187,8 @@ fn what_is_only_remembered_is_no_claim() {
     };
     let claims = |older: Value, younger: Value| {
         let stores = Stores::default();
-        stores.take(Resource::Rollout, CacheEvent::Applied(older));
-        stores.take(Resource::Rollout, CacheEvent::Applied(younger.clone()));
+        apply(&stores, Resource::Rollout, older);
+        apply(&stores, Resource::Rollout, younger.clone());
         stores.claims(&younger)
     };
     let (first, second) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
@@ -202,7 +203,7 @@ fn what_is_only_remembered_is_no_claim() {
 fn those_who_wait_for_a_claim_look_again_when_it_goes() {
     let stores = stores();
     let gone = rollout("b", "2026-01-01T00:00:00Z", "web");
-    let wakes = woken(stores.take(Resource::Rollout, CacheEvent::Deleted(gone)));
+    let wakes = woken(delete(&stores, Resource::Rollout, &gone));
     assert_eq!(
         wakes,
         [
@@ -218,7 +219,7 @@ fn kinds_are_named_only_while_a_rollout_names_them() {
     assert_eq!(stores.named_kinds(), [Resource::Service].into());
     for name in ["a", "b"] {
         let gone = rollout(name, "", "web");
-        stores.take(Resource::Rollout, CacheEvent::Deleted(gone));
+        delete(&stores, Resource::Rollout, &gone);
     }
     assert_eq!(stores.named_kinds(), [].into());
 }
