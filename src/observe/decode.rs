@@ -54,11 +54,18 @@ pub fn service(object: &Value) -> ServiceSeen {
     }
 }
 
+/// On an EndpointSlice: the Service that it is of.
+pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// The Service that an EndpointSlice is of.
+pub fn service_of(slice: &Value) -> Option<&str> {
+    entry(slice, "labels", SERVICE_NAME_LABEL)
+}
+
 /// Ready pods in the EndpointSlices of one Service, by the version their names tell (`<rollout>-<hash>-…`). A
 /// pod that is in several slices, one per address family, counts once.
-pub fn endpoints(slices: &[Value], rollout: &str) -> EndpointsReady {
+pub fn endpoints<'a>(slices: impl Iterator<Item = &'a Value>, rollout: &str) -> EndpointsReady {
     let endpoints = slices
-        .iter()
         .filter_map(|slice| slice.get("endpoints")?.as_array())
         .flatten();
     // Absent means ready, as the API says.
@@ -193,7 +200,7 @@ mod tests {
         ]});
         let v6 = json!({"endpoints": [endpoint("checkout-a-1", Some(true))]});
         let null = json!({"endpoints": null});
-        let seen = endpoints(&[v4, v6, null], "checkout");
+        let seen = endpoints([v4, v6, null].iter(), "checkout");
         let hash = |hash: &str| PodTemplateHash(hash.to_owned());
         assert_eq!(seen.by_hash, [(hash("a"), 1), (hash("b"), 1)].into());
         assert_eq!(seen.others, 2);

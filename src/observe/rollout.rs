@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Look, ObserveError, Observer, decode};
+use super::decode::{self, SERVICE_NAME_LABEL};
+use super::{Look, ObserveError, Observer};
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
 use crate::api::resource::{ObjectKey, Resource};
@@ -140,15 +141,22 @@ impl Look<'_> {
         rollout: &ObjectKey,
         services: &BTreeMap<String, Option<Value>>,
     ) -> Result<BTreeMap<String, EndpointsReady>, ObserveError> {
-        let mut endpoints = BTreeMap::new();
-        for (service, _) in services.iter().filter(|(_, object)| object.is_some()) {
-            let labels = format!("kubernetes.io/service-name={service}");
-            let slices = self
-                .list_live(Resource::EndpointSlice, &rollout.namespace, Some(&labels))
-                .await?;
-            endpoints.insert(service.clone(), decode::endpoints(&slices, &rollout.name));
+        let there = services.iter().filter(|(_, object)| object.is_some());
+        let names: Vec<&str> = there.map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
         }
-        Ok(endpoints)
+        let labels = format!("{SERVICE_NAME_LABEL} in ({})", names.join(","));
+        let slices = self
+            .list_live(Resource::EndpointSlice, &rollout.namespace, Some(&labels))
+            .await?;
+        let ready = |service: &str| {
+            let slices = slices
+                .iter()
+                .filter(|slice| decode::service_of(slice) == Some(service));
+            (service.to_owned(), decode::endpoints(slices, &rollout.name))
+        };
+        Ok(names.into_iter().map(ready).collect())
     }
 
     /// The templates the Rollout names, and those they name in turn, each once.
