@@ -9,7 +9,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use crate::api::condition::ConditionStatus;
 use crate::api::names::Weight;
-use crate::api::rollout_status::{RolloutStatus, TrafficSplit, WaitingOn};
+use crate::api::rollout_status::{CanaryStatus, RolloutStatus, TrafficSplit, WaitingOn};
 use crate::plan::report::AVAILABLE;
 use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::seconds(10);
 /// When `status` must be written, unless a later round says something else; `None` is now, or there is nothing new.
 pub fn due_later(world: &World, status: &RolloutStatus) -> Option<DateTime<Utc>> {
     let written = world.written();
-    if status == written || !decides_the_same(written, status) {
+    if !decides_the_same(written, status) || status == written {
         return None;
     }
     let unwritten = world.snapshot.unwritten.as_ref();
@@ -49,18 +49,90 @@ fn is_short(waiting: &WaitingOn) -> bool {
 
 /// They differ at most in what the cluster was seen to do, which will be seen again.
 fn decides_the_same(written: &RolloutStatus, status: &RolloutStatus) -> bool {
-    let mut same = status.clone();
-    same.message.clone_from(&written.message);
-    same.waiting_on.clone_from(&written.waiting_on);
-    same.conditions.clone_from(&written.conditions);
-    same.last_progress_at = written.last_progress_at;
-    same.replicas = written.replicas;
-    same.updated_replicas = written.updated_replicas;
-    same.ready_replicas = written.ready_replicas;
-    same.available_replicas = written.available_replicas;
-    same.hpa_replicas = written.hpa_replicas;
-    same.canary.weights.clone_from(&written.canary.weights);
-    same == *written && judgements(status).eq(judgements(written))
+    decisions(written) == decisions(status) && judgements(status).eq(judgements(written))
+}
+
+/// Everything in a status but what was merely seen. Every field is named, so that a new one is sorted in here.
+fn decisions(status: &RolloutStatus) -> impl PartialEq {
+    let RolloutStatus {
+        message: _,
+        waiting_on: _,
+        conditions: _,
+        last_progress_at: _,
+        replicas: _,
+        updated_replicas: _,
+        ready_replicas: _,
+        available_replicas: _,
+        hpa_replicas: _,
+        observed_generation,
+        phase,
+        stable_rs,
+        current_pod_hash,
+        revision,
+        revision_started_at,
+        hash_algorithm,
+        current_step_hash,
+        executed_step_hashes,
+        current_step_index,
+        step,
+        verdict,
+        promotion,
+        fast_track,
+        pause_conditions,
+        abort,
+        aborted_at,
+        abort_reason,
+        retries,
+        canary,
+        wanted_replicas,
+        former_stable,
+        selector,
+        history,
+        handled_commands,
+    } = status;
+    let version = (
+        stable_rs,
+        current_pod_hash,
+        revision,
+        revision_started_at,
+        hash_algorithm,
+        former_stable,
+    );
+    let steps = (current_step_hash, executed_step_hashes, current_step_index, step);
+    let course = (phase, promotion, fast_track, pause_conditions, verdict);
+    let end = (
+        abort,
+        aborted_at,
+        abort_reason,
+        retries,
+        history,
+        handled_commands,
+    );
+    let scale = (observed_generation, wanted_replicas, selector);
+    (version, steps, course, end, scale, canary_decisions(canary))
+}
+
+fn canary_decisions(canary: &CanaryStatus) -> impl PartialEq {
+    let CanaryStatus {
+        weights: _,
+        routing,
+        current_step_analysis_run_status,
+        current_background_analysis_run_status,
+        bake_analysis_run_status,
+        accepted_runs,
+        step_hash,
+        step_started_at,
+        bake_started_at,
+        route_reverts,
+    } = canary;
+    let analysis = (
+        current_step_analysis_run_status,
+        current_background_analysis_run_status,
+        bake_analysis_run_status,
+        accepted_runs,
+    );
+    let step = (step_hash, step_started_at, bake_started_at);
+    (routing, analysis, step, route_reverts)
 }
 
 /// Conditions that tell a person or a script to do something; whether pods are available comes and goes.
