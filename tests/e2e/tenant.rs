@@ -12,6 +12,7 @@ use kube::api::{
 };
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
+use tidegate::api::analysis_run::AnalysisRun;
 use tidegate::api::names::HASH_LABEL;
 use tidegate::api::rollout::Rollout;
 use tidegate::api::rollout_status::{Phase, RolloutStatus};
@@ -147,6 +148,25 @@ impl<'a> Tenant<'a> {
                 stopwatch.elapsed() < PATIENCE,
                 "{}: {found} {kind}s, not {count}",
                 self.namespace
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until an AnalysisRun has ended.
+    pub async fn until_ended(&self, run: &str) {
+        let api: Api<AnalysisRun> = Api::namespaced(self.world.client.clone(), &self.namespace);
+        let stopwatch = Stopwatch::start();
+        loop {
+            let status = api.get(run).await.unwrap().status.unwrap_or_default();
+            if status.completed_at.is_some() {
+                return;
+            }
+            assert!(
+                stopwatch.elapsed() < PATIENCE,
+                "{}: AnalysisRun {run} is {:?}",
+                self.namespace,
+                status.phase
             );
             tokio::time::sleep(POLL).await;
         }

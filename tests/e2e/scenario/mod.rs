@@ -57,7 +57,8 @@ pub fn all() -> Vec<Scenario> {
         ("abort-command", play!(release::abort_command)),
         ("data-plane-promote", play!(data_plane::promote)),
     ];
-    let rest: [(&'static str, Play); 12] = [
+    let rest: [(&'static str, Play); 13] = [
+        ("abort-in-analysis", play!(release::abort_in_analysis)),
         ("retry", play!(release::retry)),
         ("fast-rollback", play!(release::fast_rollback)),
         ("v3-over-v2", play!(release::v3_over_v2)),

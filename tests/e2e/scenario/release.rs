@@ -1,7 +1,8 @@
 //! Releases as they happen every day.
 
 use serde_json::json;
-use tidegate::api::rollout_status::AbortSource;
+use tidegate::api::analysis_run::Verdict;
+use tidegate::api::rollout_status::{AbortSource, RolloutStatus};
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{Version, is_back, is_promoted};
 
@@ -53,6 +54,27 @@ pub async fn abort_command(world: &World, name: &str, dialect: Dialect, throttle
         .await;
     is_aborted_by(&shop, AbortSource::Command, None).await;
     shop.close().await
+}
+
+/// While an analysis measures: it is of no use any more, and ended.
+pub async fn abort_in_analysis(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open(world, name, dialect, throttle).await;
+    shop.release("v2").await;
+    let status = shop
+        .until("an analysis measures", |status| step_analysis(status).is_some())
+        .await;
+    let run = step_analysis(&status).unwrap().to_owned();
+    shop.type_command(&["abort", "checkout", "--reason", "second thoughts"])
+        .await;
+    is_aborted_by(&shop, AbortSource::Command, None).await;
+    shop.until_ended(&run).await;
+    shop.close().await
+}
+
+/// Name of the AnalysisRun of the step.
+fn step_analysis(status: &RolloutStatus) -> Option<&str> {
+    let run = status.canary.current_step_analysis_run_status.as_ref()?;
+    (run.status == Verdict::Running).then_some(run.name.as_str())
 }
 
 /// Aborted, tried again, promoted by hand.
