@@ -62,7 +62,7 @@ use super::rollout_status::RolloutStatus;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutSpec {
-    /// Pods of the stable version. Absent: left to the autoscaler, the live number is kept.
+    /// Pods of the stable version. Absent: the live number, or 1, is written here, for an autoscaler to begin with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub replicas: Option<i32>,

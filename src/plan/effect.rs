@@ -46,7 +46,7 @@ pub fn plan_effects(
     let mut effects = Effects::default();
     let (growing, shrinking) = sizes.writes(world);
     let (runs, blocked) = plan_runs(world, gates);
-    effects.stage("hold on to the Rollout", hold_on(world).into_iter().collect());
+    effects.stage("hold on to the Rollout", complete(world).into_iter().collect());
     let shifted = match traffic {
         Some(traffic) => shift_traffic(world, traffic, &mut effects),
         None => move_plain_services(world, &mut effects),
@@ -91,8 +91,18 @@ pub fn plan_rescue(world: &World, traffic: Option<&mut Traffic>, sizes: &Sizes) 
     effects
 }
 
-/// The finalizer, before there is anything to be taken back.
-fn hold_on(world: &World) -> Option<Write> {
+/// What the Rollout itself must carry: our finalizer, and a size.
+fn complete(world: &World) -> Option<Write> {
+    if world.is_deleting() {
+        return None;
+    }
+    let ops: Vec<PatchOp> = finalizer(world).into_iter().chain(size(world)).collect();
+    let reason = "routes and Services are given back before it goes, and an autoscaler finds the size it has";
+    (!ops.is_empty()).then(|| patch_rollout(world, ops, reason))
+}
+
+/// Before there is anything to be taken back.
+fn finalizer(world: &World) -> Option<PatchOp> {
     let canary = &world.spec.canary;
     let names_service = canary.stable_service.is_some() || canary.canary_service.is_some();
     let leaves_marks = names_service || world.status.canary.routing.is_some();
@@ -106,8 +116,13 @@ fn hold_on(world: &World) -> Option<Write> {
         Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
         None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
     };
-    let reason = "routes and Services are given back before the Rollout goes";
-    (leaves_marks && !has_finalizer && !world.is_deleting()).then(|| patch_rollout(world, vec![op], reason))
+    (leaves_marks && !has_finalizer).then_some(op)
+}
+
+/// The scale subresource of a Rollout without a size answers nobody, so that no autoscaler could begin.
+fn size(world: &World) -> Option<PatchOp> {
+    let is_missing = world.spec.replicas.is_none();
+    is_missing.then(|| PatchOp::add("/spec/replicas", world.replicas))
 }
 
 /// The ReplicaSet of the current version. A Rollout that goes makes nothing new: where its pods are to stay, its
@@ -128,7 +143,7 @@ fn create(world: &World) -> Option<Write> {
     })
 }
 
-/// A patch of the Rollout's metadata.
+/// A patch of the Rollout itself.
 pub fn patch_rollout(world: &World, ops: Vec<PatchOp>, reason: &str) -> Write {
     let text = |path: &str| {
         let value = world

@@ -20,7 +20,7 @@ pub struct World<'a> {
     written: Option<RolloutStatus>,
     /// Hash of `spec.template`.
     pub current: PodTemplateHash,
-    /// `spec.replicas`, or the live number where an autoscaler keeps it.
+    /// `spec.replicas`, or the live number where there is none.
     pub replicas: i64,
     pub now: DateTime<Utc>,
 }

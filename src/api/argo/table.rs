@@ -16,7 +16,7 @@ const fn field(home: Home, path: &'static str, support: Support, note: &'static 
 
 #[rustfmt::skip]
 pub const FIELDS: &[Field] = &[
-    field(Rollout, "spec.replicas", Different, "left out, the live number is kept for the autoscaler; it is never written back as 1"),
+    field(Rollout, "spec.replicas", Different, "left out, the live number (1 if there is none) is written into it once, so that an autoscaler finds the size it has"),
     field(Rollout, "spec.selector", Supported, ""),
     field(Rollout, "spec.template", Supported, "passed through untouched"),
     field(Rollout, "spec.workloadRef", Refused(Object), "write the pod template into spec.template"),

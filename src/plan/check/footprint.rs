@@ -35,8 +35,15 @@ pub fn judge(scene: &Scene, write: &Write) -> Option<String> {
                 // Added over a map that is there, it would take the place of everybody's annotations.
                 let brings_map =
                     |path: &str| path == "/metadata/annotations" && has_annotations(scene, write);
-                let mut foreign = foreign
-                    .filter(|path| !may_write(write.target.kind, path, *subresource) || brings_map(path));
+                let gives_size = |path: &str| {
+                    let is_missing = scene.snapshot.rollout.pointer("/spec/replicas").is_none();
+                    write.target.kind == Kind::Rollout && path == "/spec/replicas" && is_missing
+                };
+                let is_ours = |path: &str| {
+                    (may_write(write.target.kind, path, *subresource) || gives_size(path))
+                        && !brings_map(path)
+                };
+                let mut foreign = foreign.filter(|path| !is_ours(path));
                 foreign
                     .next()
                     .map(|path| format!("{}: {path} is not our field", named()))

@@ -17,7 +17,7 @@ pub struct ValidRollout {
     pub name: String,
     pub uid: String,
     pub generation: i64,
-    /// `None`: left to the autoscaler, the live number is kept.
+    /// `None`: the live number is kept, and given to the Rollout.
     pub replicas: Option<i64>,
     pub selector: LabelSelector,
     /// As written: hashed and passed through untouched.

@@ -108,6 +108,8 @@ fn without_replicas_the_live_number_stands() {
     });
     cluster.run();
     assert_eq!(cluster.pods("v1"), 5);
+    // An autoscaler can begin with it.
+    assert_eq!(cluster.rollout().unwrap()["spec"]["replicas"], 5);
 }
 
 /// Shares of the traffic round up on both sides: a third of it leaves nothing of three stable pods to give.
