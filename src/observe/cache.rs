@@ -61,7 +61,8 @@ impl CacheEvent {
 pub struct Cache {
     resource: Resource,
     objects: BTreeMap<ObjectKey, Kept>,
-    by_rollout: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// Each Rollout with each object that belongs to it.
+    by_rollout: BTreeSet<(ObjectKey, ObjectKey)>,
     /// Uids of objects that a live read found gone before the watch said so: late news of them is no news.
     gone: BTreeMap<ObjectKey, String>,
     synced: BTreeSet<String>,
@@ -82,7 +83,7 @@ impl Cache {
         Cache {
             resource,
             objects: BTreeMap::new(),
-            by_rollout: BTreeMap::new(),
+            by_rollout: BTreeSet::new(),
             gone: BTreeMap::new(),
             synced: BTreeSet::new(),
             listing: BTreeMap::new(),
@@ -95,7 +96,10 @@ impl Cache {
 
     /// Keys of the objects that belong to a Rollout.
     pub fn of_rollout(&self, rollout: &ObjectKey) -> BTreeSet<ObjectKey> {
-        self.by_rollout.get(rollout).cloned().unwrap_or_default()
+        let first = (rollout.clone(), ObjectKey::default());
+        let following = self.by_rollout.range(first..);
+        let ours = following.take_while(|(owner, _)| owner == rollout);
+        ours.map(|(_, key)| key.clone()).collect()
     }
 
     /// Whether everything in the namespace (all of them if empty) has been listed once.
@@ -155,10 +159,7 @@ impl Cache {
         let before = self.remove(&key).map(|change| change.rollouts);
         let mut rollouts = before.unwrap_or_default();
         if let Some(rollout) = object.rollout() {
-            self.by_rollout
-                .entry(rollout.clone())
-                .or_default()
-                .insert(key.clone());
+            self.by_rollout.insert((rollout.clone(), key.clone()));
             rollouts.insert(rollout);
         }
         self.objects.insert(key.clone(), object);
@@ -177,13 +178,8 @@ impl Cache {
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Change> {
         let rollout = self.objects.remove(key)?.rollout();
-        if let Some(rollout) = &rollout
-            && let Some(keys) = self.by_rollout.get_mut(rollout)
-        {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.by_rollout.remove(rollout);
-            }
+        if let Some(rollout) = &rollout {
+            self.by_rollout.remove(&(rollout.clone(), key.clone()));
         }
         Some(Change {
             key: key.clone(),

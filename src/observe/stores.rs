@@ -62,7 +62,8 @@ struct Inner {
     /// Rollouts whose traffic is being taken back.
     on_their_way_back: BTreeSet<ObjectKey>,
     needs: BTreeMap<ObjectKey, Needs>,
-    named_by: BTreeMap<(Resource, ObjectKey), BTreeSet<ObjectKey>>,
+    /// Each object that is named, with each Rollout that names it.
+    named_by: BTreeSet<(Resource, ObjectKey, ObjectKey)>,
 }
 
 impl Stores {
@@ -137,8 +138,9 @@ impl Stores {
         let inner = self.lock();
         // Looked up, not walked through: this is asked after every event of every Rollout.
         let is_named = |kind: &Resource| {
-            let mut following = inner.named_by.range((*kind, ObjectKey::default())..);
-            following.next().is_some_and(|((found, _), _)| found == kind)
+            let first = (*kind, ObjectKey::default(), ObjectKey::default());
+            let mut following = inner.named_by.range(first..);
+            following.next().is_some_and(|(found, ..)| found == kind)
         };
         let kinds = [Resource::Service, Resource::Ingress, Resource::HttpRoute];
         kinds.into_iter().filter(is_named).collect()
@@ -153,8 +155,7 @@ impl Stores {
         let ours = asked_for(rollout);
         let claims = ours.named().filter_map(|(resource, name)| {
             let object = ObjectKey::new(key.namespace.clone(), name);
-            let rivals = inner.named_by.get(&(resource, object))?.iter();
-            let others = rivals.filter(|rival| **rival != key);
+            let others = inner.naming(resource, &object).filter(|rival| **rival != key);
             let older = others
                 .filter_map(|rival| inner.caches.get(&Resource::Rollout)?.get(rival))
                 .filter(|rival| seniority(rival) < seniority(rollout))
@@ -223,8 +224,7 @@ impl Inner {
                 self.judged_in(&change.key.namespace)
             }
             _ => {
-                let named_by = self.named_by.get(&(resource, change.key.clone()));
-                let naming = named_by.into_iter().flatten();
+                let naming = self.naming(resource, &change.key);
                 let naming = naming.map(|rollout| wake(Work::Rollout(rollout.clone()), Cause::Dependency));
                 naming.chain(rollouts_of(change, Cause::Dependency)).collect()
             }
@@ -236,7 +236,10 @@ impl Inner {
         let before = self.needs.remove(&change.key).unwrap_or_default();
         let rollout = self.cache(Resource::Rollout).get(&change.key);
         let after = rollout.as_ref().map(needs);
-        let id = |(resource, name)| (resource, ObjectKey::new(change.key.namespace.clone(), name));
+        let id = |(resource, name)| {
+            let object = ObjectKey::new(change.key.namespace.clone(), name);
+            (resource, object, change.key.clone())
+        };
         let kept: BTreeSet<_> = after.iter().flat_map(Needs::named).map(id).collect();
         let mut wakes = vec![wake(Work::Rollout(change.key.clone()), Cause::Itself)];
         if rollout.as_ref().is_some_and(is_on_its_way_back) {
@@ -246,23 +249,23 @@ impl Inner {
             self.on_their_way_back.remove(&change.key);
         }
         for id in before.named().map(id).filter(|id| !kept.contains(id)) {
-            let Some(rollouts) = self.named_by.get_mut(&id) else {
-                continue;
-            };
-            rollouts.remove(&change.key);
-            let others = rollouts.iter().cloned();
+            self.named_by.remove(&id);
+            let others = self.naming(id.0, &id.1).cloned();
             wakes.extend(others.map(|other| wake(Work::Rollout(other), Cause::Dependency)));
-            if rollouts.is_empty() {
-                self.named_by.remove(&id);
-            }
         }
-        for id in kept {
-            self.named_by.entry(id).or_default().insert(change.key.clone());
-        }
+        self.named_by.extend(kept);
         if let Some(after) = after {
             self.needs.insert(change.key.clone(), after);
         }
         wakes
+    }
+
+    /// Rollouts that name an object.
+    fn naming(&self, resource: Resource, object: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        let first = (resource, object.clone(), ObjectKey::default());
+        let following = self.named_by.range(first..);
+        let naming = following.take_while(move |(kind, named, _)| *kind == resource && named == object);
+        naming.map(|(.., rollout)| rollout)
     }
 
     /// Rollouts that name templates; templates may name others in turn, so any of them may depend on any.
