@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint crds bench clean-tools prometheus control-plane traefik
+.PHONY: help demo test e2e lint crds bench bench-cluster clean-tools prometheus control-plane traefik
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ crds: ## Generate crds/ from src/api, and the chart's copy
 
 bench: ## Measure a decision, and the controller on a cluster of 1,000 Rollouts (about five minutes)
 	$(CARGO) bench --locked --bench plan --bench cluster
+
+bench-cluster: ## Measure the released controller on a real control plane with 1,000 Rollouts (about fifteen minutes)
+	@CARGO="$(CARGO)" scripts/bench-cluster
 
 clean-tools: ## Remove what make and .ci/run installed or cached outside the checkout
 	scripts/clean-tools

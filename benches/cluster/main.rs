@@ -5,11 +5,14 @@
 //! what a process costs is read from /proc. The exit code says whether a cluster at rest was written to; what is a
 //! matter of the machine is reported and judged by nobody.
 
-mod process;
+mod controller;
+mod object;
+mod report;
 mod stage;
 mod witness;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +20,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tidegate::api::resource::ObjectKey;
 
-use process::Controller;
+use controller::Controller;
+use report::{difference, mebibytes, number, quantile, row};
 use stage::{Stage, key};
 
 /// As long as this without a write counts as rest.
@@ -44,10 +48,6 @@ struct Size {
 }
 
 fn main() -> ExitCode {
-    let number = |name: &str, otherwise: usize| {
-        let text = std::env::var(name).ok();
-        text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-    };
     let rollouts = number("BENCH_ROLLOUTS", 1_000);
     let aborts = number("BENCH_ABORTS", 50).min(rollouts);
     let size = Size {
@@ -79,7 +79,12 @@ async fn measure(size: &Size) -> Result<usize> {
     for number in 0..size.rollouts {
         stage.create_rollout(&key(number), &steps)?;
     }
-    let controller = Controller::start(&stage.kubeconfig)?;
+    let kubeconfig = stage.kubeconfig.display();
+    let arguments = format!(
+        "controller --metrics-address=127.0.0.1:0 --leader-elect=false --log-level=warn --kubeconfig={kubeconfig}"
+    );
+    let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+    let controller = Controller::start(Path::new(env!("CARGO_BIN_EXE_tidegate")), &arguments)?;
     let started = bring_up(&stage, size, &controller).await?;
     let rest = rest(&stage, size, &controller).await?;
     let promotion = promote(&stage, size).await?;
@@ -208,10 +213,7 @@ async fn abort(stage: &Stage, size: &Size, controller: &Controller) -> Result<Va
     let lasted = (stage.witness.now() - calm).as_secs_f64();
     let used = (controller.processor_time()? - used_before).as_secs_f64();
     latencies.sort_by(f64::total_cmp);
-    let quantile = |percent: usize| {
-        let rank = (latencies.len() * percent).div_ceil(100).max(1);
-        latencies.get(rank - 1).copied().unwrap_or(0.0)
-    };
+    let quantile = |percent| quantile(percent, &latencies);
     let memory = controller.memory()?;
     row(
         &format!(
@@ -262,25 +264,4 @@ fn phase(rollout: &Value) -> &str {
         .pointer("/status/phase")
         .and_then(Value::as_str)
         .unwrap_or_default()
-}
-
-fn difference(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let grown = |(request, count): (&String, &u64)| {
-        let more = count - before.get(request).unwrap_or(&0);
-        (more > 0).then(|| (request.clone(), more))
-    };
-    after.iter().filter_map(grown).collect()
-}
-
-fn mebibytes(kibibytes: u64) -> String {
-    format!("{:.1} MiB", kibibytes as f64 / 1024.0)
-}
-
-fn row(what: &str, measured: impl ToString, limit: &str) {
-    let limit = if limit.is_empty() {
-        String::new()
-    } else {
-        format!("limit {limit}")
-    };
-    println!("{what:<60} {:>12}  {limit}", measured.to_string());
 }

@@ -16,10 +16,12 @@ use tidegate::sandbox::pods::{self, Addresses, NoSockets, Nodes};
 use tidegate::sandbox::rng::Rng;
 use tokio::task::JoinSet;
 
+use crate::object::{ingress, rollout, service, template};
 use crate::witness::Witness;
 use crate::{Error, Result};
 
 const ROLLOUTS_PER_NAMESPACE: usize = 20;
+const SETTLE_SECONDS: u32 = 2;
 const POLL: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Everybody else who asks the API server; what is left is the controller.
@@ -89,7 +91,11 @@ impl Stage {
             self.create(Resource::Service, namespace, &service(name, role))?;
         }
         self.create(Resource::Ingress, namespace, &ingress(name))?;
-        self.create(Resource::Rollout, namespace, &rollout(name, steps))
+        self.create(
+            Resource::Rollout,
+            namespace,
+            &rollout(name, steps, SETTLE_SECONDS),
+        )
     }
 
     pub fn create(&self, resource: Resource, namespace: &str, object: &Value) -> Result<()> {
@@ -162,55 +168,4 @@ impl Stage {
         }
         requests
     }
-}
-
-fn template(name: &str, version: &str) -> Value {
-    let resources = json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}});
-    json!({
-        "metadata": {"labels": {"app": name, "team": "bench", "tier": "web"}},
-        "spec": {"containers": [{
-            "name": "app",
-            "image": format!("registry.example/{name}:{version}"),
-            "ports": [{"name": "http", "containerPort": 8080}],
-            "env": [{"name": "LOG_LEVEL", "value": "info"}, {"name": "REGION", "value": "eu-west-1"}],
-            "resources": resources,
-            "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 5},
-        }]},
-    })
-}
-
-fn rollout(name: &str, steps: &Value) -> Value {
-    json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": name},
-        "spec": {
-            "replicas": 2,
-            "selector": {"matchLabels": {"app": name}},
-            "template": template(name, "v1"),
-            "strategy": {"canary": {
-                "stableService": format!("{name}-stable"), "canaryService": format!("{name}-canary"),
-                "scaleDownDelaySeconds": 10, "abortScaleDownDelaySeconds": 10,
-                "trafficRouting": {"settleSeconds": 2, "nginx": {"stableIngress": name}},
-                "steps": steps,
-            }},
-        },
-    })
-}
-
-fn service(name: &str, role: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("{name}-{role}")},
-        "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": "http"}]},
-    })
-}
-
-fn ingress(name: &str) -> Value {
-    let backend = json!({"service": {"name": format!("{name}-stable"), "port": {"number": 80}}});
-    let path = json!({"path": "/", "pathType": "Prefix", "backend": backend});
-    json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name},
-        "spec": {
-            "ingressClassName": "nginx",
-            "rules": [{"host": format!("{name}.example"), "http": {"paths": [path]}}],
-        },
-    })
 }

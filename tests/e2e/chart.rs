@@ -1,5 +1,5 @@
-//! The chart, as a user installs it: rendered by a real Helm and applied but for what needs a kubelet or the Prometheus
-//! Operator. The controllers run with the rights of its service account and under its admission policies.
+//! The chart, as a user installs it: rendered by a real Helm and applied, the Deployment last (`install.rs`). The
+//! controllers run with the rights of its service account and under its admission policies.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,18 +11,16 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
+use crate::apply::apply;
 use crate::tools::Tools;
-use crate::world::apply;
 
 pub const NAMESPACE: &str = "tidegate-system";
 const RELEASE: &str = "tidegate";
 /// Of its service account, which also names its User in the audit log.
 pub const USER: &str = "system:serviceaccount:tidegate-system:tidegate";
-/// Nobody runs pods of ours here but the tests.
-const NOT_APPLIED: [&str; 1] = ["Deployment"];
-
 pub struct Chart {
     objects: Vec<Value>,
+    pub deployment: Value,
     /// Arguments of the controller.
     pub arguments: Vec<String>,
 }
@@ -36,20 +34,22 @@ impl Chart {
             "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
         });
         apply(client, namespace).await;
-        let is_applied = |object: &&Value| !NOT_APPLIED.contains(&object["kind"].as_str().unwrap());
-        for object in objects.iter().filter(is_applied) {
+        let (deployments, others): (Vec<&Value>, Vec<&Value>) =
+            objects.iter().partition(|object| object["kind"] == "Deployment");
+        for object in others {
             apply(client, object.clone()).await;
         }
-        let deployment = objects
-            .iter()
-            .find(|object| object["kind"] == "Deployment")
-            .unwrap();
+        let deployment = deployments[0].clone();
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         let arguments = container["args"].as_array().unwrap().iter();
         let arguments = arguments
             .map(|argument| argument.as_str().unwrap().to_owned())
             .collect();
-        Chart { objects, arguments }
+        Chart {
+            objects,
+            deployment,
+            arguments,
+        }
     }
 
     /// A token of its service account.

@@ -15,11 +15,14 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,endpoints
      garbage-collector-controller,namespace-controller,serviceaccount-controller,serviceaccount-token-controller,\
      root-ca-certificate-publisher-controller,horizontal-pod-autoscaler-controller,disruption-controller,\
      clusterrole-aggregation-controller,validatingadmissionpolicy-status-controller";
+/// What people and the cluster's own parts ask is of no interest.
 const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: Metadata
+  userGroups: [\"system:serviceaccounts:tidegate-system\"]
+- level: None
 ";
 
 /// Running; dropping it stops everything.
@@ -165,6 +168,11 @@ fn start_controller_manager(binaries: &Path, directory: &Path) -> Process {
         "--service-account-private-key-file=certificates/apiserver.key",
         "--root-ca-file=certificates/apiserver.crt",
         &format!("--controllers={CONTROLLERS}"),
+        // Many releases at once on one machine must not wait for it.
+        "--kube-api-qps=400",
+        "--kube-api-burst=800",
+        "--concurrent-replicaset-syncs=16",
+        "--concurrent-service-endpoint-syncs=16",
     ];
     Process::start(
         "kube-controller-manager",

@@ -10,10 +10,12 @@
     reason = "in a test a panic is a failure"
 )]
 
+mod apply;
 mod audit;
 mod chart;
 mod control_plane;
 mod failover;
+mod install;
 mod network;
 mod policies;
 mod process;
@@ -94,6 +96,8 @@ async fn play_with_replicas(world: &Arc<World>, scenarios: Vec<Scenario>, fails_
         Replica::start(world, "controller-a", 9081).await,
         Replica::start(world, "controller-b", 9082).await,
     ];
+    install::become_ready(world, &replicas).await;
+    println!("the chart's Deployment is available");
     let mut results = play(Arc::clone(world), scenarios).await;
     for end in [End::Killed, End::Stopped].into_iter().filter(|_| fails_over) {
         replicas = fail_over(world, end, replicas, &mut results).await;

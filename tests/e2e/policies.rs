@@ -8,8 +8,9 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Po
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
+use crate::apply::apply;
 use crate::control_plane::client;
-use crate::world::{World, apply};
+use crate::world::World;
 
 const NAMESPACE: &str = "policies";
 const CASES: &str = include_str!("../chart/policies.yaml");

@@ -43,6 +43,11 @@ impl Replica {
         }
     }
 
+    /// Whether a probe of its pod would succeed.
+    pub async fn answers(&self, path: &str) -> bool {
+        get(&format!("http://{}{path}", self.metrics)).await.is_some()
+    }
+
     /// Whether it says so.
     pub async fn leads(&self) -> bool {
         let metrics = get(&format!("http://{}/metrics", self.metrics)).await;

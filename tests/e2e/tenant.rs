@@ -23,8 +23,9 @@ use tidegate::clock::Stopwatch;
 use tidegate::sandbox::load::{LoadGenerator, Tally};
 use tidegate::sandbox::shop::{NAME, Shop, Version, canary_weight, is_promoted};
 
+use crate::apply::apply;
 use crate::traefik::Dialect;
-use crate::world::{Throttle, World, apply};
+use crate::world::{Throttle, World};
 
 const REQUESTS_PER_SECOND: u32 = 50;
 const POLL: Duration = Duration::from_millis(100);

@@ -5,16 +5,14 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind};
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate::clock::Clock;
 use tidegate::sandbox::pods::app::Sockets;
 use tidegate::sandbox::pods::{self, Addresses, Nodes};
 use tidegate::sandbox::prometheus::{Prometheus, follow_pods};
 use tokio::task::JoinSet;
 
+use crate::apply::apply;
 use crate::chart::Chart;
 use crate::control_plane::{ControlPlane, client};
 use crate::tools::Tools;
@@ -154,27 +152,4 @@ async fn install(client: &kube::Client, tools: &Tools) {
         "spec": {"controller": "k8s.io/ingress-nginx"},
     });
     apply(client, class).await;
-}
-
-/// Creates or changes an object as `kubectl apply --server-side` does; waits until the API server serves its kind.
-pub async fn apply(client: &kube::Client, object: Value) {
-    let object: DynamicObject = serde_json::from_value(object).unwrap();
-    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap();
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> = match &object.metadata.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    let name = object.metadata.name.as_deref().unwrap();
-    let parameters = PatchParams::apply("e2e").force();
-    for _ in 0..100 {
-        match api.patch(name, &parameters, &Patch::Apply(&object)).await {
-            Ok(_) => return,
-            // The kind was defined a moment ago.
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => panic!("{kind:?} {name}: {error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{kind:?} {name}: the API server does not know the kind");
 }

@@ -22,7 +22,7 @@ const RETRY_AFTER: TimeDelta = TimeDelta::milliseconds(500);
 /// How many addresses are tried when they are in use (by another sandbox on this machine, say).
 const ADDRESS_ATTEMPTS: usize = 512;
 
-/// All the nodes of the sandbox: every pod is theirs.
+/// All the nodes of the sandbox: every pod is theirs that asks for no scheduler of its own.
 pub struct Nodes<R> {
     client: kube::Client,
     addresses: Addresses,
@@ -60,6 +60,7 @@ pub async fn run<R: PodRuntime>(mut nodes: Nodes<R>, clock: Clock) {
     let observe = |event, known: &mut BTreeMap<Key, DynamicObject>, queue: &mut Queue<Key>| {
         let Event::Changed(key, pod) = event else { return };
         match pod {
+            Some(pod) if !is_ours(&pod) => return,
             Some(pod) => known.insert(key.clone(), *pod),
             None => known.remove(&key),
         };
@@ -214,6 +215,12 @@ impl<R: PodRuntime> Nodes<R> {
         self.runs.remove(key);
         Ok(None)
     }
+}
+
+/// Whoever asks for a scheduler of his own looks after the pod himself.
+fn is_ours(pod: &DynamicObject) -> bool {
+    let scheduler = text(&pod.data, "/spec/schedulerName");
+    scheduler.is_none_or(|scheduler| scheduler == "default-scheduler")
 }
 
 fn start<R: PodRuntime>(

@@ -12,9 +12,10 @@ use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{canary_weight, is_back, is_promoted};
 
 use super::{open_changed, open_pausing};
+use crate::apply::apply;
 use crate::tenant::Tenant;
 use crate::traefik::Dialect;
-use crate::world::{Throttle, World, apply};
+use crate::world::{Throttle, World};
 
 /// A window of the measured share, and the time after a change until it is all of the new weight.
 const WINDOW: &str = "10s";

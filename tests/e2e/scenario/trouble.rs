@@ -7,9 +7,10 @@ use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{canary_weight, is_promoted};
 
 use super::{let_it_settle, open_at_half, open_pausing};
+use crate::apply::apply;
 use crate::tenant::Tenant;
 use crate::traefik::Dialect;
-use crate::world::{Throttle, World, apply};
+use crate::world::{Throttle, World};
 
 /// As a HorizontalPodAutoscaler does it: 4 to 8 to 2.
 pub async fn scale(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {

@@ -21,16 +21,9 @@ pub struct Memory {
 }
 
 impl Controller {
-    pub fn start(kubeconfig: &Path) -> io::Result<Self> {
-        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args([
-                "controller",
-                "--metrics-address",
-                "127.0.0.1:0",
-                "--leader-elect=false",
-            ])
-            .args(["--log-level", "warn", "--kubeconfig"])
-            .arg(kubeconfig)
+    pub fn start(program: &Path, arguments: &[String]) -> io::Result<Self> {
+        let child = Command::new(program)
+            .args(arguments)
             .stdout(Stdio::null())
             .spawn()?;
         Ok(Controller { child })
@@ -40,19 +33,12 @@ impl Controller {
         let status = self.read("status")?;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|rest| {
-                rest.trim_start_matches(':')
-                    .trim()
-                    .split(' ')
-                    .next()?
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or(0)
+            let number = line.and_then(|rest| rest.split_whitespace().find_map(|word| word.parse().ok()));
+            number.ok_or_else(|| io::Error::other("the controller has ended"))
         };
         Ok(Memory {
-            now: field("VmRSS"),
-            peak: field("VmHWM"),
+            now: field("VmRSS")?,
+            peak: field("VmHWM")?,
         })
     }
 
