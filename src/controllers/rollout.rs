@@ -94,7 +94,8 @@ fn is_refused(error: &ObserveError) -> bool {
     )
 }
 
-/// A Rollout that names something we may not read.
+/// A Rollout that names something we may not read. The live look that may have been due is what was refused: it is put
+/// off as well, or it would be due again at once.
 async fn refuse(context: &Context, key: &ObjectKey, error: ObserveError) -> Result<Next, ReconcileError> {
     if let Some(rollout) = context.observer.read(Resource::Rollout, key).await?
         && context.selector.matches(&rollout)
@@ -104,11 +105,7 @@ async fn refuse(context: &Context, key: &ObjectKey, error: ObserveError) -> Resu
     context
         .metrics
         .count_error(ReconcileError::from(error).category());
-    after(
-        context,
-        key,
-        After::Later(Some(context.clock.now() + REFUSED_RETRY)),
-    )
+    Ok(Next::At(context.clock.now() + REFUSED_RETRY))
 }
 
 fn leave(context: &Context, key: &ObjectKey) -> Next {

@@ -87,6 +87,21 @@ async fn a_refused_read_shows_in_status_and_metrics() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_live_look_that_is_refused_is_put_off_as_well() {
+    let world = World::new();
+    let context = world.context(|snapshot, _| echo(snapshot));
+    world.catch_up(&context).await;
+    let observed = reconcile_rollout(&context, &world.key).await;
+    assert!(matches!(observed, Ok(Next::At(_))), "{observed:?}");
+    world.close(Some("/replicasets"));
+    world.set_clock(world.now() + TimeDelta::minutes(6));
+    for _ in 0..2 {
+        let next = reconcile_rollout(&context, &world.key).await;
+        assert_eq!(next, Ok(Next::At(world.now() + TimeDelta::minutes(5))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_does_not_put_off_the_live_look_at_a_rollout_in_progress() {
     let world = World::new();
     let context = world.context(|_, _| making("checkout-a"));
