@@ -29,6 +29,7 @@ pub fn replica_set(object: &Value, rollout: &Value) -> ReplicaSetSeen {
         hash: PodTemplateHash(entry(object, "labels", HASH_LABEL).unwrap_or_default().to_owned()),
         revision: annotation(REVISION_ANNOTATION).and_then(Revision::from_annotation),
         scale_down_at: annotation(SCALE_DOWN_AT_ANNOTATION).and_then(parse_rfc3339),
+        is_bare: object.pointer("/metadata/annotations").is_none(),
         created_at: metadata_text(object, "creationTimestamp").and_then(parse_rfc3339),
         replicas: count("/spec/replicas"),
         running: count("/status/replicas"),

@@ -2,8 +2,10 @@
 //!
 //! Guarantee: a ReplicaSet that had traffic shrinks only to what every split that may still be in effect needs.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION, Weight};
 use crate::api::patch::{PatchOp, pointer};
@@ -315,24 +317,7 @@ impl Size<'_> {
             ops.push(PatchOp::test("/spec/replicas", self.set.replicas));
             ops.push(PatchOp::replace("/spec/replicas", self.replicas));
         }
-        let annotation = |key: &str| pointer(["metadata", "annotations", key]);
-        match (self.set.scale_down_at, self.scale_down_at) {
-            (Some(_), None) => ops.push(PatchOp::remove(annotation(SCALE_DOWN_AT_ANNOTATION))),
-            (before, Some(at)) if before != Some(at) => {
-                ops.push(PatchOp::add(annotation(SCALE_DOWN_AT_ANNOTATION), to_rfc3339(at)));
-            }
-            _ => {}
-        }
-        let revision = world
-            .status
-            .revision
-            .filter(|_| self.set.hash == world.current && world.is_current_known());
-        if let Some(revision) = revision.filter(|revision| Some(*revision) != self.set.revision) {
-            ops.push(PatchOp::add(
-                annotation(REVISION_ANNOTATION),
-                revision.to_string(),
-            ));
-        }
+        ops.extend(self.annotate(world));
         (!ops.is_empty()).then(|| Write {
             target: Target {
                 kind: Kind::ReplicaSet,
@@ -348,6 +333,37 @@ impl Size<'_> {
             },
             reason: format!("{}: {} to {} pods", self.why, self.set.replicas, self.replicas),
         })
+    }
+
+    fn annotate(&self, world: &World) -> Vec<PatchOp> {
+        let path = |key: &str| pointer(["metadata", "annotations", key]);
+        let mut added = Vec::new();
+        let mut ops = Vec::new();
+        match (self.set.scale_down_at, self.scale_down_at) {
+            (Some(_), None) => ops.push(PatchOp::remove(path(SCALE_DOWN_AT_ANNOTATION))),
+            (before, Some(at)) if before != Some(at) => {
+                added.push((SCALE_DOWN_AT_ANNOTATION, to_rfc3339(at)));
+            }
+            _ => {}
+        }
+        let revision = world
+            .status
+            .revision
+            .filter(|_| self.set.hash == world.current && world.is_current_known());
+        if let Some(revision) = revision.filter(|revision| Some(*revision) != self.set.revision) {
+            added.push((REVISION_ANNOTATION, revision.to_string()));
+        }
+        if self.set.is_bare && !added.is_empty() {
+            let annotations: BTreeMap<&str, String> = added.into_iter().collect();
+            ops.push(PatchOp::add("/metadata/annotations", json!(annotations)));
+        } else {
+            ops.extend(
+                added
+                    .into_iter()
+                    .map(|(key, value)| PatchOp::add(path(key), value)),
+            );
+        }
+        ops
     }
 }
 

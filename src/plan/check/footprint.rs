@@ -57,6 +57,11 @@ fn has_annotations(scene: &Scene, write: &Write) -> bool {
     let service = scene.snapshot.services.get(name).and_then(Option::as_ref);
     match write.target.kind {
         Kind::Service => service.is_some_and(|service| service.annotations.is_some()),
+        Kind::ReplicaSet => scene
+            .snapshot
+            .replica_sets
+            .get(name)
+            .is_some_and(|set| !set.is_bare),
         _ => scene
             .routes
             .get(&key)
@@ -196,7 +201,10 @@ fn may_write(kind: Kind, path: &str, subresource: Option<Subresource>) -> bool {
     match kind {
         Kind::Rollout => path == "/metadata/finalizers" || within("/metadata/finalizers"),
         Kind::ReplicaSet => {
-            path == "/spec/replicas" || path.starts_with("/metadata/annotations/tidegate.dev~1")
+            path == "/spec/replicas"
+                || path.starts_with("/metadata/annotations/tidegate.dev~1")
+                // As with a Service.
+                || path == "/metadata/annotations"
         }
         Kind::Service => {
             path == format!("/spec/selector/{}", escaped(HASH_LABEL))

@@ -133,6 +133,7 @@ fn see_replica_set(set: &Value, is_deleted: bool) -> ReplicaSetSeen {
         hash: tidegate::api::names::PodTemplateHash(strings(set, "/metadata/labels")[HASH_LABEL].clone()),
         revision: revision.map(|revision| Revision(revision.parse().unwrap())),
         scale_down_at: read_scale_down_at(set),
+        is_bare: set.pointer("/metadata/annotations").is_none(),
         created_at: None,
         replicas: number("/spec/replicas"),
         running: number("/status/replicas"),
