@@ -128,19 +128,28 @@ fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Optio
         .map(|message| (CommandPhase::Refused, message))
 }
 
-/// Skipping everything that is left is no answer to an analysis that has not succeeded, unless somebody insists.
+/// Going on is no answer to an analysis that has failed, nor skipping everything that is left to one that has not
+/// succeeded, unless somebody insists.
 fn unforced(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Option<String> {
-    if command.spec.verb != Verb::PromoteFull || command.spec.force {
+    let is_full = command.spec.verb == Verb::PromoteFull;
+    if !(is_full || command.spec.verb == Verb::Promote) || command.spec.force {
         return None;
     }
     let insist = "set force and a reason to promote it all the same";
-    let against = |gate: &&OpenGate| matches!(gate.finding(world), Finding::Refused | Finding::Undecided);
+    let against = |gate: &&OpenGate| match gate.finding(world) {
+        Finding::Refused => true,
+        Finding::Undecided => is_full,
+        Finding::Open | Finding::Passed => false,
+    };
     if let Some(gate) = gates.iter().find(against) {
         return Some(format!(
             "AnalysisRun {} is {:?}; {insist}",
             gate.run_name(),
             gate.verdict()
         ));
+    }
+    if !is_full {
+        return None;
     }
     // Tried again after an analysis had aborted it, it has not been proven any better.
     let run_prefix = format!("{}-{}-", world.spec.name, world.current);
