@@ -131,6 +131,7 @@ pub fn restart_steps(world: &World, status: &mut RolloutStatus) {
     status.canary.current_background_analysis_run_status = None;
     status.canary.bake_analysis_run_status = None;
     status.canary.bake_started_at = None;
+    status.verdict = None;
     enter_step(world, status, StepIndex(if skipped { count } else { 0 }));
 }
 
