@@ -269,9 +269,6 @@ pub struct CanaryStatus {
     /// Hash of the running step, so that an edit elsewhere does not begin it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_hash: Option<String>,
-    /// When the running step began: its pause and its analysis count from here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step_started_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake_started_at: Option<DateTime<Utc>>,
     /// Times of the newest reverts of a foreign change of our routes.

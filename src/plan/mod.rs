@@ -387,7 +387,6 @@ fn finish(stages: Vec<Stage>, status: RolloutStatus, requeue_at: Option<DateTime
         measured: abort.and_then(|abort| abort.measured),
         threshold: abort.and_then(|abort| abort.threshold),
         waiting_on: status.waiting_on.clone(),
-        warnings: Vec::new(),
     };
     Plan {
         stages,

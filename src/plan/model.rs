@@ -106,5 +106,4 @@ pub struct Report {
     pub measured: Option<f64>,
     pub threshold: Option<f64>,
     pub waiting_on: Option<WaitingOn>,
-    pub warnings: Vec<String>,
 }

@@ -147,7 +147,6 @@ fn hash_of_step(world: &World, index: StepIndex) -> Option<String> {
 pub fn enter_step(world: &World, status: &mut RolloutStatus, index: StepIndex) {
     status.current_step_index = Some(index);
     status.canary.step_hash = hash_of_step(world, index);
-    status.canary.step_started_at = Some(world.now);
     status.canary.current_step_analysis_run_status = None;
     status.last_progress_at = Some(world.now);
     status.pause_conditions.clear();
