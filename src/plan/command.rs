@@ -107,10 +107,13 @@ fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Optio
             format!("it was meant for revision {wanted}, and revision {revision} is current"),
         ));
     }
-    // Creation times have whole seconds.
+    // Creation times have whole seconds. A controller that was behind has begun the revision later than people saw it:
+    // an abort is obeyed all the same. One that was meant for the version before costs a retry, one that is not obeyed
+    // costs requests.
     let older =
         |created: DateTime<Utc>| begun.is_some_and(|begun| created + chrono::Duration::seconds(1) <= begun);
-    if expected.revision.is_none() && created_at(command).is_some_and(older) {
+    let may_be_old = expected.revision.is_none() && command.spec.verb != Verb::Abort;
+    if may_be_old && created_at(command).is_some_and(older) {
         return Some((
             CommandPhase::Expired,
             format!("it is older than revision {revision}"),
