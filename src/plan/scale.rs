@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION, Weight};
 use crate::api::patch::{PatchOp, pointer};
-use crate::api::rollout_status::{FastTrack, WaitingReason};
+use crate::api::rollout_status::{FastTrack, Promotion, WaitingReason};
 use crate::api::time::{parse_rfc3339, to_rfc3339};
 use crate::plan::model::{Action, Kind, Precondition, Target, Write};
 use crate::plan::replicas::{Counts, Present, older_may_go, pods_for_share, split_by_weight, step_toward};
@@ -46,15 +46,24 @@ pub fn plan_sizes<'a>(world: &World<'a>, traffic: Option<&Traffic>) -> Sizes<'a>
 fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     let mut planned = Sizes::default();
     let needed = |set: &ReplicaSetSeen| traffic.pods_needed(&set.hash, world.replicas);
+    // When the status was lost, so was what else may be in effect: nothing goes before the split has settled.
+    let unsettled = !traffic.verified() && world.replicas > 0;
+    // Past the full weight, which was verified, everything is on record again.
+    let is_past = !matches!(world.status.promotion, None | Some(Promotion::FullWeight));
+    let kept = |set: &ReplicaSetSeen| {
+        if unsettled && !is_past {
+            set.replicas.min(world.replicas)
+        } else {
+            0
+        }
+    };
     let stable = world.stable_set().filter(|set| set.hash != world.current);
     if let Some(set) = stable {
-        let target = stable_size(world, traffic).max(needed(set));
+        let target = stable_size(world, traffic).max(needed(set)).max(kept(set));
         planned.push(set, target, None, "stable");
     }
-    // When the status was lost, so was what else may be in effect: nothing goes before the split has settled.
-    let unsettled = i64::from(!traffic.verified() && world.replicas > 0);
     for set in world.older_sets() {
-        older(world, set, needed(set).max(unsettled), &mut planned);
+        older(world, set, needed(set).max(unsettled.into()), &mut planned);
     }
     if let Some(set) = world.set(&world.current) {
         if world.aborted() && !traffic.retiring {
@@ -69,7 +78,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
                 world.replicas
             };
             let goal = if world.replicas == 0 { 0 } else { goal };
-            let target = bound_by_surge(world, traffic, set, goal.max(needed(set)));
+            let target = bound_by_surge(world, traffic, set, goal.max(needed(set)).max(kept(set)));
             planned.push(set, target, None, "current");
         }
     }

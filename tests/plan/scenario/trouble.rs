@@ -6,7 +6,7 @@ use tidegate::plan::model::Kind;
 
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::Cluster;
-use crate::fixture::{five_steps, gateway_with, hash, nginx};
+use crate::fixture::{five_steps, gateway_with, hash, http_route, nginx, nginx_with};
 
 fn paused() -> Cluster {
     let mut cluster = deployed(nginx(five_steps()));
@@ -324,6 +324,29 @@ fn a_status_that_is_lost_is_found_again() {
         "{}",
         cluster.what_happened()
     );
+}
+
+/// A foreign weight is all that is seen, and what was in effect before it is forgotten.
+#[test]
+fn stable_keeps_its_pods_for_what_a_lost_status_knew() {
+    let mut cluster = deployed(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
+    cluster.deploy("v2");
+    cluster.run_until(|cluster| cluster.pods("v2") > 0);
+    assert_eq!(cluster.weight(), 0);
+    set_weight(&mut cluster, "27");
+    cluster.edit_rollout(|rollout| {
+        rollout.as_object_mut().unwrap().remove("status");
+    });
+    let mut fewest = 5;
+    cluster.run_until(|cluster| {
+        let weights = cluster.status().canary.weights;
+        let verified = weights.is_some_and(|weights| weights.verified);
+        fewest = fewest.min(cluster.pods("v1"));
+        verified
+    });
+    assert_eq!(fewest, 5, "{}", cluster.what_happened());
+    cluster.run();
+    assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3));
 }
 
 #[test]
