@@ -338,7 +338,7 @@ pub struct EndpointsSeen {
     pub pod_template_hash: PodTemplateHash,
     pub ready: i64,
     pub since: DateTime<Utc>,
-    /// Since when there was at least one.
+    /// Since when there is at least one, or none.
     pub any_since: DateTime<Utc>,
 }
 

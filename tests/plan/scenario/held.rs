@@ -186,6 +186,43 @@ fn a_version_that_is_not_admitted_keeps_no_traffic_from_going_back() {
     }
 }
 
+/// Somebody edits the canary Service: its pods are as well as ever.
+#[test]
+fn weight_leaves_a_canary_service_that_finds_no_pod() {
+    for routed in [nginx(five_steps()), gateway_with(five_steps(), json!({}))] {
+        let mut cluster = paused(routed);
+        let select = |cluster: &mut Cluster, app: &str| {
+            cluster.edit(Kind::Service, "checkout-canary", |service| {
+                service["spec"]["selector"]["app"] = json!(app);
+            });
+        };
+        select(&mut cluster, "other");
+        let begun = cluster.now;
+        let (planned, _) = cluster.round();
+        assert_eq!(cluster.weight(), 50, "endpoints may lag");
+        assert!(planned.requeue_at.unwrap() <= begun + chrono::Duration::seconds(1));
+        cluster.run_until(|cluster| cluster.weight() == 0);
+        assert!(
+            cluster.now - begun < chrono::Duration::seconds(10),
+            "{}",
+            cluster.explain()
+        );
+        assert_eq!(cluster.condition("Valid").1, "ServiceInvalid");
+        assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (5, 3));
+        select(&mut cluster, "checkout");
+        cluster.run();
+        assert_eq!(cluster.weight(), 50, "{}", cluster.explain());
+    }
+}
+
+#[test]
+fn the_endpoints_of_a_canary_with_weight_are_looked_at_while_held() {
+    let mut cluster = paused(nginx(five_steps()));
+    break_the_spec(&mut cluster);
+    let (planned, _) = cluster.round();
+    assert!(planned.requeue_at.unwrap() <= cluster.now + chrono::Duration::seconds(10));
+}
+
 #[test]
 fn replicas_that_are_left_out_keep_their_number_in_a_release() {
     for released in [

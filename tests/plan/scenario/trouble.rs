@@ -115,6 +115,23 @@ fn a_foreign_weight_is_put_back_three_times() {
 }
 
 #[test]
+fn a_route_that_nobody_accepts_is_looked_at_less_and_less() {
+    let mut cluster = deployed(gateway_with(five_steps(), json!({})));
+    cluster.refused = Some("Accepted".to_owned());
+    cluster.deploy("v2");
+    for (seconds, pause) in [(10, 1), (120, 10), (600, 10)] {
+        cluster.wait(seconds);
+        let (planned, _) = cluster.round();
+        assert_eq!(
+            planned.requeue_at,
+            Some(cluster.now + chrono::Duration::seconds(pause)),
+            "{}",
+            cluster.explain()
+        );
+    }
+}
+
+#[test]
 fn a_foreign_weight_does_not_hold_up_an_abort() {
     let mut cluster = paused();
     for _ in 0..5 {
