@@ -1,14 +1,17 @@
 //! Effects: the writes that bring the cluster to what the persisted status asks for, in ordered stages. One change
-//! of the traffic comes before what might be refused, so that a ReplicaSet that nobody admits never keeps traffic
-//! from going back; shrinking comes last, and only in a round without such a change.
+//! of the traffic comes before what might be refused, and so does the growth that the next one waits for: a ReplicaSet
+//! that nobody admits never keeps traffic from going back. Shrinking comes last, and only in a round without such a
+//! change.
 
 use serde_json::json;
 
 use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION, PodTemplateHash, Weight};
 use crate::api::patch::{PatchOp, pointer};
-use crate::api::rollout_status::WaitingReason;
+use crate::api::rollout_status::{TrafficSplit, WaitingReason};
 use crate::plan::gate::{OpenGate, plan_runs};
-use crate::plan::model::{Action, GROW, Kind, Precondition, SHIFT, SHRINK, Stage, Target, Write};
+use crate::plan::model::{
+    Action, CREATE, GROW, Kind, Precondition, SHIFT, SHRINK, SIZE, Stage, Target, Write,
+};
 use crate::plan::postpone::is_on_record;
 use crate::plan::revision::{render_replica_set, replica_set_name};
 use crate::plan::scale::Sizes;
@@ -46,16 +49,17 @@ pub fn plan_effects(
     let mut effects = Effects::default();
     let (growing, shrinking) = sizes.writes(world);
     let (runs, blocked) = plan_runs(world, gates);
-    effects.stage("hold on to the Rollout", complete(world).into_iter().collect());
+    let held: Vec<Write> = finalizer(world).into_iter().collect();
+    let is_held = held.is_empty();
+    effects.stage("hold on to the Rollout", held);
     let shifted = match traffic {
         Some(traffic) => shift_traffic(world, traffic, &mut effects),
         None => move_plain_services(world, &mut effects),
     };
-    effects.stage(
-        "create what the release needs",
-        create(world).into_iter().collect(),
-    );
-    effects.stage(GROW, [growing, runs].concat());
+    effects.stage(GROW, growing);
+    effects.stage(CREATE, create(world).into_iter().chain(runs).collect());
+    // One write of the Rollout makes the version that another was decided on an old one.
+    effects.stage(SIZE, size(world).into_iter().filter(|_| is_held).collect());
     effects.invalid_analysis = blocked.first().map(|problem| problem.reason);
     let blocked = blocked
         .into_iter()
@@ -91,18 +95,8 @@ pub fn plan_rescue(world: &World, traffic: Option<&mut Traffic>, sizes: &Sizes) 
     effects
 }
 
-/// What the Rollout itself must carry: our finalizer, and a size.
-fn complete(world: &World) -> Option<Write> {
-    if world.is_deleting() {
-        return None;
-    }
-    let ops: Vec<PatchOp> = finalizer(world).into_iter().chain(size(world)).collect();
-    let reason = "routes and Services are given back before it goes, and an autoscaler finds the size it has";
-    (!ops.is_empty()).then(|| patch_rollout(world, ops, reason))
-}
-
-/// Before there is anything to be taken back.
-fn finalizer(world: &World) -> Option<PatchOp> {
+/// Our finalizer, before there is anything to be taken back.
+fn finalizer(world: &World) -> Option<Write> {
     let canary = &world.spec.canary;
     let names_service = canary.stable_service.is_some() || canary.canary_service.is_some();
     let leaves_marks = names_service || world.status.canary.routing.is_some();
@@ -112,17 +106,22 @@ fn finalizer(world: &World) -> Option<PatchOp> {
         .pointer("/metadata/finalizers")
         .and_then(|list| list.as_array());
     let has_finalizer = finalizers.is_some_and(|list| list.iter().any(|name| name == FINALIZER));
+    if !leaves_marks || has_finalizer || world.is_deleting() {
+        return None;
+    }
     let op = match finalizers {
         Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
         None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
     };
-    (leaves_marks && !has_finalizer).then_some(op)
+    let reason = "routes and Services are given back before it goes";
+    Some(patch_rollout(world, vec![op], reason))
 }
 
 /// The scale subresource of a Rollout without a size answers nobody, so that no autoscaler could begin.
-fn size(world: &World) -> Option<PatchOp> {
-    let is_missing = world.spec.replicas.is_none();
-    is_missing.then(|| PatchOp::add("/spec/replicas", world.replicas))
+fn size(world: &World) -> Option<Write> {
+    let is_missing = world.spec.replicas.is_none() && !world.is_deleting();
+    let op = PatchOp::add("/spec/replicas", world.replicas);
+    is_missing.then(|| patch_rollout(world, vec![op], "an autoscaler finds the size it has"))
 }
 
 /// The ReplicaSet of the current version. A Rollout that goes makes nothing new: where its pods are to stay, its
@@ -223,11 +222,7 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
     true
 }
 
-fn render_routes(
-    world: &World,
-    traffic: &Traffic,
-    split: &crate::api::rollout_status::TrafficSplit,
-) -> Vec<Write> {
+fn render_routes(world: &World, traffic: &Traffic, split: &TrafficSplit) -> Vec<Write> {
     let target = traffic.target(world, split.canary_weight);
     let writes = routers::render(&target, &traffic.routing.traffic_routing, traffic.routes());
     let reason = format!("canary weight {} of {}", split.canary_weight, traffic.max);
