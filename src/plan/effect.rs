@@ -17,7 +17,7 @@ use crate::plan::revision::{render_replica_set, replica_set_name};
 use crate::plan::scale::Sizes;
 use crate::plan::shift::{Shift, canary_is_dead, find_goal, next_shift, split_after};
 use crate::plan::snapshot::ServiceSeen;
-use crate::plan::traffic::Traffic;
+use crate::plan::traffic::{Backend, Traffic};
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 use crate::routers::{self, RouteKind, RouteWrite};
@@ -204,8 +204,8 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
     let contended = still_contended(world);
     let urgent =
         world.aborted() || world.is_rollback() || world.is_deleting() || canary_is_dead(world, traffic);
-    if (contended.is_some() || is_foreign_change(world, traffic)) && !urgent {
-        if let Some(wait) = contended.or_else(|| contention(world)) {
+    if (contended.is_some() || is_foreign_change(world, traffic, shift.as_ref(), &writes)) && !urgent {
+        if let Some(wait) = contended.or_else(|| contention(world, traffic, &split, &writes)) {
             effects.waits.insert(0, wait);
             return false;
         }
@@ -232,19 +232,27 @@ fn render_routes(world: &World, traffic: &Traffic, split: &TrafficSplit) -> Vec<
         .collect()
 }
 
-/// The routes show a weight that is neither the one we recorded nor the one we want.
-fn is_foreign_change(world: &World, traffic: &Traffic) -> bool {
-    let Some(recorded) = world
-        .status
-        .canary
-        .weights
-        .as_ref()
-        .map(|weights| weights.canary.weight)
-    else {
+/// The routes show a weight that is neither the one we recorded nor the one we want. Or, while no other is wanted, a
+/// weight that was seen in place has to be written again.
+fn is_foreign_change(world: &World, traffic: &Traffic, shift: Option<&Shift>, writes: &[Write]) -> bool {
+    let Some(recorded) = &world.status.canary.weights else {
         return false;
     };
-    let seen = traffic.seen_weight();
-    seen != recorded && seen != find_goal(world, traffic).weight
+    let (before, seen) = (recorded.canary.weight, traffic.seen_weight());
+    let is_other = seen != before && seen != find_goal(world, traffic).weight;
+    let was_in_place = recorded.since.is_some();
+    is_other || shift.is_none() && was_in_place && writes.iter().any(sets_weight)
+}
+
+/// Else a canary Ingress follows what its user has made of the stable one.
+fn sets_weight(write: &Write) -> bool {
+    match (&write.action, write.target.kind) {
+        (Action::Patch { ops, .. }, Kind::Ingress) => {
+            let is_of_canary = |path: &str| path == "/metadata/annotations" || path.contains("~1canary");
+            ops.iter().any(|op| is_of_canary(op.path()))
+        }
+        (_, kind) => matches!(kind, Kind::Ingress | Kind::HttpRoute),
+    }
 }
 
 /// What was seen in a round that left the weights alone is recorded by now, and looks foreign no more.
@@ -256,7 +264,7 @@ fn still_contended(world: &World) -> Option<Wait> {
 }
 
 /// Too many reverts in the last minute: the weights are left alone until it is over.
-fn contention(world: &World) -> Option<Wait> {
+fn contention(world: &World, traffic: &Traffic, split: &TrafficSplit, writes: &[Write]) -> Option<Wait> {
     let minute = chrono::Duration::seconds(CONTENTION_SECONDS);
     let recent = world
         .status
@@ -266,7 +274,14 @@ fn contention(world: &World) -> Option<Wait> {
         .filter(|at| **at + minute > world.now);
     let recent: Vec<_> = recent.collect();
     let oldest = recent.first().filter(|_| recent.len() >= REVERTS_ALLOWED)?;
-    let message = "somebody else keeps changing the weights of our routes back".to_owned();
+    let names: Vec<String> = writes.iter().map(|write| write.target.to_string()).collect();
+    let message = format!(
+        "somebody else keeps changing {}, by which Service {} is to have weight {} of {}",
+        names.join(", "),
+        traffic.service_name(Backend::Canary),
+        split.canary_weight,
+        traffic.max
+    );
     Some(Wait::until(
         WaitingReason::RouteContended,
         message,

@@ -31,7 +31,7 @@ pub fn judge(scene: &Scene, write: &Write) -> Option<String> {
                 let foreign = ops
                     .iter()
                     .filter(|op| !matches!(op, PatchOp::Test { .. }))
-                    .map(path_of);
+                    .map(PatchOp::path);
                 // Added over a map that is there, it would take the place of everybody's annotations.
                 let brings_map =
                     |path: &str| path == "/metadata/annotations" && has_annotations(scene, write);
@@ -71,15 +71,6 @@ fn has_annotations(scene: &Scene, write: &Write) -> bool {
 
 fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn path_of(op: &PatchOp) -> &str {
-    match op {
-        PatchOp::Test { path, .. }
-        | PatchOp::Add { path, .. }
-        | PatchOp::Replace { path, .. }
-        | PatchOp::Remove { path } => path,
-    }
 }
 
 fn judge_create(scene: &Scene, write: &Write, object: &Value) -> Option<String> {

@@ -114,6 +114,84 @@ fn a_foreign_weight_is_put_back_three_times() {
     );
 }
 
+/// `kubectl apply` of the manifest that somebody keeps in Git.
+fn restore_route(cluster: &mut Cluster, name: &str) {
+    cluster.edit(Kind::HttpRoute, name, |route| {
+        route["spec"]["rules"] = json!([{"backendRefs": [{"name": "checkout-stable", "port": 80}]}]);
+    });
+}
+
+fn assert_contended(cluster: &mut Cluster) {
+    for _ in 0..3 {
+        restore_route(cluster, "web");
+        cluster.round();
+        let route = cluster.object(Kind::HttpRoute, "web").unwrap();
+        assert!(
+            route["spec"]["rules"][0]["backendRefs"][0]
+                .get("weight")
+                .is_some(),
+            "put back"
+        );
+        cluster.wait(7);
+    }
+    restore_route(cluster, "web");
+    cluster.round();
+    let waiting = cluster.status().waiting_on.unwrap();
+    assert_eq!(
+        waiting.reason,
+        WaitingReason::RouteContended,
+        "{}",
+        cluster.explain()
+    );
+    assert!(
+        waiting.message.contains("HTTPRoute web") && waiting.message.contains("Service checkout-canary"),
+        "{}",
+        waiting.message
+    );
+    let conditions = &cluster.rollout().unwrap()["status"]["conditions"];
+    let mut conditions = conditions.as_array().unwrap().iter();
+    let contended = conditions
+        .find(|found| found["type"] == "RouteContended")
+        .unwrap();
+    assert_eq!(contended["message"], json!(waiting.message));
+}
+
+#[test]
+fn a_route_that_is_restored_over_and_over_is_left_alone_at_rest_too() {
+    assert_contended(&mut deployed(gateway_with(five_steps(), json!({}))));
+}
+
+#[test]
+fn one_of_two_routes_that_is_restored_over_and_over_is_left_alone() {
+    let both = json!({"gatewayAPI": {"httpRoutes": [{"name": "web"}, {"name": "shop"}]}});
+    let mut cluster = gateway_with(five_steps(), json!({"trafficRouting": both}));
+    let mut shop = http_route();
+    shop["metadata"]["name"] = json!("shop");
+    cluster.put(Kind::HttpRoute, shop);
+    let mut cluster = deployed(cluster);
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(cluster.weight(), 50);
+    assert_contended(&mut cluster);
+}
+
+/// The canary Ingress has to follow.
+#[test]
+fn whoever_edits_the_stable_ingress_is_no_rival() {
+    let mut cluster = paused();
+    for path in ["/a", "/b", "/c", "/d", "/e"] {
+        cluster.edit(Kind::Ingress, "web", |web| {
+            web["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
+        });
+        cluster.wait(7);
+        let canary = cluster.object(Kind::Ingress, &canary_ingress(&cluster)).unwrap();
+        assert_eq!(
+            canary["spec"]["rules"][0]["http"]["paths"][0]["path"],
+            json!(path)
+        );
+    }
+}
+
 #[test]
 fn a_route_that_nobody_accepts_is_looked_at_less_and_less() {
     let mut cluster = deployed(gateway_with(five_steps(), json!({})));
