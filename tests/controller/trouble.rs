@@ -114,12 +114,19 @@ async fn a_refusal_does_not_put_off_the_live_look_at_a_rollout_in_progress() {
     assert!(next <= world.now() + TimeDelta::seconds(60), "{next}");
 }
 
+fn making_for(purpose: &str, name: &str) -> Plan {
+    let mut plan = making(name);
+    for stage in &mut plan.stages {
+        purpose.clone_into(&mut stage.purpose);
+    }
+    plan
+}
+
 /// The first write is refused, in a stage of this purpose; one of a later stage follows.
 async fn carry_out_refused(purpose: &'static str, later: &'static str) -> World {
     let world = World::new();
     let context = world.context(move |_, _| {
-        let mut plan = making("checkout-a");
-        plan.stages[0].purpose = purpose.to_owned();
+        let mut plan = making_for(purpose, "checkout-a");
         let object = world::replica_set("checkout-b", 0);
         plan.stages.push(Stage {
             purpose: later.to_owned(),
@@ -166,11 +173,7 @@ async fn what_does_not_rest_on_what_was_refused_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_beside_which_the_rest_goes_on_is_written_once() {
     let world = World::new();
-    let context = world.context(|_, _| {
-        let mut plan = making("checkout-a");
-        plan.stages[0].purpose = CREATE.to_owned();
-        plan
-    });
+    let context = world.context(|_, _| making_for(CREATE, "checkout-a"));
     world.catch_up(&context).await;
     for request in 0..3 {
         world.fail_next_write(refusal(&format!("denied, request {request}")));
