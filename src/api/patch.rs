@@ -53,6 +53,15 @@ impl PatchOp {
         PatchOp::Remove { path: path.into() }
     }
 
+    pub fn path(&self) -> &str {
+        match self {
+            PatchOp::Test { path, .. }
+            | PatchOp::Add { path, .. }
+            | PatchOp::Replace { path, .. }
+            | PatchOp::Remove { path } => path,
+        }
+    }
+
     /// Takes the value at `path` from `old` to `new`, `None` being absence, and insists on `old` where it
     /// is a value. Nothing when they are equal.
     pub fn change(path: &str, old: Option<&Value>, new: Option<&Value>) -> Vec<Self> {

@@ -269,9 +269,6 @@ pub struct CanaryStatus {
     /// Hash of the running step, so that an edit elsewhere does not begin it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_hash: Option<String>,
-    /// When the running step began: its pause and its analysis count from here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step_started_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake_started_at: Option<DateTime<Utc>>,
     /// Times of the newest reverts of a foreign change of our routes.
@@ -341,7 +338,7 @@ pub struct EndpointsSeen {
     pub pod_template_hash: PodTemplateHash,
     pub ready: i64,
     pub since: DateTime<Utc>,
-    /// Since when there was at least one.
+    /// Since when there is at least one, or none.
     pub any_since: DateTime<Utc>,
 }
 

@@ -1,12 +1,14 @@
 //! Writes: carries a plan out, stage by stage, and reports what came of it. Nothing is decided here.
 //!
 //! Guarantees: every write but a create names the version and uid it was decided on; the first failure stops the
-//! rest, but for a refusal while clearing up, on which nothing else rests; the status is written last, and only if it
-//! says something new that cannot wait; every write is remembered, so that the next look does not miss it.
+//! rest, but for stages on which nothing else rests ([`ON_THEIR_OWN`]): a refusal there stops nothing, and they go on after
+//! one elsewhere; the status is written last, and only if it says something new that cannot wait; every write is
+//! remembered, so that the next look does not miss it.
 
 pub mod postponed;
 pub mod problem;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -15,9 +17,13 @@ use crate::api::failure::with_causes;
 use crate::api::patch::PatchOp;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::api::rollout_status::RolloutStatus;
+use crate::apply::problem::Problem;
 use crate::client::own_writes::OwnWrites;
 use crate::client::{Api, Expected, Failure};
-use crate::plan::model::{Action, CLEAR_UP, Kind, Plan, Precondition, Stage, Subresource, Target, Write};
+use crate::plan::model::{
+    Action, CLEAR_UP, CREATE, GROW, Kind, ON_THEIR_OWN, Plan, Precondition, SIZE, Stage, Subresource, Target,
+    Write,
+};
 use crate::plan::snapshot::Snapshot;
 
 /// Where writes go, and where they are remembered.
@@ -33,8 +39,12 @@ pub struct Applied {
     pub writes: Vec<Written>,
     /// Why the rest was not carried out.
     pub failure: Option<ApplyError>,
+    /// What the API server refused although everything was carried out that does not rest on it. The status tells both.
+    pub refused: Option<ApplyError>,
     /// Something was not cleared up, because the API server refused it.
     pub left: bool,
+    /// The status as it was to be after the round; none if it failed.
+    pub status: Option<RolloutStatus>,
 }
 
 /// One write that was tried.
@@ -73,8 +83,8 @@ enum Body<'a> {
     Delete(Expected<'a>),
 }
 
-/// Carries out the stages in order, then the status. The first failure ends the round.
-pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan) -> Applied {
+/// Carries out the stages in order, then the status.
+pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan, now: DateTime<Utc>) -> Applied {
     let mut applied = Applied::default();
     let Some(rollout) = ObjectKey::of(&snapshot.rollout) else {
         return applied;
@@ -82,25 +92,58 @@ pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan) ->
     let mut version = metadata_text(&snapshot.rollout, "resourceVersion")
         .unwrap_or_default()
         .to_owned();
+    let mut stopped = false;
     for stage in &plan.stages {
-        if !writer
-            .carry_out_stage(&rollout, stage, &mut version, &mut applied)
-            .await
-        {
+        if stopped && !is_on_its_own(stage) {
+            continue;
+        }
+        let carried = writer.carry_out_stage(&rollout, stage, &mut version, &mut applied);
+        let Err(error) = carried.await else { continue };
+        if !is_refusal(&error) {
+            applied.failure = Some(error);
             return applied;
         }
+        stopped |= !is_on_its_own(stage);
+        match stage.purpose.as_str() {
+            CLEAR_UP => {
+                tracing::warn!(%rollout, error = %with_causes(&error), "left as it is");
+                applied.left = true;
+            }
+            // That pods are there is seen, not assumed.
+            CREATE | SIZE | GROW => applied.refused = applied.refused.or(Some(error)),
+            _ => applied.failure = Some(error),
+        }
     }
-    if plan.status_due.is_none() && differs(&snapshot.rollout, &plan.status) {
+    if applied.failure.is_some() {
+        return applied;
+    }
+    let planned = plan.status.clone();
+    let status = match &applied.refused {
+        Some(error) => problem::status_beside(&snapshot.rollout, planned, &Problem::refused(error), now),
+        None => planned,
+    };
+    let is_due = applied.refused.is_some() || plan.status_due.is_none();
+    if is_due && differs(&snapshot.rollout, &status) {
         let uid = metadata_text(&snapshot.rollout, "uid").unwrap_or_default();
         let expected = Expected {
             uid,
             resource_version: &version,
         };
-        let status = json!(plan.status);
+        let status = json!(status);
         let written = write_status(writer, &rollout, Resource::Rollout, &rollout, expected, status).await;
         applied.note(written);
     }
+    applied.status = Some(status).filter(|_| applied.failure.is_none());
     applied
+}
+
+/// Whether no other stage rests on this one.
+fn is_on_its_own(stage: &Stage) -> bool {
+    ON_THEIR_OWN.contains(&stage.purpose.as_str())
+}
+
+fn is_refusal(error: &ApplyError) -> bool {
+    matches!(error.source, Failure::Refused { .. })
 }
 
 /// Carries out writes about a Rollout that is not there, and so has no status to report in.
@@ -159,36 +202,31 @@ impl Writer<'_> {
         self.carry_out(rollout, request(rollout, write)).await
     }
 
-    /// Whether all of it that matters is done.
+    /// Where nothing rests on the stage, a refusal does not stop its other writes; the first one is what came of it.
     async fn carry_out_stage(
         self,
         rollout: &ObjectKey,
         stage: &Stage,
         version: &mut String,
         applied: &mut Applied,
-    ) -> bool {
+    ) -> Result<(), ApplyError> {
+        let mut outcome = Ok(());
         for write in &stage.writes {
             let (written, answer) = self.write(rollout, write).await;
-            if stage.purpose == CLEAR_UP
-                && let Err(error) = &answer
-                && matches!(error.source, Failure::Refused { .. })
-            {
-                tracing::warn!(%rollout, error = %with_causes(error), "left as it is");
-                applied.writes.push(written);
-                applied.left = true;
-                continue;
-            }
-            let Some(answer) = applied.note((written, answer)) else {
-                return false;
-            };
-            // Our own write to the Rollout makes a version that we know everything about.
-            if write.target.kind == Kind::Rollout
-                && let Some(new) = metadata_text(&answer, "resourceVersion")
-            {
-                new.clone_into(version);
+            applied.writes.push(written);
+            match answer {
+                // Our own write to the Rollout makes a version that we know everything about.
+                Ok(answer) if write.target.kind == Kind::Rollout => {
+                    if let Some(new) = metadata_text(&answer, "resourceVersion") {
+                        new.clone_into(version);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) if is_on_its_own(stage) && is_refusal(&error) => outcome = outcome.and(Err(error)),
+                Err(error) => return Err(error),
             }
         }
-        true
+        outcome
     }
 
     async fn carry_out(

@@ -49,27 +49,38 @@ pub fn is_refused(status: &RolloutStatus) -> bool {
 
 /// `None` if the observed status cannot be read: it is not replaced by less.
 pub fn status(rollout: &Value, problem: &Problem, now: DateTime<Utc>) -> Option<RolloutStatus> {
-    let observed = rollout.get("status").cloned();
-    let mut status: RolloutStatus = match observed {
+    let observed: RolloutStatus = match rollout.get("status").cloned() {
         Some(observed) => serde_json::from_value(observed).ok()?,
         None => RolloutStatus::default(),
     };
+    Some(status_beside(rollout, observed, problem, now))
+}
+
+/// What else is to be said, and the problem. What was told of it before stays, as observed.
+pub fn status_beside(
+    rollout: &Value,
+    status: RolloutStatus,
+    problem: &Problem,
+    now: DateTime<Utc>,
+) -> RolloutStatus {
+    let mut status = status;
+    let told = rollout.pointer("/status/conditions").cloned();
+    let told: Vec<Condition> = told
+        .and_then(|told| serde_json::from_value(told).ok())
+        .unwrap_or_default();
     status.phase = Some(Phase::Degraded);
     let generation = rollout.pointer("/metadata/generation").and_then(Value::as_i64);
-    let before = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == CONDITION);
+    let before = told.iter().find(|condition| condition.type_ == CONDITION);
     let since = before
         .filter(|condition| condition.status == ConditionStatus::False)
         .map_or(now, |condition| condition.last_transition_time);
-    let told = before.filter(|condition| {
+    let same = before.filter(|condition| {
         condition.status == ConditionStatus::False
             && condition.reason == problem.reason
             && condition.observed_generation == generation
             && condition.message.starts_with(&format!("{}: ", problem.about))
     });
-    let message = told
+    let message = same
         .map_or(&problem.message, |condition| &condition.message)
         .clone();
     status.message = Some(message.clone());
@@ -82,7 +93,7 @@ pub fn status(rollout: &Value, problem: &Problem, now: DateTime<Utc>) -> Option<
         last_transition_time: since,
         observed_generation: generation,
     });
-    Some(status)
+    status
 }
 
 /// The API server repeats what it refuses before it says why: the beginning and the end are kept.

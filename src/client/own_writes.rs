@@ -67,14 +67,6 @@ impl OwnWrites {
         trusted
     }
 
-    /// The version of our newest write, where it is known.
-    pub fn version(&self, resource: Resource, key: &ObjectKey) -> Option<String> {
-        match &self.lock().get(&(resource, key.clone()))?.known {
-            Known::Version(version) => Some(version.clone()),
-            _ => None,
-        }
-    }
-
     /// Objects of a kind written for a Rollout that a cache may not show yet.
     pub fn written_for(&self, rollout: &ObjectKey, resource: Resource) -> Vec<ObjectKey> {
         let entries = self.lock();

@@ -71,10 +71,13 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
     }
     let plan = (context.planner)(&snapshot, now);
     context.metrics.count_plan(&plan);
-    let applied = apply::apply_plan(context.writer(), &snapshot, &plan).await;
-    if applied.failure.is_none() {
-        context.postponed.keep(&snapshot, &plan, now);
-        context.metrics.rollouts.show(key, &plan.status);
+    let applied = apply::apply_plan(context.writer(), &snapshot, &plan, now).await;
+    if let Some(status) = &applied.status {
+        match applied.refused {
+            Some(_) => context.postponed.forget(key),
+            None => context.postponed.keep(&snapshot, &plan, now),
+        }
+        context.metrics.rollouts.show(key, status);
         measure_abort(context, &snapshot, &plan);
     }
     after(
@@ -94,7 +97,8 @@ fn is_refused(error: &ObserveError) -> bool {
     )
 }
 
-/// A Rollout that names something we may not read.
+/// A Rollout that names something we may not read. The live look that may have been due is what was refused: it is put
+/// off as well, or it would be due again at once.
 async fn refuse(context: &Context, key: &ObjectKey, error: ObserveError) -> Result<Next, ReconcileError> {
     if let Some(rollout) = context.observer.read(Resource::Rollout, key).await?
         && context.selector.matches(&rollout)
@@ -104,11 +108,7 @@ async fn refuse(context: &Context, key: &ObjectKey, error: ObserveError) -> Resu
     context
         .metrics
         .count_error(ReconcileError::from(error).category());
-    after(
-        context,
-        key,
-        After::Later(Some(context.clock.now() + REFUSED_RETRY)),
-    )
+    Ok(Next::At(context.clock.now() + REFUSED_RETRY))
 }
 
 fn leave(context: &Context, key: &ObjectKey) -> Next {
@@ -243,8 +243,12 @@ async fn conclude(
         .writes
         .iter()
         .for_each(|written| context.metrics.count_write(written));
+    if let Some(error) = &applied.refused {
+        context.metrics.count_error(error.source.category());
+    }
     let Some(error) = applied.failure else {
-        let retry = applied.left.then(|| context.clock.now() + REFUSED_RETRY);
+        let is_left = applied.left || applied.refused.is_some();
+        let retry = is_left.then(|| context.clock.now() + REFUSED_RETRY);
         return Ok(After::Later(planned.into_iter().chain(retry).min()));
     };
     match error.source {

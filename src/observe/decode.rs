@@ -29,6 +29,7 @@ pub fn replica_set(object: &Value, rollout: &Value) -> ReplicaSetSeen {
         hash: PodTemplateHash(entry(object, "labels", HASH_LABEL).unwrap_or_default().to_owned()),
         revision: annotation(REVISION_ANNOTATION).and_then(Revision::from_annotation),
         scale_down_at: annotation(SCALE_DOWN_AT_ANNOTATION).and_then(parse_rfc3339),
+        is_bare: object.pointer("/metadata/annotations").is_none(),
         created_at: metadata_text(object, "creationTimestamp").and_then(parse_rfc3339),
         replicas: count("/spec/replicas"),
         running: count("/status/replicas"),
@@ -62,9 +63,54 @@ pub fn service_of(slice: &Value) -> Option<&str> {
     entry(slice, "labels", SERVICE_NAME_LABEL)
 }
 
-/// Ready pods in the EndpointSlices of one Service, by the version their names tell (`<rollout>-<hash>-…`). A
-/// pod that is in several slices, one per address family, counts once.
-pub fn endpoints<'a>(slices: impl Iterator<Item = &'a Value>, rollout: &str) -> EndpointsReady {
+/// How pods are called whose version is known: `<rollout>-<hash>-…`.
+///
+/// The API server cuts what it makes a name from to 58 characters before it adds five of its own, so that of a Rollout
+/// with a name of 52 characters five digits of the hash are left. That the names of two of its versions begin alike then is
+/// as likely as one in a million, and then their pods count for either: nothing is lost but the notice of a slice
+/// that lags behind its selector, while pods that count for none would keep an abort from being carried out.
+pub struct PodNames {
+    beginnings: Vec<(String, PodTemplateHash)>,
+}
+
+/// `maxGeneratedNameLength` of the API server.
+const MAX_BEGINNING: usize = 58;
+
+impl PodNames {
+    /// Of the versions that have a ReplicaSet, or that a Service selects although theirs is gone.
+    pub fn new<'a>(
+        rollout: &str,
+        sets: impl Iterator<Item = &'a ReplicaSetSeen>,
+        services: impl Iterator<Item = &'a ServiceSeen>,
+    ) -> Self {
+        let selected = services.filter_map(|service| service.selector.get(HASH_LABEL).cloned());
+        let hashes = sets
+            .map(|set| set.hash.clone())
+            .chain(selected.map(PodTemplateHash));
+        let known: BTreeSet<PodTemplateHash> = hashes.filter(|hash| !hash.is_empty()).collect();
+        let beginning =
+            |hash: &PodTemplateHash| format!("{rollout}-{hash}-").chars().take(MAX_BEGINNING).collect();
+        PodNames {
+            beginnings: known.into_iter().map(|hash| (beginning(&hash), hash)).collect(),
+        }
+    }
+
+    fn versions(&self, pod: &str) -> impl Iterator<Item = &PodTemplateHash> {
+        let is_of = |beginning: &str| {
+            let end = pod.strip_prefix(beginning);
+            end.is_some_and(|end| !end.is_empty() && !end.contains('-'))
+        };
+        let found = self
+            .beginnings
+            .iter()
+            .filter(move |(beginning, _)| is_of(beginning));
+        found.map(|(_, hash)| hash)
+    }
+}
+
+/// Ready pods in the EndpointSlices of one Service, by the version their names tell. A pod that is in several slices,
+/// one per address family, counts once.
+pub fn endpoints<'a>(slices: impl Iterator<Item = &'a Value>, names: &PodNames) -> EndpointsReady {
     let endpoints = slices
         .filter_map(|slice| slice.get("endpoints")?.as_array())
         .flatten();
@@ -81,18 +127,14 @@ pub fn endpoints<'a>(slices: impl Iterator<Item = &'a Value>, rollout: &str) -> 
         if !pods.insert(pod) {
             continue;
         }
-        match hash_of_pod(pod, rollout) {
-            Some(hash) => *seen.by_hash.entry(hash).or_default() += 1,
-            None => seen.others += 1,
+        let mut is_known = false;
+        for hash in names.versions(pod) {
+            is_known = true;
+            *seen.by_hash.entry(hash.clone()).or_default() += 1;
         }
+        seen.others += i64::from(!is_known);
     }
     seen
-}
-
-fn hash_of_pod(pod: &str, rollout: &str) -> Option<PodTemplateHash> {
-    let (hash, suffix) = pod.strip_prefix(rollout)?.strip_prefix('-')?.rsplit_once('-')?;
-    let is_hash = !hash.is_empty() && !hash.contains('-') && !suffix.is_empty();
-    is_hash.then(|| PodTemplateHash(hash.to_owned()))
 }
 
 fn entry<'a>(object: &'a Value, map: &str, name: &str) -> Option<&'a str> {
@@ -200,9 +242,42 @@ mod tests {
         ]});
         let v6 = json!({"endpoints": [endpoint("checkout-a-1", Some(true))]});
         let null = json!({"endpoints": null});
-        let seen = endpoints([v4, v6, null].iter(), "checkout");
+        let seen = endpoints([v4, v6, null].iter(), &names("checkout", &["a", "b"]));
         let hash = |hash: &str| PodTemplateHash(hash.to_owned());
         assert_eq!(seen.by_hash, [(hash("a"), 1), (hash("b"), 1)].into());
         assert_eq!(seen.others, 2);
+    }
+
+    /// The first version has a ReplicaSet, the others are selected.
+    fn names(rollout: &str, hashes: &[&str]) -> PodNames {
+        let set = ReplicaSetSeen {
+            hash: PodTemplateHash(hashes[0].to_owned()),
+            ..ReplicaSetSeen::default()
+        };
+        let services = hashes[1..].iter().map(|hash| ServiceSeen {
+            selector: [(HASH_LABEL.to_owned(), (*hash).to_owned())].into(),
+            ..ServiceSeen::default()
+        });
+        PodNames::new(rollout, [set].iter(), services.collect::<Vec<_>>().iter())
+    }
+
+    #[test]
+    fn pods_are_known_by_what_the_api_server_leaves_of_a_long_name() {
+        let (one, other, alike) = ("0123456789", "9876543210", "0123499999");
+        for (length, hash, found) in [
+            (46, one, vec![one]),
+            (47, one, vec![one]),
+            (49, other, vec![other]),
+            (52, one, vec![one, alike]),
+            (52, other, vec![other]),
+        ] {
+            let rollout = "r".repeat(length);
+            let mut pod = format!("{rollout}-{hash}-");
+            pod.truncate(58);
+            pod.push_str("x7k2p");
+            let names = names(&rollout, &[one, other, alike]);
+            let versions: Vec<&str> = names.versions(&pod).map(PodTemplateHash::as_str).collect();
+            assert_eq!(versions, found, "{length} {hash}");
+        }
     }
 }

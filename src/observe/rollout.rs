@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::decode::{self, SERVICE_NAME_LABEL};
+use super::decode::{self, PodNames, SERVICE_NAME_LABEL};
 use super::{Look, ObserveError, Observer};
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
@@ -16,7 +16,9 @@ use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::RolloutStatus;
 use crate::plan::needs::{Needs, needs};
-use crate::plan::snapshot::{EndpointsReady, ObservedRoutes, Snapshot, TemplateSeen};
+use crate::plan::snapshot::{
+    EndpointsReady, ObservedRoutes, ReplicaSetSeen, ServiceSeen, Snapshot, TemplateSeen,
+};
 
 /// Templates may name templates; more of them than this in one Rollout are not read.
 const MAX_TEMPLATES: usize = 100;
@@ -79,12 +81,22 @@ impl Look<'_> {
         rollout: Value,
         needs: &Needs,
     ) -> Result<Snapshot, ObserveError> {
-        let replica_sets = self.belongings(Resource::ReplicaSet, key).await?;
+        let replica_sets: BTreeMap<String, ReplicaSetSeen> = self
+            .belongings(Resource::ReplicaSet, key)
+            .await?
+            .into_iter()
+            .map(|(key, object)| (key.name, decode::replica_set(&object, &rollout)))
+            .collect();
         let (runs, unreadable_runs) = sort_out(self.belongings(Resource::AnalysisRun, key).await?);
         let commands = self.belongings(Resource::RolloutCommand, key).await?;
         let services = self.named(Resource::Service, key, needs.services.iter()).await?;
+        let services: BTreeMap<String, Option<ServiceSeen>> = services
+            .into_iter()
+            .map(|(name, object)| (name, object.as_ref().map(decode::service)))
+            .collect();
         let endpoints = if needs.endpoints {
-            Some(self.endpoints(key, &services).await?)
+            let pods = PodNames::new(&key.name, replica_sets.values(), services.values().flatten());
+            Some(self.endpoints(key, &services, &pods).await?)
         } else {
             None
         };
@@ -97,14 +109,8 @@ impl Look<'_> {
         let kept = kept.iter().map(|ingress| &ingress.name);
         ingresses.extend(self.named(Resource::Ingress, key, kept).await?);
         Ok(Snapshot {
-            replica_sets: replica_sets
-                .into_iter()
-                .map(|(key, object)| (key.name, decode::replica_set(&object, &rollout)))
-                .collect(),
-            services: services
-                .into_iter()
-                .map(|(name, object)| (name, object.as_ref().map(decode::service)))
-                .collect(),
+            replica_sets,
+            services,
             endpoints,
             routes: ObservedRoutes {
                 ingresses,
@@ -139,9 +145,10 @@ impl Look<'_> {
     async fn endpoints(
         self,
         rollout: &ObjectKey,
-        services: &BTreeMap<String, Option<Value>>,
+        services: &BTreeMap<String, Option<ServiceSeen>>,
+        pods: &PodNames,
     ) -> Result<BTreeMap<String, EndpointsReady>, ObserveError> {
-        let there = services.iter().filter(|(_, object)| object.is_some());
+        let there = services.iter().filter(|(_, service)| service.is_some());
         let names: Vec<&str> = there.map(|(name, _)| name.as_str()).collect();
         if names.is_empty() {
             return Ok(BTreeMap::new());
@@ -154,7 +161,7 @@ impl Look<'_> {
             let slices = slices
                 .iter()
                 .filter(|slice| decode::service_of(slice) == Some(service));
-            (service.to_owned(), decode::endpoints(slices, &rollout.name))
+            (service.to_owned(), decode::endpoints(slices, pods))
         };
         Ok(names.into_iter().map(ready).collect())
     }

@@ -107,10 +107,13 @@ fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Optio
             format!("it was meant for revision {wanted}, and revision {revision} is current"),
         ));
     }
-    // Creation times have whole seconds.
+    // Creation times have whole seconds. A controller that was behind has begun the revision later than people saw it:
+    // an abort is obeyed all the same. One that was meant for the version before costs a retry, one that is not obeyed
+    // costs requests.
     let older =
         |created: DateTime<Utc>| begun.is_some_and(|begun| created + chrono::Duration::seconds(1) <= begun);
-    if expected.revision.is_none() && created_at(command).is_some_and(older) {
+    let may_be_old = expected.revision.is_none() && command.spec.verb != Verb::Abort;
+    if may_be_old && created_at(command).is_some_and(older) {
         return Some((
             CommandPhase::Expired,
             format!("it is older than revision {revision}"),
@@ -128,19 +131,28 @@ fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Optio
         .map(|message| (CommandPhase::Refused, message))
 }
 
-/// Skipping everything that is left is no answer to an analysis that has not succeeded, unless somebody insists.
+/// Going on is no answer to an analysis that has failed, nor skipping everything that is left to one that has not
+/// succeeded, unless somebody insists.
 fn unforced(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Option<String> {
-    if command.spec.verb != Verb::PromoteFull || command.spec.force {
+    let is_full = command.spec.verb == Verb::PromoteFull;
+    if !(is_full || command.spec.verb == Verb::Promote) || command.spec.force {
         return None;
     }
     let insist = "set force and a reason to promote it all the same";
-    let against = |gate: &&OpenGate| matches!(gate.finding(world), Finding::Refused | Finding::Undecided);
+    let against = |gate: &&OpenGate| match gate.finding(world) {
+        Finding::Refused => true,
+        Finding::Undecided => is_full,
+        Finding::Open | Finding::Passed => false,
+    };
     if let Some(gate) = gates.iter().find(against) {
         return Some(format!(
             "AnalysisRun {} is {:?}; {insist}",
             gate.run_name(),
             gate.verdict()
         ));
+    }
+    if !is_full {
+        return None;
     }
     // Tried again after an analysis had aborted it, it has not been proven any better.
     let run_prefix = format!("{}-{}-", world.spec.name, world.current);

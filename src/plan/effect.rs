@@ -1,20 +1,23 @@
 //! Effects: the writes that bring the cluster to what the persisted status asks for, in ordered stages. One change
-//! of the traffic comes before what might be refused, so that a ReplicaSet that nobody admits never keeps traffic
-//! from going back; shrinking comes last, and only in a round without such a change.
+//! of the traffic comes before what might be refused, and so does the growth that the next one waits for: a ReplicaSet
+//! that nobody admits never keeps traffic from going back. Shrinking comes last, and only in a round without such a
+//! change.
 
 use serde_json::json;
 
 use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION, PodTemplateHash, Weight};
 use crate::api::patch::{PatchOp, pointer};
-use crate::api::rollout_status::WaitingReason;
+use crate::api::rollout_status::{TrafficSplit, WaitingReason};
 use crate::plan::gate::{OpenGate, plan_runs};
-use crate::plan::model::{Action, GROW, Kind, Precondition, SHIFT, SHRINK, Stage, Target, Write};
+use crate::plan::model::{
+    Action, CREATE, GROW, Kind, Precondition, SHIFT, SHRINK, SIZE, Stage, Target, Write,
+};
 use crate::plan::postpone::is_on_record;
 use crate::plan::revision::{render_replica_set, replica_set_name};
 use crate::plan::scale::Sizes;
 use crate::plan::shift::{Shift, canary_is_dead, find_goal, next_shift, split_after};
 use crate::plan::snapshot::ServiceSeen;
-use crate::plan::traffic::Traffic;
+use crate::plan::traffic::{Backend, Traffic};
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 use crate::routers::{self, RouteKind, RouteWrite};
@@ -46,16 +49,17 @@ pub fn plan_effects(
     let mut effects = Effects::default();
     let (growing, shrinking) = sizes.writes(world);
     let (runs, blocked) = plan_runs(world, gates);
-    effects.stage("hold on to the Rollout", complete(world).into_iter().collect());
+    let held: Vec<Write> = finalizer(world).into_iter().collect();
+    let is_held = held.is_empty();
+    effects.stage("hold on to the Rollout", held);
     let shifted = match traffic {
         Some(traffic) => shift_traffic(world, traffic, &mut effects),
         None => move_plain_services(world, &mut effects),
     };
-    effects.stage(
-        "create what the release needs",
-        create(world).into_iter().collect(),
-    );
-    effects.stage(GROW, [growing, runs].concat());
+    effects.stage(GROW, growing);
+    effects.stage(CREATE, create(world).into_iter().chain(runs).collect());
+    // One write of the Rollout makes the version that another was decided on an old one.
+    effects.stage(SIZE, size(world).into_iter().filter(|_| is_held).collect());
     effects.invalid_analysis = blocked.first().map(|problem| problem.reason);
     let blocked = blocked
         .into_iter()
@@ -91,18 +95,8 @@ pub fn plan_rescue(world: &World, traffic: Option<&mut Traffic>, sizes: &Sizes) 
     effects
 }
 
-/// What the Rollout itself must carry: our finalizer, and a size.
-fn complete(world: &World) -> Option<Write> {
-    if world.is_deleting() {
-        return None;
-    }
-    let ops: Vec<PatchOp> = finalizer(world).into_iter().chain(size(world)).collect();
-    let reason = "routes and Services are given back before it goes, and an autoscaler finds the size it has";
-    (!ops.is_empty()).then(|| patch_rollout(world, ops, reason))
-}
-
-/// Before there is anything to be taken back.
-fn finalizer(world: &World) -> Option<PatchOp> {
+/// Our finalizer, before there is anything to be taken back.
+fn finalizer(world: &World) -> Option<Write> {
     let canary = &world.spec.canary;
     let names_service = canary.stable_service.is_some() || canary.canary_service.is_some();
     let leaves_marks = names_service || world.status.canary.routing.is_some();
@@ -112,17 +106,22 @@ fn finalizer(world: &World) -> Option<PatchOp> {
         .pointer("/metadata/finalizers")
         .and_then(|list| list.as_array());
     let has_finalizer = finalizers.is_some_and(|list| list.iter().any(|name| name == FINALIZER));
+    if !leaves_marks || has_finalizer || world.is_deleting() {
+        return None;
+    }
     let op = match finalizers {
         Some(_) => PatchOp::add("/metadata/finalizers/-", FINALIZER),
         None => PatchOp::add("/metadata/finalizers", json!([FINALIZER])),
     };
-    (leaves_marks && !has_finalizer).then_some(op)
+    let reason = "routes and Services are given back before it goes";
+    Some(patch_rollout(world, vec![op], reason))
 }
 
 /// The scale subresource of a Rollout without a size answers nobody, so that no autoscaler could begin.
-fn size(world: &World) -> Option<PatchOp> {
-    let is_missing = world.spec.replicas.is_none();
-    is_missing.then(|| PatchOp::add("/spec/replicas", world.replicas))
+fn size(world: &World) -> Option<Write> {
+    let is_missing = world.spec.replicas.is_none() && !world.is_deleting();
+    let op = PatchOp::add("/spec/replicas", world.replicas);
+    is_missing.then(|| patch_rollout(world, vec![op], "an autoscaler finds the size it has"))
 }
 
 /// The ReplicaSet of the current version. A Rollout that goes makes nothing new: where its pods are to stay, its
@@ -205,8 +204,8 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
     let contended = still_contended(world);
     let urgent =
         world.aborted() || world.is_rollback() || world.is_deleting() || canary_is_dead(world, traffic);
-    if (contended.is_some() || is_foreign_change(world, traffic)) && !urgent {
-        if let Some(wait) = contended.or_else(|| contention(world)) {
+    if (contended.is_some() || is_foreign_change(world, traffic, shift.as_ref(), &writes)) && !urgent {
+        if let Some(wait) = contended.or_else(|| contention(world, traffic, &split, &writes)) {
             effects.waits.insert(0, wait);
             return false;
         }
@@ -223,11 +222,7 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) ->
     true
 }
 
-fn render_routes(
-    world: &World,
-    traffic: &Traffic,
-    split: &crate::api::rollout_status::TrafficSplit,
-) -> Vec<Write> {
+fn render_routes(world: &World, traffic: &Traffic, split: &TrafficSplit) -> Vec<Write> {
     let target = traffic.target(world, split.canary_weight);
     let writes = routers::render(&target, &traffic.routing.traffic_routing, traffic.routes());
     let reason = format!("canary weight {} of {}", split.canary_weight, traffic.max);
@@ -237,19 +232,27 @@ fn render_routes(
         .collect()
 }
 
-/// The routes show a weight that is neither the one we recorded nor the one we want.
-fn is_foreign_change(world: &World, traffic: &Traffic) -> bool {
-    let Some(recorded) = world
-        .status
-        .canary
-        .weights
-        .as_ref()
-        .map(|weights| weights.canary.weight)
-    else {
+/// The routes show a weight that is neither the one we recorded nor the one we want. Or, while no other is wanted, a
+/// weight that was seen in place has to be written again.
+fn is_foreign_change(world: &World, traffic: &Traffic, shift: Option<&Shift>, writes: &[Write]) -> bool {
+    let Some(recorded) = &world.status.canary.weights else {
         return false;
     };
-    let seen = traffic.seen_weight();
-    seen != recorded && seen != find_goal(world, traffic).weight
+    let (before, seen) = (recorded.canary.weight, traffic.seen_weight());
+    let is_other = seen != before && seen != find_goal(world, traffic).weight;
+    let was_in_place = recorded.since.is_some();
+    is_other || shift.is_none() && was_in_place && writes.iter().any(sets_weight)
+}
+
+/// Else a canary Ingress follows what its user has made of the stable one.
+fn sets_weight(write: &Write) -> bool {
+    match (&write.action, write.target.kind) {
+        (Action::Patch { ops, .. }, Kind::Ingress) => {
+            let is_of_canary = |path: &str| path == "/metadata/annotations" || path.contains("~1canary");
+            ops.iter().any(|op| is_of_canary(op.path()))
+        }
+        (_, kind) => matches!(kind, Kind::Ingress | Kind::HttpRoute),
+    }
 }
 
 /// What was seen in a round that left the weights alone is recorded by now, and looks foreign no more.
@@ -261,7 +264,7 @@ fn still_contended(world: &World) -> Option<Wait> {
 }
 
 /// Too many reverts in the last minute: the weights are left alone until it is over.
-fn contention(world: &World) -> Option<Wait> {
+fn contention(world: &World, traffic: &Traffic, split: &TrafficSplit, writes: &[Write]) -> Option<Wait> {
     let minute = chrono::Duration::seconds(CONTENTION_SECONDS);
     let recent = world
         .status
@@ -271,7 +274,14 @@ fn contention(world: &World) -> Option<Wait> {
         .filter(|at| **at + minute > world.now);
     let recent: Vec<_> = recent.collect();
     let oldest = recent.first().filter(|_| recent.len() >= REVERTS_ALLOWED)?;
-    let message = "somebody else keeps changing the weights of our routes back".to_owned();
+    let names: Vec<String> = writes.iter().map(|write| write.target.to_string()).collect();
+    let message = format!(
+        "somebody else keeps changing {}, by which Service {} is to have weight {} of {}",
+        names.join(", "),
+        traffic.service_name(Backend::Canary),
+        split.canary_weight,
+        traffic.max
+    );
     Some(Wait::until(
         WaitingReason::RouteContended,
         message,

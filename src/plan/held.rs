@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::api::names::Weight;
 use crate::api::rollout_status::{RolloutStatus, WaitingReason};
 use crate::plan::command::refuse_all;
 use crate::plan::decide::{Evidence, carry_out_command, judge_analyses};
@@ -22,7 +23,7 @@ use crate::plan::step::begin_revision;
 use crate::plan::traffic::Traffic;
 use crate::plan::validate::valid::ValidRollout;
 use crate::plan::validate::{Violation, validate_rollout};
-use crate::plan::wait::Wait;
+use crate::plan::wait::{Wait, look_again};
 use crate::plan::{finish, is_dying, next_look, plan_move};
 
 /// Nothing can be said about the spec: the status as it was, and what to mend.
@@ -135,8 +136,15 @@ pub fn plan_held(evidence: &Evidence, mut traffic: Option<Traffic>, problems: &[
     let mut core = world.status.clone();
     core.handled_commands = evidence.commands.handled.clone();
     let status = report(world, core, traffic.as_ref().filter(|_| routed), findings);
-    // Whoever mends it wakes us, and so does every change of the pods.
+    // Whoever mends it wakes us, and so does every change of the pods; only the canary's endpoints may go unnoticed.
     let moves = !effects.stages.is_empty() || is_dying(world, &status);
-    let requeue_at = next_look(world, &status, &effects.waits).filter(|_| moves);
+    let next = next_look(world, &status, &effects.waits).filter(|_| moves);
+    let weights = status.canary.weights.as_ref();
+    let exposed = weights.is_some_and(|weights| weights.canary.weight > Weight::ZERO);
+    let held_since = status.waiting_on.as_ref().map(|waiting| waiting.since);
+    let glance = held_since
+        .filter(|_| exposed)
+        .map(|since| look_again(since, world.now));
+    let requeue_at = next.into_iter().chain(glance).min();
     finish(effects.stages, status, requeue_at, "Invalid")
 }

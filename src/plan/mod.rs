@@ -43,7 +43,7 @@ pub mod world;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
-use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingReason};
+use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingOn, WaitingReason};
 use crate::plan::check::{Breach, check};
 use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
@@ -59,7 +59,7 @@ use crate::plan::snapshot::Snapshot;
 use crate::plan::traffic::{Traffic, observe_traffic};
 use crate::plan::validate::valid::ValidRollout;
 use crate::plan::validate::{Violation, validate_rollout};
-use crate::plan::wait::Wait;
+use crate::plan::wait::{Wait, look_again};
 use crate::plan::world::World;
 
 /// A refused plan may become right by time alone.
@@ -342,19 +342,19 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
     let settled = weights.and_then(|weights| Some(weights.since? + settle?));
     let asked = routing.filter(|routing| routing.data_plane.is_some());
     let asked = asked.and(weights).and_then(|weights| weights.since).zip(settle);
-    let ask = asked.map(|(since, settle)| witness::next_question(since, settle, world.now));
+    let ask = asked.map(|(since, settle)| look_again(since + settle, world.now));
     let deadline = world
         .spec
         .progress_deadline
         .filter(|_| status.promotion != Some(Promotion::Bake));
+    let stands_since = |waiting: &WaitingOn| {
+        status
+            .last_progress_at
+            .map_or(waiting.since, |at| at.max(waiting.since))
+    };
     let overdue = waiting
         .filter(|waiting| decide::counts_as_stuck(waiting.reason))
-        .and_then(|waiting| {
-            let since = status
-                .last_progress_at
-                .map_or(waiting.since, |at| at.max(waiting.since));
-            Some(since + deadline?.to_chrono())
-        });
+        .and_then(|waiting| Some(stands_since(waiting) + deadline?.to_chrono()));
     let due = ends
         .chain(settled)
         .chain(ask)
@@ -362,21 +362,32 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
         .filter(|at| *at > world.now)
         .min();
     // Endpoints are read live, not watched: while a decision waits for them, or a split was written and is not yet
-    // seen in place, or the canary is about to lose its endpoints, look again soon.
+    // seen in place, look again; and at once and always while the canary is about to lose its endpoints.
     let mut reasons = waits
         .iter()
         .map(|wait| wait.reason)
         .chain(waiting.map(|waiting| waiting.reason));
     let awaited = reasons.any(|reason| reason == WaitingReason::Endpoints);
     let unseen = weights.is_some_and(|weights| weights.since.is_none());
-    let soon = (awaited || unseen || is_dying(world, status)).then(|| world.now + Duration::seconds(1));
-    due.into_iter().chain(soon).min()
+    let since = if is_dying(world, status) {
+        Some(world.now)
+    } else {
+        (awaited || unseen).then(|| waiting.map_or(world.now, stands_since))
+    };
+    let again = since.map(|since| look_again(since, world.now));
+    due.into_iter().chain(again).min()
 }
 
-/// The canary has weight and no pod: its endpoints, which are not watched, will soon say so too.
+/// The canary has weight and no pod: its endpoints, which are not watched, will soon say so too. Or it has no endpoint,
+/// and its pods may.
 fn is_dying(world: &World, status: &RolloutStatus) -> bool {
     status.canary.weights.as_ref().is_some_and(|weights| {
-        weights.canary.weight.0 > 0 && world.steady(&weights.canary.pod_template_hash) == 0
+        let canary = &weights.canary;
+        let is_deserted = weights
+            .endpoints
+            .iter()
+            .any(|seen| seen.service_name == canary.service_name && seen.ready == 0);
+        canary.weight.0 > 0 && (is_deserted || world.steady(&canary.pod_template_hash) == 0)
     })
 }
 
@@ -387,7 +398,6 @@ fn finish(stages: Vec<Stage>, status: RolloutStatus, requeue_at: Option<DateTime
         measured: abort.and_then(|abort| abort.measured),
         threshold: abort.and_then(|abort| abort.threshold),
         waiting_on: status.waiting_on.clone(),
-        warnings: Vec::new(),
     };
     Plan {
         stages,

@@ -1,6 +1,8 @@
 //! A plan as a value: finished writes in ordered stages, the status to report, and why.
 //! Nothing is left to choose while it is executed.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,8 +10,8 @@ use serde_json::Value;
 use crate::api::patch::PatchOp;
 use crate::api::rollout_status::{RolloutStatus, WaitingOn};
 
-/// What one reconcile does. `stages` run in order, the first failure stops the rest; then the status is
-/// written, if it differs from the one observed.
+/// What one reconcile does. `stages` run in order, the first failure stops the rest (a refusal not all of it, see
+/// [`ON_THEIR_OWN`]); then the status is written, if it differs from the one observed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub stages: Vec<Stage>,
@@ -25,14 +27,18 @@ pub struct Plan {
 /// `report.rule` of a plan that the second opinion objected to.
 pub const REFUSED: &str = "Refused";
 
-/// Purpose of the last stage of a round. Nothing in the status rests on it.
-pub const CLEAR_UP: &str = "answer commands and clear up";
-
 /// Purposes of the stages that move traffic or the pods that carry it.
 pub const SHIFT: &str = "one change of the traffic";
-pub const GROW: &str = "grow before traffic comes, and judge";
+pub const GROW: &str = "grow before traffic comes";
 pub const SHRINK: &str = "shrink what traffic has left";
 pub const MOVES_TRAFFIC: [&str; 3] = [SHIFT, GROW, SHRINK];
+
+pub const CREATE: &str = "create what the release needs, and judge";
+pub const SIZE: &str = "give the Rollout a size";
+pub const CLEAR_UP: &str = "answer commands and clear up";
+/// Purposes of the stages on which no other rests, nor anything that the status says of the traffic: what is refused
+/// there stops nothing else, and they go on when something else is refused.
+pub const ON_THEIR_OWN: [&str; 3] = [CREATE, SIZE, CLEAR_UP];
 
 /// Writes with no order between them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,6 +60,21 @@ pub struct Write {
 pub struct Target {
     pub kind: Kind,
     pub name: String,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Rollout => "Rollout",
+            Kind::ReplicaSet => "ReplicaSet",
+            Kind::Service => "Service",
+            Kind::Ingress => "Ingress",
+            Kind::HttpRoute => "HTTPRoute",
+            Kind::AnalysisRun => "AnalysisRun",
+            Kind::RolloutCommand => "RolloutCommand",
+        };
+        write!(f, "{kind} {}", self.name)
+    }
 }
 
 /// Everything we ever write.
@@ -106,5 +127,4 @@ pub struct Report {
     pub measured: Option<f64>,
     pub threshold: Option<f64>,
     pub waiting_on: Option<WaitingOn>,
-    pub warnings: Vec<String>,
 }

@@ -121,7 +121,6 @@ fn canary_decisions(canary: &CanaryStatus) -> impl PartialEq {
         bake_analysis_run_status,
         accepted_runs,
         step_hash,
-        step_started_at,
         bake_started_at,
         route_reverts,
     } = canary;
@@ -131,7 +130,7 @@ fn canary_decisions(canary: &CanaryStatus) -> impl PartialEq {
         bake_analysis_run_status,
         accepted_runs,
     );
-    let step = (step_hash, step_started_at, bake_started_at);
+    let step = (step_hash, bake_started_at);
     (routing, analysis, step, route_reverts)
 }
 

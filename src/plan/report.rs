@@ -184,6 +184,8 @@ fn set_conditions(world: &World, status: &mut RolloutStatus, invalid: Option<&'s
     let needed = world.replicas - world.budgets().unavailable;
     let waits_for = status.waiting_on.as_ref().map(|waiting| waiting.reason);
     let contended = waits_for == Some(WaitingReason::RouteContended);
+    let waiting = status.waiting_on.as_ref().filter(|_| contended);
+    let foreign = waiting.map_or_else(String::new, |waiting| waiting.message.clone());
     let reconciling = matches!(phase, Phase::Progressing | Phase::Paused);
     let stalled = phase == Phase::Degraded;
     let stalled_reason = match () {
@@ -225,10 +227,10 @@ fn set_conditions(world: &World, status: &mut RolloutStatus, invalid: Option<&'s
     status.conditions = wanted
         .into_iter()
         .map(|(type_, holds, reason)| {
-            let shown = if matches!(type_, AVAILABLE | "RouteContended") {
-                ""
-            } else {
-                text.as_str()
+            let shown = match type_ {
+                AVAILABLE => "",
+                "RouteContended" => foreign.as_str(),
+                _ => text.as_str(),
             };
             condition(&before, type_, holds, reason, shown, world.now)
         })

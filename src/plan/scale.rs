@@ -2,12 +2,14 @@
 //!
 //! Guarantee: a ReplicaSet that had traffic shrinks only to what every split that may still be in effect needs.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION, Weight};
 use crate::api::patch::{PatchOp, pointer};
-use crate::api::rollout_status::{FastTrack, WaitingReason};
+use crate::api::rollout_status::{FastTrack, Promotion, WaitingReason};
 use crate::api::time::{parse_rfc3339, to_rfc3339};
 use crate::plan::model::{Action, Kind, Precondition, Target, Write};
 use crate::plan::replicas::{Counts, Present, older_may_go, pods_for_share, split_by_weight, step_toward};
@@ -44,15 +46,24 @@ pub fn plan_sizes<'a>(world: &World<'a>, traffic: Option<&Traffic>) -> Sizes<'a>
 fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     let mut planned = Sizes::default();
     let needed = |set: &ReplicaSetSeen| traffic.pods_needed(&set.hash, world.replicas);
+    // When the status was lost, so was what else may be in effect: nothing goes before the split has settled.
+    let unsettled = !traffic.verified() && world.replicas > 0;
+    // Past the full weight, which was verified, everything is on record again.
+    let is_past = !matches!(world.status.promotion, None | Some(Promotion::FullWeight));
+    let kept = |set: &ReplicaSetSeen| {
+        if unsettled && !is_past {
+            set.replicas.min(world.replicas)
+        } else {
+            0
+        }
+    };
     let stable = world.stable_set().filter(|set| set.hash != world.current);
     if let Some(set) = stable {
-        let target = stable_size(world, traffic).max(needed(set));
+        let target = stable_size(world, traffic).max(needed(set)).max(kept(set));
         planned.push(set, target, None, "stable");
     }
-    // When the status was lost, so was what else may be in effect: nothing goes before the split has settled.
-    let unsettled = i64::from(!traffic.verified() && world.replicas > 0);
     for set in world.older_sets() {
-        older(world, set, needed(set).max(unsettled), &mut planned);
+        older(world, set, needed(set).max(unsettled.into()), &mut planned);
     }
     if let Some(set) = world.set(&world.current) {
         if world.aborted() && !traffic.retiring {
@@ -67,7 +78,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
                 world.replicas
             };
             let goal = if world.replicas == 0 { 0 } else { goal };
-            let target = bound_by_surge(world, traffic, set, goal.max(needed(set)));
+            let target = bound_by_surge(world, traffic, set, goal.max(needed(set)).max(kept(set)));
             planned.push(set, target, None, "current");
         }
     }
@@ -315,24 +326,7 @@ impl Size<'_> {
             ops.push(PatchOp::test("/spec/replicas", self.set.replicas));
             ops.push(PatchOp::replace("/spec/replicas", self.replicas));
         }
-        let annotation = |key: &str| pointer(["metadata", "annotations", key]);
-        match (self.set.scale_down_at, self.scale_down_at) {
-            (Some(_), None) => ops.push(PatchOp::remove(annotation(SCALE_DOWN_AT_ANNOTATION))),
-            (before, Some(at)) if before != Some(at) => {
-                ops.push(PatchOp::add(annotation(SCALE_DOWN_AT_ANNOTATION), to_rfc3339(at)));
-            }
-            _ => {}
-        }
-        let revision = world
-            .status
-            .revision
-            .filter(|_| self.set.hash == world.current && world.is_current_known());
-        if let Some(revision) = revision.filter(|revision| Some(*revision) != self.set.revision) {
-            ops.push(PatchOp::add(
-                annotation(REVISION_ANNOTATION),
-                revision.to_string(),
-            ));
-        }
+        ops.extend(self.annotate(world));
         (!ops.is_empty()).then(|| Write {
             target: Target {
                 kind: Kind::ReplicaSet,
@@ -348,6 +342,37 @@ impl Size<'_> {
             },
             reason: format!("{}: {} to {} pods", self.why, self.set.replicas, self.replicas),
         })
+    }
+
+    fn annotate(&self, world: &World) -> Vec<PatchOp> {
+        let path = |key: &str| pointer(["metadata", "annotations", key]);
+        let mut added = Vec::new();
+        let mut ops = Vec::new();
+        match (self.set.scale_down_at, self.scale_down_at) {
+            (Some(_), None) => ops.push(PatchOp::remove(path(SCALE_DOWN_AT_ANNOTATION))),
+            (before, Some(at)) if before != Some(at) => {
+                added.push((SCALE_DOWN_AT_ANNOTATION, to_rfc3339(at)));
+            }
+            _ => {}
+        }
+        let revision = world
+            .status
+            .revision
+            .filter(|_| self.set.hash == world.current && world.is_current_known());
+        if let Some(revision) = revision.filter(|revision| Some(*revision) != self.set.revision) {
+            added.push((REVISION_ANNOTATION, revision.to_string()));
+        }
+        if self.set.is_bare && !added.is_empty() {
+            let annotations: BTreeMap<&str, String> = added.into_iter().collect();
+            ops.push(PatchOp::add("/metadata/annotations", json!(annotations)));
+        } else {
+            ops.extend(
+                added
+                    .into_iter()
+                    .map(|(key, value)| PatchOp::add(path(key), value)),
+            );
+        }
+        ops
     }
 }
 

@@ -54,11 +54,13 @@ pub fn find_goal(world: &World, traffic: &Traffic) -> Goal {
     }
 }
 
-/// Weight on a canary without a single ready endpoint only loses requests.
+/// Weight on a canary without a single ready endpoint only loses requests. Where its pods are fine all the same
+/// (the Service does not find them), the endpoints may lag, and are believed after the settle time.
 pub fn canary_is_dead(world: &World, traffic: &Traffic) -> bool {
     let weighted = traffic.seen_weight() > Weight::ZERO;
     let selected = &traffic.weights.canary.pod_template_hash;
-    weighted && traffic.ready_endpoints(Backend::Canary) == Some(0) && world.steady(selected) == 0
+    let has_gone = || traffic.ready_endpoints(Backend::Canary) == Some(0) && world.steady(selected) == 0;
+    weighted && (has_gone() || traffic.is_deserted(Backend::Canary, world.now))
 }
 
 /// The next change toward the goal, nothing when the goal is reached, or what it waits for.

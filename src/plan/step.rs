@@ -131,6 +131,7 @@ pub fn restart_steps(world: &World, status: &mut RolloutStatus) {
     status.canary.current_background_analysis_run_status = None;
     status.canary.bake_analysis_run_status = None;
     status.canary.bake_started_at = None;
+    status.verdict = None;
     enter_step(world, status, StepIndex(if skipped { count } else { 0 }));
 }
 
@@ -146,7 +147,6 @@ fn hash_of_step(world: &World, index: StepIndex) -> Option<String> {
 pub fn enter_step(world: &World, status: &mut RolloutStatus, index: StepIndex) {
     status.current_step_index = Some(index);
     status.canary.step_hash = hash_of_step(world, index);
-    status.canary.step_started_at = Some(world.now);
     status.canary.current_step_analysis_run_status = None;
     status.last_progress_at = Some(world.now);
     status.pause_conditions.clear();

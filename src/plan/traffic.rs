@@ -188,6 +188,13 @@ impl<'a> Traffic<'a> {
         Err(Wait::until(WaitingReason::Settle, message, until))
     }
 
+    /// This Service was read without a single ready endpoint for the settle time.
+    pub fn is_deserted(&self, service: Backend, now: DateTime<Utc>) -> bool {
+        let name = self.service_name(service);
+        let mut seen = self.weights.endpoints.iter();
+        seen.any(|seen| seen.service_name == name && seen.ready == 0 && now >= seen.any_since + self.settle)
+    }
+
     pub fn service_name(&self, service: Backend) -> &str {
         match service {
             Backend::Canary => &self.routing.canary_service,
@@ -414,7 +421,7 @@ fn track(
         _ => (count, now),
     };
     let any_since = before
-        .filter(|seen| seen.ready > 0 || count == 0)
+        .filter(|seen| (seen.ready > 0) == (count > 0))
         .map_or(now, |seen| seen.any_since);
     EndpointsSeen {
         service_name: backend.service_name.clone(),

@@ -1,8 +1,18 @@
 //! Waiting has a type: it becomes `status.waitingOn`, a condition, a metric and a line of the CLI.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 
 use crate::api::rollout_status::{WaitingOn, WaitingReason};
+
+/// For so long it is looked every second whether what is not watched has come to pass, then every ten.
+pub const PATIENCE: Duration = Duration::seconds(60);
+const SOON: Duration = Duration::seconds(1);
+const LATER: Duration = Duration::seconds(10);
+
+/// The next look at what is expected since `since`.
+pub fn look_again(since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    now + if now < since + PATIENCE { SOON } else { LATER }
+}
 
 /// What an action waits for; who records it adds since when.
 #[derive(Clone, Debug, PartialEq, Eq)]

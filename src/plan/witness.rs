@@ -3,7 +3,7 @@
 //! Guarantees: a weight that the data plane denies never counts as verified, and one that it is silent about does so
 //! only where nothing goes forward and all traffic is meant for stable, a while after it should have settled.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::api::data_plane::{Question, Said};
 use crate::api::names::Weight;
@@ -13,16 +13,9 @@ use crate::plan::interval::{Reading, compare};
 use crate::plan::snapshot::Snapshot;
 use crate::plan::traffic::{Traffic, observe_traffic};
 use crate::plan::validate::validate_rollout;
-use crate::plan::wait::Wait;
+use crate::plan::wait::{PATIENCE, Wait};
 use crate::plan::world::World;
 use crate::routers::traefik::{Effective, effective};
-
-/// How much longer than the settle time the way back waits for a data plane that does not answer. An answer may take
-/// 20 seconds, and a proxy that is restarted is back by then.
-const PATIENCE: Duration = Duration::seconds(60);
-/// Between two questions, at first and after [`PATIENCE`].
-const ASK_SOON: Duration = Duration::seconds(1);
-const ASK_LATER: Duration = Duration::seconds(10);
 
 enum Testimony {
     Agrees,
@@ -72,6 +65,7 @@ pub fn doubt(world: &World, traffic: &Traffic, settled: DateTime<Utc>) -> Option
             if !may_do_without(world, traffic) {
                 return Some(Wait::on(WaitingReason::DataPlane, message));
             }
+            // An answer may take 20 seconds, and a proxy that is restarted is back by then.
             let until = settled + PATIENCE;
             (world.now < until).then(|| Wait::until(WaitingReason::DataPlane, message, until))
         }
@@ -83,12 +77,6 @@ pub fn doubt(world: &World, traffic: &Traffic, settled: DateTime<Utc>) -> Option
 fn may_do_without(world: &World, traffic: &Traffic) -> bool {
     let goes_back = traffic.retiring || world.aborted() || world.is_rollback() || !world.in_release();
     traffic.weights.canary.weight == Weight::ZERO && goes_back
-}
-
-/// When to ask again about a split that is in place since `since`.
-pub fn next_question(since: DateTime<Utc>, settle: Duration, now: DateTime<Utc>) -> DateTime<Utc> {
-    let is_new = now < since + settle + PATIENCE;
-    now + if is_new { ASK_SOON } else { ASK_LATER }
 }
 
 fn hear(world: &World, traffic: &Traffic) -> Testimony {

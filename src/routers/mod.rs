@@ -131,7 +131,7 @@ pub fn names_to_observe(routing: &TrafficRouting, rollout: &str) -> RouteNames {
 }
 
 /// Everything a person must mend before weights are touched; empty when the routes fit.
-pub fn validate(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Vec<Violation> {
+fn validate(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Vec<Violation> {
     let nginx = routing.nginx.as_ref();
     let gateway = routing.gateway_api.as_ref();
     let mut violations = Vec::new();
@@ -181,11 +181,7 @@ pub fn render(target: &RouteTarget, routing: &TrafficRouting, observed: &Observe
 }
 
 /// What the routes say now. Of `target`, the weight wanted plays no role.
-pub fn observed_weight(
-    target: &RouteTarget,
-    routing: &TrafficRouting,
-    observed: &ObservedRoutes,
-) -> WeightState {
+fn observed_weight(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> WeightState {
     let mut shares = Vec::new();
     if let Some(nginx) = &routing.nginx {
         shares.extend(nginx::shares(target, nginx, observed));

@@ -73,11 +73,12 @@ impl Rng {
         )
     }
 
-    /// The random end of a name made from `generateName`.
-    pub fn name_suffix(&mut self) -> String {
-        (0..5)
-            .filter_map(|_| self.pick(NAME_ALPHABET).map(|letter| char::from(*letter)))
-            .collect()
+    /// A name made from `generateName`, of which so much is left that the name is no longer than a label.
+    pub fn name_from(&mut self, beginning: &str) -> String {
+        let end = (0..5).filter_map(|_| self.pick(NAME_ALPHABET).map(|letter| char::from(*letter)));
+        let end: String = end.collect();
+        let left: String = beginning.chars().take(58).collect();
+        left + &end
     }
 }
 
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(uid, other.uid());
         assert_eq!(uid.len(), 36);
         assert_eq!(&uid[14..15], "4");
-        assert_eq!(one.name_suffix(), other.name_suffix());
+        assert_eq!(one.name_from("a-"), other.name_from("a-"));
         assert_ne!(one.uid(), uid);
     }
 

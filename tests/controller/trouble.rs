@@ -2,12 +2,13 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use tidegate::api::names::Revision;
 use tidegate::api::resource::Resource;
 use tidegate::clock::Clock;
 use tidegate::controllers::context::{Context, Next};
 use tidegate::controllers::rollout::reconcile_rollout;
 use tidegate::controllers::run::{Settings, start};
-use tidegate::plan::model::{Action, CLEAR_UP, Kind, Plan, Stage};
+use tidegate::plan::model::{Action, CLEAR_UP, CREATE, GROW, Kind, Plan, SHIFT, SHRINK, SIZE, Stage};
 use tidegate::plan::snapshot::Snapshot;
 use tidegate::sandbox::api_server::Fault;
 
@@ -87,6 +88,21 @@ async fn a_refused_read_shows_in_status_and_metrics() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_live_look_that_is_refused_is_put_off_as_well() {
+    let world = World::new();
+    let context = world.context(|snapshot, _| echo(snapshot));
+    world.catch_up(&context).await;
+    let observed = reconcile_rollout(&context, &world.key).await;
+    assert!(matches!(observed, Ok(Next::At(_))), "{observed:?}");
+    world.close(Some("/replicasets"));
+    world.set_clock(world.now() + TimeDelta::minutes(6));
+    for _ in 0..2 {
+        let next = reconcile_rollout(&context, &world.key).await;
+        assert_eq!(next, Ok(Next::At(world.now() + TimeDelta::minutes(5))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_does_not_put_off_the_live_look_at_a_rollout_in_progress() {
     let world = World::new();
     let context = world.context(|_, _| making("checkout-a"));
@@ -98,33 +114,75 @@ async fn a_refusal_does_not_put_off_the_live_look_at_a_rollout_in_progress() {
     assert!(next <= world.now() + TimeDelta::seconds(60), "{next}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_may_not_be_cleared_up_does_not_hold_up_the_status() {
-    for (purpose, expected) in [
-        (CLEAR_UP, "made"),
-        ("create what the release needs", "cannot create"),
-    ] {
-        let world = World::new();
-        let context = world.context(move |_, _| {
-            let mut plan = making("checkout-a");
-            let purpose = purpose.to_owned();
-            plan.stages = plan
-                .stages
-                .into_iter()
-                .map(|stage| Stage {
-                    purpose: purpose.clone(),
-                    ..stage
-                })
-                .collect();
-            plan
-        });
-        world.catch_up(&context).await;
-        world.fail_next_write(refusal("the Role lacks it"));
-        let next = reconcile_rollout(&context, &world.key).await;
-        assert!(matches!(next, Ok(Next::At(_))), "{next:?}: it is tried again");
-        let message = message_of(&world, "checkout").unwrap();
-        assert!(message.starts_with(expected), "{message}");
+fn making_for(purpose: &str, name: &str) -> Plan {
+    let mut plan = making(name);
+    for stage in &mut plan.stages {
+        purpose.clone_into(&mut stage.purpose);
     }
+    plan
+}
+
+/// The first write is refused, in a stage of this purpose; one of a later stage follows.
+async fn carry_out_refused(purpose: &'static str, later: &'static str) -> World {
+    let world = World::new();
+    let context = world.context(move |_, _| {
+        let mut plan = making_for(purpose, "checkout-a");
+        let object = world::replica_set("checkout-b", 0);
+        plan.stages.push(Stage {
+            purpose: later.to_owned(),
+            writes: vec![write(Kind::ReplicaSet, "checkout-b", Action::Create { object })],
+        });
+        plan.status.revision = Some(Revision(7));
+        plan
+    });
+    world.catch_up(&context).await;
+    world.fail_next_write(refusal("exceeded quota"));
+    let next = reconcile_rollout(&context, &world.key).await;
+    assert!(matches!(next, Ok(Next::At(_))), "{next:?}: it is tried again");
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_rest_on_what_was_refused_goes_on() {
+    for (purpose, later, goes_on, is_told) in [
+        (CREATE, SHRINK, true, true),
+        (SIZE, SHRINK, true, true),
+        (CLEAR_UP, CLEAR_UP, true, true),
+        (GROW, SHRINK, false, true),
+        (GROW, CREATE, true, true),
+        (SHIFT, SHRINK, false, false),
+        (SHIFT, GROW, false, false),
+        (SHIFT, CLEAR_UP, true, false),
+        ("anything else", SHRINK, false, false),
+    ] {
+        let world = carry_out_refused(purpose, later).await;
+        let case = format!("{purpose}, then {later}");
+        assert_eq!(world.list("ReplicaSet").len(), usize::from(goes_on), "{case}");
+        let status = world.object("Rollout", "checkout")["status"].clone();
+        assert_eq!(status["revision"] == 7, is_told, "{case}: what was found out");
+        let message = status["message"].as_str().unwrap();
+        let expected = if purpose == CLEAR_UP {
+            "made"
+        } else {
+            "cannot create"
+        };
+        assert!(message.starts_with(expected), "{case}: {message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_beside_which_the_rest_goes_on_is_written_once() {
+    let world = World::new();
+    let context = world.context(|_, _| making_for(CREATE, "checkout-a"));
+    world.catch_up(&context).await;
+    for request in 0..3 {
+        world.fail_next_write(refusal(&format!("denied, request {request}")));
+        reconcile_rollout(&context, &world.key).await.unwrap();
+        world.set_clock(world.now() + TimeDelta::seconds(1));
+    }
+    assert_eq!(world.writes(), ["patch Rollout checkout/status"]);
+    let message = "cannot create ReplicaSet shop/checkout-a: refused with 403: denied, request 0";
+    assert_eq!(message_of(&world, "checkout").as_deref(), Some(message));
 }
 
 #[tokio::test]

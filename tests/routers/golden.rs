@@ -46,7 +46,11 @@ fn check(name: &str, case: &Case) {
         Action::Remove => routers::remove(&target, observed),
     };
     if case.action == Action::Render {
-        assert_eq!(routers::validate(&target, routing, &observed), [], "{name}");
+        assert_eq!(
+            routers::inspect(&target, routing, &observed).violations,
+            [],
+            "{name}"
+        );
         assert_eq!(
             verify(&target, routing, &observed),
             Verification::Unwritten,
@@ -69,7 +73,7 @@ fn check(name: &str, case: &Case) {
     if case.action == Action::Render {
         let weight = WeightState::Is(target.canary_weight);
         assert_eq!(
-            routers::observed_weight(&target, routing, &observed),
+            routers::inspect(&target, routing, &observed).state,
             weight,
             "{name}"
         );

@@ -11,7 +11,8 @@ use crate::object::{backends, gateway, ingress, marked, nginx, path, route};
 fn assert_refused(routing_value: Value, objects: &[Value], want: &[(Reason, &str)]) {
     let routing = routing(routing_value);
     let observed = observe(&routing, objects);
-    let found: Vec<(Reason, String)> = routers::validate(&target(10), &routing, &observed)
+    let found: Vec<(Reason, String)> = routers::inspect(&target(10), &routing, &observed)
+        .violations
         .into_iter()
         .map(|violation| (violation.reason, violation.to_string()))
         .collect();
@@ -248,7 +249,7 @@ fn the_sum_of_weights_has_limits() {
     ] {
         let mut target = target(0);
         target.max_weight = Weight(max);
-        let violations = routers::validate(&target, &routing, &observed);
+        let violations = routers::inspect(&target, &routing, &observed).violations;
         assert_eq!(!violations.is_empty(), refused, "{max}");
         assert_ne!(verify(&target, &routing, &observed), Verification::Written);
     }

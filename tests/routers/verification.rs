@@ -16,7 +16,7 @@ fn what_was_not_read_is_neither_written_nor_verified() {
         assert_eq!(routers::render(&target(10), &routing, &unread), []);
         assert_eq!(verify(&target(0), &routing, &unread), Verification::Unwritten);
         assert_eq!(
-            routers::observed_weight(&target(0), &routing, &unread),
+            routers::inspect(&target(0), &routing, &unread).state,
             WeightState::Mixed {
                 canary_max: Weight(100),
                 stable_max: Weight(100)
@@ -24,7 +24,7 @@ fn what_was_not_read_is_neither_written_nor_verified() {
         );
         let absent = observe(&routing, &[]);
         assert_eq!(
-            routers::observed_weight(&target(0), &routing, &absent),
+            routers::inspect(&target(0), &routing, &absent).state,
             WeightState::Absent
         );
         assert_eq!(verify(&target(0), &routing, &absent), Verification::Unwritten);
@@ -69,7 +69,7 @@ fn a_canary_ingress_that_does_not_match_splits_nothing_somewhere() {
             &routing,
             &[ingress("web", json!([path("checkout-stable")])), canary],
         );
-        assert_eq!(routers::observed_weight(&target(0), &routing, &observed), want);
+        assert_eq!(routers::inspect(&target(0), &routing, &observed).state, want);
     }
 }
 
@@ -170,7 +170,7 @@ fn canaries_left_of_another_dialect_count_until_they_are_gone() {
         ],
     );
     assert_eq!(
-        routers::observed_weight(&target(10), &routing, &observed),
+        routers::inspect(&target(10), &routing, &observed).state,
         WeightState::Mixed {
             canary_max: Weight(40),
             stable_max: Weight(90)

@@ -31,7 +31,7 @@ pub fn judge(scene: &Scene, write: &Write) -> Option<String> {
                 let foreign = ops
                     .iter()
                     .filter(|op| !matches!(op, PatchOp::Test { .. }))
-                    .map(path_of);
+                    .map(PatchOp::path);
                 // Added over a map that is there, it would take the place of everybody's annotations.
                 let brings_map =
                     |path: &str| path == "/metadata/annotations" && has_annotations(scene, write);
@@ -57,6 +57,11 @@ fn has_annotations(scene: &Scene, write: &Write) -> bool {
     let service = scene.snapshot.services.get(name).and_then(Option::as_ref);
     match write.target.kind {
         Kind::Service => service.is_some_and(|service| service.annotations.is_some()),
+        Kind::ReplicaSet => scene
+            .snapshot
+            .replica_sets
+            .get(name)
+            .is_some_and(|set| !set.is_bare),
         _ => scene
             .routes
             .get(&key)
@@ -66,15 +71,6 @@ fn has_annotations(scene: &Scene, write: &Write) -> bool {
 
 fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn path_of(op: &PatchOp) -> &str {
-    match op {
-        PatchOp::Test { path, .. }
-        | PatchOp::Add { path, .. }
-        | PatchOp::Replace { path, .. }
-        | PatchOp::Remove { path } => path,
-    }
 }
 
 fn judge_create(scene: &Scene, write: &Write, object: &Value) -> Option<String> {
@@ -196,7 +192,10 @@ fn may_write(kind: Kind, path: &str, subresource: Option<Subresource>) -> bool {
     match kind {
         Kind::Rollout => path == "/metadata/finalizers" || within("/metadata/finalizers"),
         Kind::ReplicaSet => {
-            path == "/spec/replicas" || path.starts_with("/metadata/annotations/tidegate.dev~1")
+            path == "/spec/replicas"
+                || path.starts_with("/metadata/annotations/tidegate.dev~1")
+                // As with a Service.
+                || path == "/metadata/annotations"
         }
         Kind::Service => {
             path == format!("/spec/selector/{}", escaped(HASH_LABEL))

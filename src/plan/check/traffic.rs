@@ -217,7 +217,8 @@ fn judge_weight(before: &Scene, after: &Scene, changes: &mut Changes) -> Vec<Obj
 fn judge_lowering(old: &Split, new: &Split, after: &Scene) -> Option<Objection> {
     let all = after.replicas.filter(|all| *all > 0)?;
     let known = after.pods.contains_key(&new.stable);
-    if new.weight == old.weight || !known || after.deleting || after.pods_of(&old.canary).available == 0 {
+    let served = after.pods_of(&old.canary).available > 0 && !has_no_endpoint(after, &old.canary);
+    if new.weight == old.weight || !known || after.deleting || !served {
         return None;
     }
     let dynamic = is_dynamic(after);
@@ -238,6 +239,16 @@ fn judge_lowering(old: &Split, new: &Split, after: &Scene) -> Option<Objection> 
         )
     };
     (available < needed).then(|| ("S7", message()))
+}
+
+/// The endpoints of the canary Service were read, and none is of this version.
+fn has_no_endpoint(scene: &Scene, hash: &str) -> bool {
+    let read = scene.snapshot.endpoints.as_ref();
+    let ready = read.and_then(|read| read.get(&scene.canary_service));
+    ready.is_some_and(|ready| {
+        let mut versions = ready.by_hash.iter();
+        versions.all(|(version, count)| version.as_str() != hash || *count == 0)
+    })
 }
 
 /// S1: nobody is sent to a version without pods, unless there is nowhere else.

@@ -35,6 +35,9 @@ fn refusal_of(target: &RouteTarget, route: &Value, parent: &Value) -> Option<Str
                 .is_some_and(|parent| Parent::read(target, parent) == wanted)
         })
         .collect();
+    // Policy controllers answer for a parent as well, with conditions of their own only.
+    let judging: Vec<&Value> = answers.iter().copied().filter(|answer| judges(answer)).collect();
+    let answers = if judging.is_empty() { answers } else { judging };
     let at = format!("at {} {}", wanted.kind, wanted.name);
     if answers.is_empty() {
         return Some(format!("has no answer yet {at}"));
@@ -45,6 +48,12 @@ fn refusal_of(target: &RouteTarget, route: &Value, parent: &Value) -> Option<Str
         .flat_map(|answer| CONDITIONS.map(|condition| (*answer, condition)))
         .find_map(|(answer, condition)| problem_of(answer, condition, generation))
         .map(|problem| format!("{problem} {at}"))
+}
+
+/// The answer says something about the route itself.
+fn judges(answer: &Value) -> bool {
+    let mut conditions = object::list(answer, "/conditions").iter();
+    conditions.any(|found| object::text(found, "/type").is_some_and(|kind| CONDITIONS.contains(&kind)))
 }
 
 fn problem_of(answer: &Value, condition: &str, generation: Option<i64>) -> Option<String> {
@@ -128,7 +137,11 @@ mod tests {
     #[test]
     fn accepted_when_every_answer_is_true_for_this_generation() {
         let yes = answer(("True", 4), ("True", 4));
-        assert_eq!(refusal(&target(0), &route(json!([yes]))), None);
+        let policy = json!({"controllerName": "example.com/policy", "parentRef": {"name": "public"},
+            "conditions": [{"type": "example.com/Limited", "status": "True", "observedGeneration": 4}]});
+        for parents in [json!([yes]), json!([yes, policy]), json!([policy, yes])] {
+            assert_eq!(refusal(&target(0), &route(parents)), None);
+        }
         for (parents, want) in [
             (json!([]), "HTTPRoute web has no answer yet at Gateway public"),
             (
@@ -142,6 +155,10 @@ mod tests {
             (
                 json!([yes, answer(("True", 4), ("Unknown", 4))]),
                 "HTTPRoute web is not ResolvedRefs (Because: of it) at Gateway public",
+            ),
+            (
+                json!([policy]),
+                "HTTPRoute web has no condition Accepted yet at Gateway public",
             ),
             (
                 json!([{"parentRef": {"name": "public"}}]),

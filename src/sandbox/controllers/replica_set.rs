@@ -63,7 +63,7 @@ pub(super) async fn reconcile(
     let plan = plan(replica_set, candidates, now);
     let api = key.api(client, &pods());
     for _ in 0..plan.create {
-        let pod = render_pod(replica_set, &format!("{}-{}", key.name, rng.name_suffix()));
+        let pod = render_pod(replica_set, &rng.name_from(&format!("{}-", key.name)));
         let created = api.create(&PostParams::default(), &pod).await;
         written.push(Written::Put(Box::new(created.map_err(failed(
             "create a pod of",

@@ -26,6 +26,8 @@ pub enum Fault {
     None,
     /// This write and what follows is not sent.
     Write(usize),
+    /// The API server refuses to create a ReplicaSet, or to change what is not the status of a Rollout.
+    Refused(Kind),
     /// Everything is written but the status.
     Status,
     /// Everything is written, and what was not worth a write is forgotten.

@@ -133,6 +133,7 @@ fn see_replica_set(set: &Value, is_deleted: bool) -> ReplicaSetSeen {
         hash: tidegate::api::names::PodTemplateHash(strings(set, "/metadata/labels")[HASH_LABEL].clone()),
         revision: revision.map(|revision| Revision(revision.parse().unwrap())),
         scale_down_at: read_scale_down_at(set),
+        is_bare: set.pointer("/metadata/annotations").is_none(),
         created_at: None,
         replicas: number("/spec/replicas"),
         running: number("/status/replicas"),
@@ -153,9 +154,10 @@ fn see_endpoints(
 ) -> BTreeMap<String, EndpointsReady> {
     let behind = |service: &ServiceSeen| {
         let selected = service.selector.get(HASH_LABEL);
+        let is_found = service.selector.get("app").is_some_and(|app| app == "checkout");
         let chosen = sets
             .values()
-            .filter(|set| selected.is_none_or(|hash| set.hash.as_str() == hash));
+            .filter(|set| is_found && selected.is_none_or(|hash| set.hash.as_str() == hash));
         EndpointsReady {
             by_hash: chosen.map(|set| (set.hash.clone(), set.steady())).collect(),
             others: 0,

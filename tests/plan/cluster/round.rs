@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate::api::names::HASH_LABEL;
 use tidegate::api::rollout_status::RolloutStatus;
-use tidegate::plan::model::{Action, Kind, Plan, Precondition, Subresource, Target, Write};
+use tidegate::plan::model::{Action, Kind, ON_THEIR_OWN, Plan, Precondition, Subresource, Target, Write};
 use tidegate::plan::plan;
 use tidegate::plan::scale::read_scale_down_at;
 use tidegate::plan::snapshot::{Snapshot, Unwritten};
@@ -114,9 +114,26 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, planned: &Plan, fault: Fault) -> bool {
-        let mut changed = false;
-        let writes = planned.stages.iter().flat_map(|stage| &stage.writes);
-        for (index, write) in writes.enumerate() {
+        let (mut changed, mut refused) = (false, false);
+        let writes = planned
+            .stages
+            .iter()
+            .flat_map(|stage| stage.writes.iter().map(move |write| (stage, write)));
+        for (index, (stage, write)) in writes.enumerate() {
+            if is_refused(write, fault) {
+                self.log.push(format!(
+                    "{:>5} refused: {}",
+                    self.clock(),
+                    readable(&write.reason)
+                ));
+                match ON_THEIR_OWN.contains(&stage.purpose.as_str()) {
+                    true => {
+                        refused = true;
+                        continue;
+                    }
+                    false => return true,
+                }
+            }
             if fault == Fault::Write(index) {
                 self.log
                     .push(format!("{:>5} lost: {}", self.clock(), readable(&write.reason)));
@@ -132,7 +149,8 @@ impl Cluster {
             return changed;
         }
         let status = serde_json::to_value(&planned.status).unwrap();
-        if planned.status_due.is_some() || self.rollout().unwrap().get("status") == Some(&status) {
+        let is_due = refused || planned.status_due.is_none();
+        if !is_due || self.rollout().unwrap().get("status") == Some(&status) {
             return changed;
         }
         if !matches!(planned.report.rule.as_str(), "Waiting" | "Acting" | "Deleting") {
@@ -250,6 +268,11 @@ fn assert_planned_again(snapshot: &Snapshot, planned: &Plan, now: DateTime<Utc>)
     let mut saved = snapshot.clone();
     saved.rollout = serde_json::from_str(&saved.rollout.to_string()).unwrap();
     assert_eq!(*planned, plan(&saved, now), "planned again, from what was saved");
+}
+
+fn is_refused(write: &Write, fault: Fault) -> bool {
+    let is_create = matches!(write.action, Action::Create { .. });
+    fault == Fault::Refused(write.target.kind) && (is_create || write.target.kind == Kind::Rollout)
 }
 
 fn insist(object: &Value, precondition: &Precondition, key: &(Kind, String)) {

@@ -1,12 +1,13 @@
 //! Releases that are judged.
 
 use serde_json::{Value, json};
+use tidegate::api::analysis_run::Verdict;
 use tidegate::api::rollout_status::{AbortSource, Phase, Promotion, WaitingReason};
 use tidegate::plan::model::Kind;
 
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::Cluster;
-use crate::fixture::{nginx, nginx_with};
+use crate::fixture::{hash, nginx, nginx_with};
 
 fn judged_by(template: &str) -> Value {
     json!({"templates": [{"templateName": template}]})
@@ -136,6 +137,29 @@ fn failure_and_error_turn_back() {
         assert_turned_back(&cluster, "v1");
         assert_eq!(cluster.status().abort_reason.unwrap().by, AbortSource::Analysis);
     }
+}
+
+#[test]
+fn who_has_not_seen_the_failure_yet_promotes_nothing_by_it() {
+    let mut cluster = at_the_analysis();
+    cluster.judge("Failed");
+    let promote = cluster.command("Promote");
+    cluster.run();
+    assert_turned_back(&cluster, "v1");
+    assert_eq!(cluster.answer(&promote), "Refused");
+}
+
+#[test]
+fn a_verdict_is_of_the_version_that_was_judged() {
+    let mut cluster = at_the_analysis();
+    cluster.judge("Inconclusive");
+    cluster.run();
+    cluster.command("Abort");
+    cluster.run();
+    assert_eq!(cluster.status().verdict, Some(Verdict::Inconclusive));
+    cluster.deploy("v3");
+    cluster.run_until(|cluster| cluster.status().current_pod_hash == Some(hash("v3")));
+    assert_eq!(cluster.status().verdict, None);
 }
 
 #[test]

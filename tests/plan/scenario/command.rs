@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidegate::api::rollout_status::Phase;
 
-use super::{assert_released, deployed};
+use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::{Cluster, Fault};
 use crate::fixture::{five_steps, nginx};
 
@@ -62,6 +62,20 @@ fn each_command_is_answered_once_with_a_reason() {
     assert_eq!(cluster.answer(&right), "Accepted");
     assert_released(&cluster, "v2");
     assert!(cluster.status().handled_commands.is_empty());
+}
+
+/// Another replica takes over meanwhile.
+#[test]
+fn an_abort_is_not_lost_while_the_controller_is_behind() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    cluster.now += chrono::Duration::seconds(3);
+    let [promote, abort] = ["Promote", "Abort"].map(|verb| cluster.command(verb));
+    cluster.now += chrono::Duration::seconds(12);
+    cluster.run();
+    assert_turned_back(&cluster, "v1");
+    assert_eq!(cluster.answer(&abort), "Accepted");
+    assert_ne!(cluster.answer(&promote), "Accepted");
 }
 
 #[test]

@@ -3,8 +3,7 @@
 
 use serde_json::json;
 use tidegate::api::rollout_status::{AbortSource, Phase};
-use tidegate::plan::model::{Action, Kind};
-use tidegate::plan::plan;
+use tidegate::plan::model::{CREATE, GROW, Kind};
 use tidegate::plan::snapshot::Claim;
 
 use super::{assert_released, assert_turned_back, deployed};
@@ -154,36 +153,92 @@ fn nobody_turns_back_over_the_services_of_an_older_rollout() {
     }
 }
 
-/// Rounds in which nobody admits a new ReplicaSet.
-fn run_refused(cluster: &mut Cluster) {
+/// Rounds in which nobody admits a new ReplicaSet, or a change of the Rollout; with what each was to do.
+fn run_refused(cluster: &mut Cluster, kind: Kind) -> Vec<Vec<String>> {
+    let mut purposes = Vec::new();
     for _ in 0..30 {
-        let planned = plan(&cluster.snapshot(), cluster.now);
-        let mut writes = planned.stages.iter().flat_map(|stage| &stage.writes);
-        let created = writes.position(|write| {
-            write.target.kind == Kind::ReplicaSet && matches!(write.action, Action::Create { .. })
-        });
-        match created {
-            Some(index) => cluster.round_with(Fault::Write(index)),
-            None => cluster.round(),
-        };
+        let (planned, _) = cluster.round_with(Fault::Refused(kind));
+        purposes.push(planned.stages.into_iter().map(|stage| stage.purpose).collect());
         cluster.now += chrono::Duration::seconds(1);
     }
+    purposes
 }
 
 #[test]
 fn a_version_that_is_not_admitted_keeps_no_traffic_from_going_back() {
-    for aborts in [false, true] {
-        let mut cluster = paused(nginx(five_steps()));
-        cluster.deploy("v3");
-        if aborts {
-            run_refused(&mut cluster);
-            cluster.command("Abort");
+    for extra in [json!({}), json!({"dynamicStableScale": true})] {
+        for aborts in [false, true] {
+            let mut cluster = paused(nginx_with(five_steps(), extra.clone()));
+            cluster.deploy("v3");
+            if aborts {
+                run_refused(&mut cluster, Kind::ReplicaSet);
+                cluster.command("Abort");
+            }
+            run_refused(&mut cluster, Kind::ReplicaSet);
+            assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
+            assert_eq!(cluster.status().abort, aborts);
+            assert_eq!((cluster.pods("v1"), cluster.pods("v3")), (5, 0));
         }
-        run_refused(&mut cluster);
-        assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
-        assert_eq!(cluster.status().abort, aborts);
-        assert_eq!((cluster.pods("v1"), cluster.pods("v3")), (5, 0));
     }
+}
+
+#[test]
+fn what_traffic_waits_for_grows_before_anything_is_created() {
+    let mut cluster = paused(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
+    cluster.deploy("v3");
+    let rounds = run_refused(&mut cluster, Kind::ReplicaSet);
+    let place = |round: &[String], wanted: &str| round.iter().position(|purpose| purpose == wanted);
+    let both = |round: &Vec<String>| Some((place(round, GROW)?, place(round, CREATE)?));
+    let (grown, created) = rounds.iter().find_map(both).unwrap();
+    assert!(grown < created);
+}
+
+#[test]
+fn a_size_that_is_not_admitted_keeps_no_traffic_from_going_back() {
+    let mut cluster = paused(nginx(five_steps()));
+    cluster.edit_rollout(|rollout| {
+        rollout["spec"].as_object_mut().unwrap().remove("replicas");
+    });
+    cluster.command("Abort");
+    run_refused(&mut cluster, Kind::Rollout);
+    assert_turned_back(&cluster, "v1");
+}
+
+/// Somebody edits the canary Service: its pods are as well as ever.
+#[test]
+fn weight_leaves_a_canary_service_that_finds_no_pod() {
+    for routed in [nginx(five_steps()), gateway_with(five_steps(), json!({}))] {
+        let mut cluster = paused(routed);
+        let select = |cluster: &mut Cluster, app: &str| {
+            cluster.edit(Kind::Service, "checkout-canary", |service| {
+                service["spec"]["selector"]["app"] = json!(app);
+            });
+        };
+        select(&mut cluster, "other");
+        let begun = cluster.now;
+        let (planned, _) = cluster.round();
+        assert_eq!(cluster.weight(), 50, "endpoints may lag");
+        assert!(planned.requeue_at.unwrap() <= begun + chrono::Duration::seconds(1));
+        cluster.run_until(|cluster| cluster.weight() == 0);
+        assert!(
+            cluster.now - begun < chrono::Duration::seconds(10),
+            "{}",
+            cluster.explain()
+        );
+        assert_eq!(cluster.condition("Valid").1, "ServiceInvalid");
+        assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (5, 3));
+        select(&mut cluster, "checkout");
+        cluster.run();
+        assert_eq!(cluster.weight(), 50, "{}", cluster.explain());
+    }
+}
+
+#[test]
+fn the_endpoints_of_a_canary_with_weight_are_looked_at_while_held() {
+    let mut cluster = paused(nginx(five_steps()));
+    break_the_spec(&mut cluster);
+    let (planned, _) = cluster.round();
+    assert!(planned.requeue_at.unwrap() <= cluster.now + chrono::Duration::seconds(10));
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 use tidegate::api::rollout_status::Phase;
+use tidegate::plan::model::Kind;
 
 use super::{assert_released, deployed};
 use crate::cluster::Cluster;
-use crate::fixture::{basic_with, five_steps, nginx, nginx_with};
+use crate::fixture::{basic_with, five_steps, hash, nginx, nginx_with};
 
 fn clusters() -> Vec<Cluster> {
     [
@@ -173,4 +174,22 @@ fn the_autoscaler_sees_the_pods_that_carry_traffic() {
     unrouted.deploy("v2");
     unrouted.run();
     assert_eq!(unrouted.status().hpa_replicas, unrouted.status().replicas);
+}
+
+#[test]
+fn replica_sets_without_any_annotation_are_given_the_first() {
+    let mut cluster = deployed(nginx(five_steps()));
+    let bare = |cluster: &mut Cluster, version: &str| {
+        let name = format!("checkout-{}", hash(version));
+        cluster.edit(Kind::ReplicaSet, &name, |set| {
+            set["metadata"].as_object_mut().unwrap().remove("annotations");
+        });
+    };
+    bare(&mut cluster, "v1");
+    cluster.deploy("v2");
+    cluster.run();
+    bare(&mut cluster, "v2");
+    cluster.command("Promote");
+    cluster.run();
+    assert_released(&cluster, "v2");
 }

@@ -6,7 +6,7 @@ use tidegate::plan::model::Kind;
 
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::Cluster;
-use crate::fixture::{five_steps, gateway_with, hash, nginx};
+use crate::fixture::{five_steps, gateway_with, hash, http_route, nginx, nginx_with};
 
 fn paused() -> Cluster {
     let mut cluster = deployed(nginx(five_steps()));
@@ -112,6 +112,101 @@ fn a_foreign_weight_is_put_back_three_times() {
         "{}",
         cluster.what_happened()
     );
+}
+
+/// `kubectl apply` of the manifest that somebody keeps in Git.
+fn restore_route(cluster: &mut Cluster, name: &str) {
+    cluster.edit(Kind::HttpRoute, name, |route| {
+        route["spec"]["rules"] = json!([{"backendRefs": [{"name": "checkout-stable", "port": 80}]}]);
+    });
+}
+
+fn assert_contended(cluster: &mut Cluster) {
+    for _ in 0..3 {
+        restore_route(cluster, "web");
+        cluster.round();
+        let route = cluster.object(Kind::HttpRoute, "web").unwrap();
+        assert!(
+            route["spec"]["rules"][0]["backendRefs"][0]
+                .get("weight")
+                .is_some(),
+            "put back"
+        );
+        cluster.wait(7);
+    }
+    restore_route(cluster, "web");
+    cluster.round();
+    let waiting = cluster.status().waiting_on.unwrap();
+    assert_eq!(
+        waiting.reason,
+        WaitingReason::RouteContended,
+        "{}",
+        cluster.explain()
+    );
+    assert!(
+        waiting.message.contains("HTTPRoute web") && waiting.message.contains("Service checkout-canary"),
+        "{}",
+        waiting.message
+    );
+    let conditions = &cluster.rollout().unwrap()["status"]["conditions"];
+    let mut conditions = conditions.as_array().unwrap().iter();
+    let contended = conditions
+        .find(|found| found["type"] == "RouteContended")
+        .unwrap();
+    assert_eq!(contended["message"], json!(waiting.message));
+}
+
+#[test]
+fn a_route_that_is_restored_over_and_over_is_left_alone_at_rest_too() {
+    assert_contended(&mut deployed(gateway_with(five_steps(), json!({}))));
+}
+
+#[test]
+fn one_of_two_routes_that_is_restored_over_and_over_is_left_alone() {
+    let both = json!({"gatewayAPI": {"httpRoutes": [{"name": "web"}, {"name": "shop"}]}});
+    let mut cluster = gateway_with(five_steps(), json!({"trafficRouting": both}));
+    let mut shop = http_route();
+    shop["metadata"]["name"] = json!("shop");
+    cluster.put(Kind::HttpRoute, shop);
+    let mut cluster = deployed(cluster);
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(cluster.weight(), 50);
+    assert_contended(&mut cluster);
+}
+
+/// The canary Ingress has to follow.
+#[test]
+fn whoever_edits_the_stable_ingress_is_no_rival() {
+    let mut cluster = paused();
+    for path in ["/a", "/b", "/c", "/d", "/e"] {
+        cluster.edit(Kind::Ingress, "web", |web| {
+            web["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
+        });
+        cluster.wait(7);
+        let canary = cluster.object(Kind::Ingress, &canary_ingress(&cluster)).unwrap();
+        assert_eq!(
+            canary["spec"]["rules"][0]["http"]["paths"][0]["path"],
+            json!(path)
+        );
+    }
+}
+
+#[test]
+fn a_route_that_nobody_accepts_is_looked_at_less_and_less() {
+    let mut cluster = deployed(gateway_with(five_steps(), json!({})));
+    cluster.refused = Some("Accepted".to_owned());
+    cluster.deploy("v2");
+    for (seconds, pause) in [(10, 1), (120, 10), (600, 10)] {
+        cluster.wait(seconds);
+        let (planned, _) = cluster.round();
+        assert_eq!(
+            planned.requeue_at,
+            Some(cluster.now + chrono::Duration::seconds(pause)),
+            "{}",
+            cluster.explain()
+        );
+    }
 }
 
 #[test]
@@ -324,6 +419,29 @@ fn a_status_that_is_lost_is_found_again() {
         "{}",
         cluster.what_happened()
     );
+}
+
+/// A foreign weight is all that is seen, and what was in effect before it is forgotten.
+#[test]
+fn stable_keeps_its_pods_for_what_a_lost_status_knew() {
+    let mut cluster = deployed(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
+    cluster.deploy("v2");
+    cluster.run_until(|cluster| cluster.pods("v2") > 0);
+    assert_eq!(cluster.weight(), 0);
+    set_weight(&mut cluster, "27");
+    cluster.edit_rollout(|rollout| {
+        rollout.as_object_mut().unwrap().remove("status");
+    });
+    let mut fewest = 5;
+    cluster.run_until(|cluster| {
+        let weights = cluster.status().canary.weights;
+        let verified = weights.is_some_and(|weights| weights.verified);
+        fewest = fewest.min(cluster.pods("v1"));
+        verified
+    });
+    assert_eq!(fewest, 5, "{}", cluster.what_happened());
+    cluster.run();
+    assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3));
 }
 
 #[test]

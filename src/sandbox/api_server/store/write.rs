@@ -75,7 +75,7 @@ impl Store {
                 }
                 return Err(Refusal::invalid(call.resource.subject(""), &violations));
             }
-            let name = format!("{prefix}{}", self.rng.name_suffix());
+            let name = self.rng.name_from(&prefix);
             meta::set(object, "name", json!(name));
         }
         check_place(call, object)?;

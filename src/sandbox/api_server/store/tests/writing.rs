@@ -19,6 +19,9 @@ fn creation_sets_what_only_the_server_knows() {
     let (_, generated) = desk.post(MAPS, json!({"metadata": {"generateName": "a-"}}));
     let name = generated["metadata"]["name"].as_str().unwrap();
     assert!(name.starts_with("a-") && name.len() == 7, "{name}");
+    let (_, generated) = desk.post(MAPS, json!({"metadata": {"generateName": "a".repeat(60)}}));
+    let name = generated["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with(&"a".repeat(58)) && name.len() == 63, "{name}");
 }
 
 #[test]
