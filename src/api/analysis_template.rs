@@ -113,16 +113,17 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub failure_condition: Option<String>,
-    /// Failed once *more* than this many measurements failed; 0 unless set, -1 never.
+    /// Failed once *more* than this many measurements failed; 0 unless set. -1 never: then `consecutiveSuccessLimit`
+    /// must decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_limit: Option<IntOrString>,
-    /// Inconclusive once more than this many were inconclusive; 0 unless set.
+    /// Inconclusive once more than this many were inconclusive; 0 unless set, and never off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inconclusive_limit: Option<IntOrString>,
-    /// Error once more than this many in a row were errors; 4 unless set.
+    /// Error once more than this many in a row were errors; 4 unless set, and never off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consecutive_error_limit: Option<IntOrString>,
-    /// Successful once this many in a row succeeded; off unless set.
+    /// Successful once this many in a row succeeded, at most `count`; 0, which is off, unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consecutive_success_limit: Option<IntOrString>,
     /// What a measurement without data (no series, NaN, too old, fewer than `minSamples`) does; `wait` unless set.
@@ -165,7 +166,7 @@ pub struct PrometheusProvider {
     pub address: Option<String>,
     #[schemars(length(min = 1, max = 16_384))]
     pub query: String,
-    /// Number of requests behind `query`, for `minSamples`.
+    /// Number of requests behind `query`, for `minSamples`, without which it has no meaning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16_384))]
     pub samples_query: Option<String>,
