@@ -30,8 +30,8 @@ impl Postponed {
     pub fn recall(&self, rollout: &Value) -> Option<Unwritten> {
         let kept = self.lock();
         let kept = kept.get(&ObjectKey::of(rollout)?)?;
-        let same = metadata_text(rollout, "uid") == Some(kept.uid.as_str())
-            && written(rollout) == kept.written;
+        let same =
+            metadata_text(rollout, "uid") == Some(kept.uid.as_str()) && written(rollout) == kept.written;
         same.then(|| kept.unwritten.clone())
     }
 
