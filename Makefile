@@ -6,7 +6,7 @@ CARGO ?= cargo
 .PHONY: help demo test e2e lint crds bench bench-cluster clean-tools prometheus control-plane traefik
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: prometheus ## Watch a good version promote itself and bad ones come back (DEMO=--keep leaves it up)
 	$(CARGO) build --locked --bins
@@ -36,14 +36,14 @@ bench: ## Measure a decision, and the controller on a cluster of 1,000 Rollouts 
 bench-cluster: ## Measure the released controller on a real control plane with 1,000 Rollouts (about fifteen minutes)
 	@CARGO="$(CARGO)" scripts/bench-cluster
 
-clean-tools: ## Remove what make and .ci/run installed or cached outside the checkout
+clean-tools: ## Remove the tools that make and .ci/run installed or built outside the checkout
 	scripts/clean-tools
 
-prometheus:
+prometheus: ## Find or install the Prometheus that demo and test start
 	@scripts/ensure-prometheus
 
-control-plane:
+control-plane: ## Find or build the real control plane that e2e starts
 	@scripts/ensure-control-plane
 
-traefik:
+traefik: ## Find or build the real Traefik that e2e starts
 	@scripts/ensure-traefik

@@ -1,5 +1,5 @@
-//! The committed CRDs and the page about Argo Rollouts' fields are what the code makes, and the CRDs are
-//! such as an API server takes. `UPDATE=1 cargo test --test crds` writes both anew.
+//! The committed CRDs and the pages about fields are what the code makes, and the CRDs are such as an API server
+//! takes. `UPDATE=1 cargo test --test crds` writes all of them anew.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tidegate::api::argo::{self, FIELDS, Home, Support};
-use tidegate::api::crd;
+use tidegate::api::crd::{self, fields};
 use tidegate::api::rollout::CANARY_ANNOTATIONS;
 
 /// The chart has a copy: a symbolic link would be followed by Helm, but not by everything that takes charts from a
@@ -51,6 +51,24 @@ fn committed_files_are_what_the_types_make() {
 #[test]
 fn page_of_argo_fields_is_what_the_table_makes() {
     compare(&root().join("docs/argo-rollouts-fields.md"), &argo::render_page());
+}
+
+#[test]
+fn page_of_fields_is_what_the_schemas_make() {
+    compare(&root().join("docs/fields.md"), &fields::render_page().unwrap());
+}
+
+#[test]
+fn every_field_that_is_written_has_a_meaning() {
+    let kinds = ["Rollout", "AnalysisTemplate", "RolloutCommand"];
+    let fields = kinds
+        .into_iter()
+        .flat_map(|kind| fields::fields_of(kind).unwrap());
+    let silent: Vec<_> = fields
+        .filter(|field| field.meaning.is_empty())
+        .map(|field| field.path)
+        .collect();
+    assert!(silent.is_empty(), "{silent:#?}");
 }
 
 #[test]
@@ -161,8 +179,10 @@ fn kubectl_shows_and_finds_every_kind() {
                 .contains(&"delivery".into()),
             "{names}"
         );
-        assert!(
-            crd.pointer("/spec/versions/0/subresources/status").is_some(),
+        let has = |pointer: &str| crd.pointer(pointer).is_some();
+        assert_eq!(
+            has("/spec/versions/0/subresources/status"),
+            has("/spec/versions/0/schema/openAPIV3Schema/properties/status"),
             "{names}"
         );
         short_names.push(names["shortNames"][0].as_str().unwrap());

@@ -7,13 +7,19 @@
     reason = "a test may fail by panicking"
 )]
 
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tidegate::clock::Clock;
 use tidegate::sandbox::api_server::ApiServer;
 use tidegate::sandbox::controllers::{sync_dependent, sync_endpoint_slice, sync_replica_set};
-use tidegate::sandbox::pods::{Addresses, NoSockets, Nodes};
+use tidegate::sandbox::pods::app::Settings;
+use tidegate::sandbox::pods::{Addresses, NoSockets, Nodes, PodRuntime, cannot_start};
 use tidegate::sandbox::resource::{self, Key, list, text};
 use tidegate::sandbox::rng::Rng;
 
@@ -139,6 +145,55 @@ fn counts(replica_set: &DynamicObject) -> [i64; 3] {
             .and_then(Value::as_i64)
             .unwrap_or(0)
     })
+}
+
+/// A machine that lacks every address until somebody gives it some.
+#[derive(Clone, Default)]
+struct Lacking {
+    mended: Arc<AtomicBool>,
+}
+
+impl PodRuntime for Lacking {
+    fn start(&mut self, _: &Key, _: &Settings, _: SocketAddr) -> io::Result<()> {
+        match self.mended.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
+    }
+
+    fn stop(&mut self, _: &Key) {}
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_start_says_why_and_uses_up_no_address() {
+    let cluster = Cluster::new();
+    let machine = Lacking::default();
+    let mut nodes = Nodes::new(cluster.client.clone(), Addresses::loopback(), machine.clone());
+    let env = json!([{"name": "START_SECONDS", "value": "0"}]);
+    let container =
+        json!({"name": "app", "image": "shop:v1", "ports": [{"containerPort": 8080}], "env": env});
+    let spec = json!({"containers": [container]});
+    cluster.create(&resource::pods(), "shop", json!({}), spec).await;
+    for _ in 0..3 {
+        let pod = cluster.get(&resource::pods(), "shop").await.unwrap();
+        nodes
+            .sync_pod(&key("shop"), Some(&pod), cluster.now())
+            .await
+            .unwrap_err();
+        let pod = cluster.get(&resource::pods(), "shop").await.unwrap();
+        let why = cannot_start(&pod).unwrap();
+        assert!(why.contains("sudo ifconfig lo0 alias 127.1.0.1:"), "{why}");
+        assert_eq!(text(&pod.data, "/status/phase"), Some("Pending"));
+    }
+    machine.mended.store(true, Ordering::SeqCst);
+    let pod = cluster.get(&resource::pods(), "shop").await.unwrap();
+    nodes
+        .sync_pod(&key("shop"), Some(&pod), cluster.now())
+        .await
+        .unwrap();
+    let pod = cluster.get(&resource::pods(), "shop").await.unwrap();
+    assert_eq!(cannot_start(&pod), None);
+    assert_eq!(text(&pod.data, "/status/podIP"), Some("127.1.0.1"));
 }
 
 #[tokio::test]

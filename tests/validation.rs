@@ -224,6 +224,11 @@ fn commands_cannot_be_changed() {
     assert!(refusal.contains("cannot be changed"), "{refusal}");
 }
 
+fn never_failing(enough: Value) -> Value {
+    json!({"name": "n", "interval": "30s", "failureLimit": -1, "consecutiveSuccessLimit": enough,
+        "successCondition": "true", "provider": {"prometheus": {"query": "up"}}})
+}
+
 #[test]
 fn good_templates_are_accepted_twice() {
     for (pointer, value) in [
@@ -231,7 +236,23 @@ fn good_templates_are_accepted_twice() {
         ("/spec/metrics/0/interval", json!(1)),
         ("/spec/metrics/0/interval", json!("1000ms")),
         ("/spec/metrics/0/count", json!("{{args.count}}")),
-        ("/spec/metrics/0/failureLimit", json!(-1)),
+        ("/spec/metrics/0/failureLimit", json!("{{args.limit}}")),
+        ("/spec/metrics/0/failureLimit", json!(10)),
+        ("/spec/metrics/0/inconclusiveLimit", json!(0)),
+        (
+            "/spec/metrics/0/consecutiveErrorLimit",
+            json!("{{ args.errors }}"),
+        ),
+        ("/spec/metrics/0/consecutiveSuccessLimit", json!(10)),
+        (
+            "/spec/metrics",
+            json!([
+                never_failing(json!(3)),
+                {"name": "m", "successCondition": "true", "minSamples": 1,
+                    "provider": {"prometheus": {"query": "up", "samplesQuery": "up"}}},
+            ]),
+        ),
+        ("/spec/metrics/0", never_failing(json!("{{args.enough}}"))),
     ] {
         let mut object = template();
         set(&mut object, pointer, &value);

@@ -1,6 +1,5 @@
 //! `AnalysisTemplate` and `ClusterAnalysisTemplate`: what is measured, how often, and what counts as good.
 
-use chrono::{DateTime, Utc};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -20,14 +19,15 @@ use super::rollout::TemplateRef;
     derive = "PartialEq",
     shortname = "at",
     category = "delivery",
-    status = "AnalysisTemplateStatus",
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisTemplateSpec {
+    /// Values that a Rollout may give.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub args: Vec<TemplateArg>,
+    /// All of them must be good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub metrics: Vec<Metric>,
@@ -35,6 +35,7 @@ pub struct AnalysisTemplateSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub templates: Vec<TemplateRef>,
+    /// Metrics that are measured and shown but never decide.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub dry_run: Vec<super::rollout::DryRun>,
@@ -50,28 +51,22 @@ pub struct AnalysisTemplateSpec {
     derive = "PartialEq",
     shortname = "cat",
     category = "delivery",
-    status = "AnalysisTemplateStatus",
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(transparent)]
 pub struct ClusterAnalysisTemplateSpec(pub AnalysisTemplateSpec);
 
-/// Room for a judgement on the template itself; nothing is reported yet.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AnalysisTemplateStatus {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checked_at: Option<DateTime<Utc>>,
-}
-
 /// An argument of a template; without a value the Rollout must give one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateArg {
+    /// Stands in `{{args.name}}`.
     pub name: String,
+    /// The default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub value: Option<String>,
+    /// A source of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_from: Option<TemplateArgSource>,
 }
@@ -86,7 +81,9 @@ pub struct TemplateArgSource {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct SecretKeyRef {
+    /// Name of the Secret.
     pub name: String,
+    /// Key in its data.
     pub key: String,
 }
 
@@ -94,11 +91,13 @@ pub struct SecretKeyRef {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metric {
+    /// Unique among all metrics of an analysis.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Time between measurements, at least 1s; a single one without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Duration>,
+    /// Before the first measurement; none unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_delay: Option<Duration>,
     /// Measurements to take: a number, or `"{{args.x}}"`. Without it and with an interval: until ended.
@@ -113,7 +112,8 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub failure_condition: Option<String>,
-    /// Failed once *more* than this many measurements failed; 0 unless set, -1 never.
+    /// Failed once *more* than this many measurements failed; 0 unless set. -1 is never, and needs
+    /// `consecutiveSuccessLimit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_limit: Option<IntOrString>,
     /// Inconclusive once more than this many were inconclusive; 0 unless set.
@@ -122,7 +122,7 @@ pub struct Metric {
     /// Error once more than this many in a row were errors; 4 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consecutive_error_limit: Option<IntOrString>,
-    /// Successful once this many in a row succeeded; off unless set.
+    /// Successful once this many in a row succeeded, at most `count`; 0 unless set, which is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consecutive_success_limit: Option<IntOrString>,
     /// What a measurement without data (no series, NaN, too old, fewer than `minSamples`) does; `wait` unless set.
@@ -151,6 +151,7 @@ pub enum NoDataPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Provider {
+    /// An instant query of Prometheus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusProvider>,
 }
@@ -163,13 +164,14 @@ pub struct PrometheusProvider {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub address: Option<String>,
+    /// In PromQL.
     #[schemars(length(min = 1, max = 16_384))]
     pub query: String,
-    /// Number of requests behind `query`, for `minSamples`.
+    /// Number of requests behind `query`; needs `minSamples`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16_384))]
     pub samples_query: Option<String>,
-    /// 10s unless set, at most 60s.
+    /// For an answer; 10s unless set, at most 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
 }

@@ -66,11 +66,12 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub replicas: Option<i32>,
+    /// Labels of the pods, among those of the template; cannot be changed.
     pub selector: LabelSelector,
     /// The pod template, passed through untouched.
     #[schemars(schema_with = "open_object")]
     pub template: serde_json::Value,
-    /// Seconds a pod must be ready before it counts as available.
+    /// Seconds a pod must be ready before it counts as available; 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub min_ready_seconds: Option<i32>,
@@ -85,7 +86,7 @@ pub struct RolloutSpec {
     /// Abort when the progress deadline passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline_abort: Option<bool>,
-    /// Seconds a pod that has no preStop hook serves on after it is told to stop.
+    /// Seconds a pod that has no preStop hook serves on after it is told to stop; 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 600))]
     pub drain_seconds: Option<i32>,
@@ -104,6 +105,7 @@ pub struct RolloutSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackWindow {
+    /// How many revisions back; 0 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub revisions: Option<i32>,
@@ -112,11 +114,11 @@ pub struct RollbackWindow {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisHistory {
-    /// 5 unless set.
+    /// Successful ones; 5 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub successful_run_history_limit: Option<i32>,
-    /// 5 unless set.
+    /// The others; 5 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub unsuccessful_run_history_limit: Option<i32>,
@@ -126,6 +128,7 @@ pub struct AnalysisHistory {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Strategy {
+    /// A canary release; `{}` is a plain rolling release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryStrategy>,
 }
@@ -141,6 +144,7 @@ pub struct CanaryStrategy {
     pub stable_service: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic_routing: Option<TrafficRouting>,
+    /// What happens on the way to all traffic, in this order; each has exactly one field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub steps: Vec<CanaryStep>,
@@ -178,8 +182,10 @@ pub struct CanaryStrategy {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaProgressThreshold {
+    /// What `value` counts: pods, or percent of them.
     #[serde(rename = "type")]
     pub type_: ThresholdType,
+    /// At least this much of the canary.
     #[schemars(range(min = 1))]
     pub value: i32,
 }
@@ -209,6 +215,7 @@ pub struct CanaryStep {
 /// Without a duration it waits for `promote`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pause {
+    /// How long; until promoted unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
 }
@@ -221,9 +228,11 @@ pub struct SetCanaryScale {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub weight: Option<i32>,
+    /// A number of pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub replicas: Option<i32>,
+    /// The canary has the size of its weight again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_traffic_weight: Option<bool>,
 }
@@ -232,8 +241,10 @@ pub struct SetCanaryScale {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisStep {
+    /// What is measured, all together.
     #[schemars(length(min = 1, max = 20))]
     pub templates: Vec<TemplateRef>,
+    /// Values for arguments of the templates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub args: Vec<AnalysisArg>,
@@ -259,6 +270,7 @@ pub struct BackgroundAnalysis {
 /// After the promotion's weight is back on stable, keep the old pods for `duration` and judge once more.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bake {
+    /// How long the old pods are kept beside the promoted version.
     pub duration: Duration,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<AnalysisStep>,
@@ -277,8 +289,9 @@ pub enum OnInconclusive {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateRef {
+    /// An AnalysisTemplate of the namespace.
     pub template_name: String,
-    /// Name a ClusterAnalysisTemplate instead.
+    /// It is a ClusterAnalysisTemplate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_scope: Option<bool>,
 }
@@ -286,6 +299,7 @@ pub struct TemplateRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DryRun {
+    /// A metric.
     pub metric_name: String,
 }
 
@@ -293,7 +307,9 @@ pub struct DryRun {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisArg {
+    /// The argument.
     pub name: String,
+    /// Its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub value: Option<String>,
@@ -305,6 +321,7 @@ pub struct AnalysisArg {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArgValueFrom {
+    /// The hash of that version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template_hash_value: Option<HashOf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -321,6 +338,7 @@ pub enum HashOf {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldRef {
+    /// The path.
     pub field_path: String,
 }
 
@@ -360,12 +378,14 @@ pub const CANARY_ANNOTATIONS: [&str; 4] = [
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NginxRouting {
+    /// The Ingress of the stable Service; exactly one of this and `stableIngresses`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_ingress: Option<String>,
+    /// The Ingresses of the stable Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub stable_ingresses: Vec<String>,
-    /// `nginx.ingress.kubernetes.io` unless set.
+    /// Before each annotation; `nginx.ingress.kubernetes.io` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotation_prefix: Option<String>,
     /// Annotations for the canary Ingress; the prefix is put before each key.
@@ -376,15 +396,18 @@ pub struct NginxRouting {
     pub canary_ingress_annotations: BTreeMap<String, String>,
 }
 
+/// Weights in the backends of HTTPRoutes of the Gateway API.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayApiRouting {
+    /// Routes whose rules with both Services get the weights.
     #[schemars(length(min = 1, max = 20))]
     pub http_routes: Vec<HttpRouteRef>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HttpRouteRef {
+    /// Name of an HTTPRoute in the namespace of the Rollout.
     pub name: String,
 }
 

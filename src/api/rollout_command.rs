@@ -34,19 +34,23 @@ use super::names::{Revision, StepIndex};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutCommandSpec {
+    /// Name of a Rollout in the same namespace.
     #[schemars(length(min = 1, max = 253))]
     pub rollout: String,
+    /// What to do.
     pub verb: Verb,
     /// Refused when it no longer holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expectation>,
+    /// Why; kept in the history of the Rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
+    /// Who asks, as they say themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub requested_by: Option<String>,
-    /// Set by the alert receiver.
+    /// The alert that asks, instead of a person. Nothing in Tidegate sets it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<AlertRef>,
     /// `PromoteFull` although an analysis failed; needs a reason.
@@ -67,8 +71,10 @@ pub enum Verb {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Expectation {
+    /// The revision that was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
+    /// The index of the step that was looked at, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepIndex>,
 }
@@ -76,7 +82,9 @@ pub struct Expectation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertRef {
+    /// What tells the alert from others; in the history as `alert:<fingerprint>`.
     pub fingerprint: String,
+    /// When the alert began to fire.
     pub starts_at: DateTime<Utc>,
 }
 

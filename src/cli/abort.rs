@@ -7,6 +7,7 @@ use super::output::Output;
 use super::plugin::Format;
 use super::session::Session;
 use super::target::RolloutName;
+use crate::api::names::Weight;
 use crate::api::rollout_command::{Expectation, RolloutCommandSpec, Verb};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -50,6 +51,13 @@ pub fn decide(standing: &Standing, reason: Option<String>) -> Decision {
     if standing.is_first_deploy() {
         return Decision::Nothing(format!(
             "{} is the first, there is no stable version to go back to",
+            standing.revision_text()
+        ));
+    }
+    let weight = standing.canary_weight().filter(|weight| *weight > Weight::ZERO);
+    if let (false, Some(weight)) = (standing.in_progress, weight) {
+        return Decision::Nothing(format!(
+            "the traffic goes back to stable already, {} is wanted and the weight was {weight} when last seen",
             standing.revision_text()
         ));
     }

@@ -12,7 +12,7 @@ use super::patience::{self, Patience};
 use super::plugin::Format;
 use super::session::{Session, post_params};
 use super::target::RolloutName;
-use crate::api::names::ROLLOUT_LABEL;
+use crate::api::names::{ROLLOUT_LABEL, Weight};
 use crate::api::rollout::Rollout;
 use crate::api::rollout_command::{CommandPhase, Expectation, RolloutCommand, RolloutCommandSpec, Verb};
 use crate::api::rollout_status::RolloutStatus;
@@ -56,6 +56,12 @@ impl Standing {
         self.status
             .revision
             .map_or_else(|| "no revision".to_owned(), |number| format!("revision {number}"))
+    }
+
+    /// What the routes said when the controller last looked.
+    pub fn canary_weight(&self) -> Option<Weight> {
+        let weights = self.status.canary.weights.as_ref()?;
+        Some(weights.canary.weight)
     }
 
     /// Nothing is stable yet, so there is nothing to go back to and nothing to wait for a person.
@@ -178,8 +184,10 @@ pub fn out_unchanged(
 
 fn describe_accepted(rollout: &Rollout, name: &RolloutName, verb: Verb, message: &str) -> String {
     let standing = Standing::of(rollout);
-    let weight = standing.status.canary.weights.as_ref();
-    let weight = weight.map(|weights| format!(", weight {}", weights.canary.weight));
+    // The controller answers before it writes a weight, so this is the one from before.
+    let weight = standing
+        .canary_weight()
+        .map(|weight| format!(", weight was {weight}"));
     let done = match verb {
         Verb::Promote => "promoted",
         Verb::PromoteFull => "fully promoted",

@@ -14,8 +14,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    #[error("no kubeconfig found: set KUBECONFIG, pass --kubeconfig or create ~/.kube/config")]
-    NoKubeconfig,
+    /// `tried` is what KUBECONFIG says, if anything.
+    #[error(
+        "no kubeconfig found{}: set KUBECONFIG, pass --kubeconfig or create ~/.kube/config",
+        .tried.as_ref().map(|tried| format!(" (KUBECONFIG is {tried})")).unwrap_or_default()
+    )]
+    NoKubeconfig { tried: Option<String> },
     #[error("no context {wanted:?} in the kubeconfig; it has: {known}")]
     NoContext { wanted: String, known: String },
     #[error("the kubeconfig names no current context; choose one with --context: {known}")]
@@ -48,7 +52,7 @@ pub async fn load(options: &ConnectOptions) -> Result<Connection, ConnectError> 
     let mut connection = match read_kubeconfig(options)? {
         Some(kubeconfig) => use_kubeconfig(kubeconfig, options).await?,
         None => {
-            let config = Config::incluster().map_err(|_| ConnectError::NoKubeconfig)?;
+            let config = Config::incluster().map_err(|_| no_kubeconfig())?;
             Connection { config, user: None }
         }
     };
@@ -67,6 +71,13 @@ pub async fn load(options: &ConnectOptions) -> Result<Connection, ConnectError> 
 impl Connection {
     pub fn client(&self) -> Result<kube::Client, ConnectError> {
         kube::Client::try_from(self.config.clone()).map_err(ConnectError::Client)
+    }
+}
+
+fn no_kubeconfig() -> ConnectError {
+    let tried = std::env::var_os("KUBECONFIG").map(|paths| paths.to_string_lossy().into_owned());
+    ConnectError::NoKubeconfig {
+        tried: tried.filter(|paths| !paths.is_empty()),
     }
 }
 
@@ -103,7 +114,7 @@ async fn use_kubeconfig(
         .or_else(|| kubeconfig.current_context.clone());
     let Some(wanted) = wanted.filter(|name| !name.is_empty()) else {
         return Err(match known.is_empty() {
-            true => ConnectError::NoKubeconfig,
+            true => no_kubeconfig(),
             false => ConnectError::NoCurrentContext { known },
         });
     };

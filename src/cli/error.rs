@@ -23,6 +23,8 @@ pub enum Exit {
     Paused,
     Timeout,
     Interrupted,
+    /// The reader of the output went away, so nobody learned how it ended.
+    Closed,
 }
 
 impl Exit {
@@ -34,6 +36,8 @@ impl Exit {
             Exit::Paused => 3,
             Exit::Timeout => 124,
             Exit::Interrupted => 130,
+            // What a shell makes of SIGPIPE.
+            Exit::Closed => 141,
         }
     }
 }
@@ -93,7 +97,7 @@ pub enum CliError {
 impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
-            CliError::Output(OutputError::Closed) => Exit::Ok,
+            CliError::Output(OutputError::Closed) => Exit::Closed,
             _ => Exit::Error,
         }
     }

@@ -38,12 +38,12 @@ pub enum Until {
 
 impl Until {
     fn is_reached(self, view: &RolloutView) -> bool {
-        let phase = match self {
-            Until::Healthy => Phase::Healthy,
-            Until::Paused => Phase::Paused,
-            Until::Degraded => Phase::Degraded,
+        let reached = match self {
+            Until::Healthy => view.phase == Phase::Healthy,
+            Until::Paused => view.waits_for_a_person(),
+            Until::Degraded => view.phase == Phase::Degraded,
         };
-        view.phase == phase && !view.stale
+        reached && !view.stale
     }
 }
 

@@ -113,7 +113,7 @@ pub fn main() -> ExitCode {
     let mut out = Output::stdio();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run_until_interrupted(&mut out)),
+        Ok(runtime) => runtime.block_on(run(std::env::args_os(), &mut out)),
         Err(error) => Err(CliError::Refused(format!("cannot start: {error}"))),
     };
     report(ended, &mut out).into()
@@ -123,18 +123,11 @@ pub fn main() -> ExitCode {
 pub fn report(ended: Result<Exit, CliError>, out: &mut Output) -> Exit {
     ended.unwrap_or_else(|error| {
         let exit = error.exit();
-        if exit != Exit::Ok {
+        if exit != Exit::Closed {
             out.note(error.to_string());
         }
         exit
     })
-}
-
-async fn run_until_interrupted(out: &mut Output) -> Result<Exit, CliError> {
-    tokio::select! {
-        ended = run(std::env::args_os(), out) => ended,
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
-    }
 }
 
 /// Parses and runs; wrong usage is exit code 1, because 2 means degraded here.
@@ -160,20 +153,32 @@ async fn dispatch(plugin: &Plugin, out: &mut Output) -> Result<Exit, CliError> {
         Verb::Local(LocalVerb::Complete(args)) => completion::complete(args, out),
         Verb::Cluster(verb) => {
             refuse_two_scopes(plugin)?;
-            let GlobalArgs {
-                namespace,
-                context,
-                kubeconfig,
-            } = plugin.global.clone();
-            let connection = connect::load(&ConnectOptions {
-                kubeconfig,
-                context,
-                namespace,
-            })
-            .await?;
-            run_in_cluster(verb, &Session::open(&connection)?, out).await
+            // Only here: a local verb reads without awaiting, and would be deaf once the signal is taken.
+            tokio::select! {
+                ended = connect_and_run(verb, &plugin.global, out) => ended,
+                _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+            }
         }
     }
+}
+
+async fn connect_and_run(
+    verb: &ClusterVerb,
+    global: &GlobalArgs,
+    out: &mut Output,
+) -> Result<Exit, CliError> {
+    let GlobalArgs {
+        namespace,
+        context,
+        kubeconfig,
+    } = global.clone();
+    let connection = connect::load(&ConnectOptions {
+        kubeconfig,
+        context,
+        namespace,
+    })
+    .await?;
+    run_in_cluster(verb, &Session::open(&connection)?, out).await
 }
 
 /// clap sees a conflict with a global flag only when both come after the verb.

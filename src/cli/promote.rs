@@ -76,21 +76,47 @@ pub fn decide(standing: &Standing, args: &PromoteArgs) -> Result<Decision, CliEr
     }))
 }
 
+/// Of the analyses that are open: those are what the controller asks about, too.
 fn bad_verdict(standing: &Standing) -> Option<(&str, Verdict)> {
     let canary = &standing.status.canary;
     let runs = [
         &canary.current_step_analysis_run_status,
         &canary.current_background_analysis_run_status,
     ];
-    let of_runs = runs
-        .into_iter()
+    runs.into_iter()
         .flatten()
-        .map(|run| (run.name.as_str(), run.status));
-    let newest = standing
-        .status
-        .verdict
-        .map(|verdict| ("of this revision", verdict));
-    of_runs
-        .chain(newest)
+        .map(|run| (run.name.as_str(), run.status))
         .find(|(_, verdict)| *verdict >= Verdict::Inconclusive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::names::PodTemplateHash;
+    use crate::api::rollout_status::RolloutStatus;
+
+    /// The controller asks the open analyses alone, and a verdict of the revision before may still stand there.
+    #[test]
+    fn a_verdict_without_an_open_analysis_refuses_nothing() {
+        let status = RolloutStatus {
+            stable_rs: Some(PodTemplateHash("5d4".to_owned())),
+            verdict: Some(Verdict::Failed),
+            ..RolloutStatus::default()
+        };
+        let standing = Standing {
+            name: "checkout".to_owned(),
+            status,
+            spec_paused: false,
+            stale: false,
+            in_progress: true,
+        };
+        let args = PromoteArgs {
+            name: "checkout".parse().unwrap(),
+            full: true,
+            force: false,
+            reason: None,
+            output: None,
+        };
+        assert!(matches!(decide(&standing, &args), Ok(Decision::Send(_))));
+    }
 }

@@ -256,7 +256,7 @@ fn hint_nearest(wanted: &str, mut names: Vec<String>) -> String {
     format!("; nearest names: {}", names.join(", "))
 }
 
-/// `metadata` and `spec` as the server will see them; for `-o json` and `-o yaml` of written objects.
+/// The whole object as JSON; null for one that cannot be written as such.
 pub fn to_value(object: &impl Serialize) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }

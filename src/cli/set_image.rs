@@ -1,5 +1,6 @@
 //! `set image`: new images for containers, found by name, with the observed image as the precondition.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use serde_json::{Value, json};
@@ -81,6 +82,7 @@ pub fn plan_patch(template: &Value, images: &[Assignment]) -> Result<Vec<Value>,
         .flat_map(|list| containers(template, list))
         .collect();
     let mut operations = Vec::new();
+    let mut given = BTreeSet::new();
     for assignment in images {
         let meant: Vec<_> = containers
             .iter()
@@ -92,6 +94,12 @@ pub fn plan_patch(template: &Value, images: &[Assignment]) -> Result<Vec<Value>,
                 "no container named {:?}; there are: {}",
                 assignment.container,
                 names.join(", ")
+            ));
+        }
+        if let Some(twice) = meant.iter().find(|container| !given.insert(&container.path)) {
+            return Err(format!(
+                "container {:?} is given two images; give it one",
+                twice.name
             ));
         }
         for container in meant
@@ -167,6 +175,23 @@ mod tests {
     fn names_the_containers_there_are() {
         let error = plan(&["web=a:2"]).unwrap_err();
         assert_eq!(error, "no container named \"web\"; there are: app, proxy, init");
+    }
+
+    /// The second would fail on the image that the first has written, and be taken for somebody else's edit.
+    #[test]
+    fn refuses_two_images_for_one_container() {
+        for images in [
+            ["app=a:2", "app=a:3"],
+            ["*=x:1", "app=a:2"],
+            ["app=a:2", "app=a:2"],
+        ] {
+            let error = plan(&images).unwrap_err();
+            assert_eq!(
+                error, "container \"app\" is given two images; give it one",
+                "{images:?}"
+            );
+        }
+        assert_eq!(plan(&["app=a:2", "proxy=p:2"]).unwrap().len(), 6);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::patience::{self, Patience};
 use super::session::Session;
 use super::target::RolloutName;
 use crate::api::duration::Duration;
-use crate::api::rollout_status::{Phase, WaitingReason};
-use crate::view::tree::describe_weight;
+use crate::api::rollout_status::Phase;
+use crate::view::tree::{describe_step, describe_weight};
 use crate::view::{Objects, RolloutView, build};
 
 const POLL: StdDuration = StdDuration::from_millis(500);
@@ -101,30 +101,28 @@ fn describe(view: &RolloutView) -> String {
         .map(|message| format!(": {message}"))
         .unwrap_or_default();
     format!(
-        "{:?}:{revision} step {}, weight {}{message}",
+        "{:?}:{revision} {}, weight {}{message}",
         view.phase,
-        view.step_text(),
+        describe_step(view),
         describe_weight(view)
     )
 }
 
 /// Nothing while the release may still move by itself.
 pub fn outcome(view: &RolloutView) -> Option<Exit> {
-    let waiting = view.waiting_on.as_ref().map(|waiting| waiting.reason);
     match view.phase {
         _ if view.stale => None,
         Phase::Healthy => Some(Exit::Ok),
         Phase::Degraded => Some(Exit::Degraded),
-        Phase::Paused if waiting == Some(WaitingReason::PauseDuration) => None,
-        Phase::Paused => Some(Exit::Paused),
-        Phase::Progressing => None,
+        Phase::Paused if view.waits_for_a_person() => Some(Exit::Paused),
+        Phase::Paused | Phase::Progressing => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::rollout_status::WaitingOn;
+    use crate::api::rollout_status::{WaitingOn, WaitingReason};
 
     fn view(phase: Phase, waiting: Option<WaitingReason>) -> RolloutView {
         let since = chrono::DateTime::UNIX_EPOCH;
@@ -149,7 +147,12 @@ mod tests {
             (Phase::Paused, Some(WaitingReason::Promotion), Some(3)),
             (Phase::Paused, Some(WaitingReason::SpecPaused), Some(3)),
             (Phase::Paused, Some(WaitingReason::InconclusiveAnalysis), Some(3)),
+            (Phase::Paused, Some(WaitingReason::ScaledToZero), Some(3)),
+            (Phase::Paused, Some(WaitingReason::RouteContended), Some(3)),
             (Phase::Paused, Some(WaitingReason::PauseDuration), None),
+            (Phase::Paused, Some(WaitingReason::CanaryPods), None),
+            (Phase::Paused, Some(WaitingReason::OldPods), None),
+            (Phase::Paused, None, None),
             (Phase::Progressing, Some(WaitingReason::Analysis), None),
         ] {
             assert_eq!(

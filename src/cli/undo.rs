@@ -17,7 +17,7 @@ use crate::api::rollout::Rollout;
 pub struct UndoArgs {
     /// NAME or rollout/NAME
     pub name: RolloutName,
-    /// Revision to go back to; the one before the current one unless set
+    /// Revision to go back to; unless set, the version that was stable last
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     pub to_revision: Option<i64>,
     /// Output format
@@ -28,7 +28,7 @@ pub struct UndoArgs {
 pub async fn run(args: &UndoArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
     let rollout = session.get_rollout(&args.name).await?;
     let replica_sets = session.list_replica_sets(&args.name).await?;
-    // 0 means the previous one, as in kubectl.
+    // 0 means none, as in kubectl.
     let wanted = args.to_revision.filter(|number| *number > 0).map(Revision);
     let (revision, template) = choose(&rollout, &replica_sets, wanted)?;
     let name = args.name.qualified();

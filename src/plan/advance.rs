@@ -56,10 +56,12 @@ pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
     }
     let mut status = world.status.clone();
     finish_step(world, &mut status);
-    let why = format!("step {} is done", world.step_index());
+    // Counted from 1, as everywhere a person reads it.
+    let number = world.step_index().as_usize() + 1;
+    let why = format!("step {number} of {} is done", world.steps().len());
     note(world, &mut status, "controller", "StepCompleted", why);
     // Nothing is left to judge: the promotion begins with the end of the last step.
-    let last = world.step_index().as_usize() + 1 == world.steps().len();
+    let last = number == world.steps().len();
     if last && world.spec.canary.analysis.is_none() {
         status.promotion = Some(Promotion::FullWeight);
     }

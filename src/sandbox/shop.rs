@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::load::{Load, LoadGenerator};
+use super::pods::cannot_start;
+use super::resource::pods;
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::rollout::Rollout;
 use crate::api::rollout_status::{Phase, RolloutStatus};
@@ -147,6 +149,15 @@ impl Shop {
     pub async fn run(&self, name: &str) -> Result<Option<AnalysisRun>, ShopError> {
         let runs: Api<AnalysisRun> = Api::namespaced(self.client.clone(), &self.namespace);
         runs.get_opt(name).await.map_err(|error| failed("get", error))
+    }
+
+    /// Why pods of the shop cannot start, one sentence each.
+    pub async fn pods_that_cannot_start(&self) -> Result<Vec<String>, ShopError> {
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &pods());
+        let listed = api.list(&ListParams::default()).await;
+        let listed = listed.map_err(|error| failed("list", error))?;
+        let reasons = listed.items.iter().filter_map(cannot_start);
+        Ok(reasons.map(str::to_owned).collect())
     }
 
     fn rollouts(&self) -> Api<Rollout> {

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::model::{
-    AnalysisRunView, CommandView, ImageView, MetricView, PodView, ReplicaCounts, ReplicaSetView,
+    AnalysisRunView, CommandView, Course, ImageView, MetricView, PodView, ReplicaCounts, ReplicaSetView,
     RevisionView, Role, RolloutView, StepView, WeightView,
 };
 use crate::api::analysis_run::{AnalysisRun, MetricResult};
@@ -18,7 +18,7 @@ use crate::api::names::{
 };
 use crate::api::rollout::{CanaryStep, CanaryStrategy, Rollout};
 use crate::api::rollout_command::{CommandPhase, RolloutCommand};
-use crate::api::rollout_status::RolloutStatus;
+use crate::api::rollout_status::{FastTrack, RolloutStatus};
 use crate::api::time;
 
 /// Decisions shown.
@@ -62,6 +62,7 @@ pub fn build(objects: &Objects) -> RolloutView {
         phase: status.phase.unwrap_or_default(),
         message: status.message.clone(),
         stale: status.observed_generation < rollout.metadata.generation,
+        course: build_course(rollout, status),
         strategy: if canary.is_some() { "Canary" } else { "none" },
         revision: status.revision,
         step: build_step(steps, status),
@@ -83,6 +84,17 @@ fn is_in_progress(status: &RolloutStatus) -> bool {
     status.is_in_release(status.current_pod_hash.as_ref())
 }
 
+fn build_course(rollout: &Rollout, status: &RolloutStatus) -> Course {
+    match () {
+        () if rollout.metadata.deletion_timestamp.is_some() => Course::Deletion,
+        () if status.abort => Course::Abort,
+        () if status.fast_track == Some(FastTrack::Rollback) => Course::Rollback,
+        () if status.stable_rs.is_none() => Course::FirstDeploy,
+        () if is_in_progress(status) => Course::Release,
+        () => Course::Steady,
+    }
+}
+
 fn steps_ahead<'a>(steps: &'a [CanaryStep], status: &RolloutStatus) -> impl Iterator<Item = &'a CanaryStep> {
     let done = status
         .current_step_index
@@ -100,7 +112,7 @@ fn build_step(steps: &[CanaryStep], status: &RolloutStatus) -> StepView {
     }
 }
 
-pub fn describe_step(step: &CanaryStep) -> String {
+fn describe_step(step: &CanaryStep) -> String {
     let mut parts = Vec::new();
     parts.extend(step.set_weight.map(|weight| format!("set weight {weight}")));
     parts.extend(step.pause.as_ref().map(|pause| match pause.duration {
@@ -135,6 +147,7 @@ fn build_weight(canary: Option<&CanaryStrategy>, status: &RolloutStatus) -> Weig
     let weights = status.canary.weights.as_ref();
     WeightView {
         set: canary.and_then(|canary| set_weight(&canary.steps, status, max)),
+        routed: routing.is_some(),
         actual: weights.map(|weights| weights.canary.weight),
         max,
         verified: weights.is_some_and(|weights| weights.verified),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::age::Moments;
 use super::build::{Objects, build};
-use super::model::{AnalysisRunView, MetricView, RolloutView};
+use super::model::{AnalysisRunView, Course, MetricView, RolloutView};
 use super::table;
 use super::tree::{describe_abort, describe_counts, describe_wait, describe_weight};
 use super::warning::warn;
@@ -73,11 +73,7 @@ fn describe_state(view: &RolloutView) -> String {
         || "no revision yet".to_owned(),
         |number| format!("revision {number}"),
     );
-    let step = view
-        .step
-        .current
-        .as_ref()
-        .map(|current| format!(", step {}: {current}", view.step_text()));
+    let step = view.running_step().map(|step| format!(", step {step}"));
     format!(
         "{} is {:?}: {revision}{}; weight: {}.",
         view.name,
@@ -149,16 +145,15 @@ fn next_action(view: &RolloutView) -> String {
             Phase::Degraded => {
                 format!("a new version, or `kubectl tidegate retry {name}` to start this one again")
             }
-            Phase::Progressing | Phase::Paused => following_step(view),
+            Phase::Progressing | Phase::Paused => way_on(view),
         };
     };
-    if view.abort_reason.is_some()
-        && waiting.reason != WaitingReason::NewVersion
-        && waiting.reason != WaitingReason::Invalid
-    {
-        return format!(
-            "the weight is verified at 0, then a new version or `kubectl tidegate retry {name}` goes on"
-        );
+    let needs_mending = matches!(
+        waiting.reason,
+        WaitingReason::NewVersion | WaitingReason::Invalid | WaitingReason::RouteContended
+    );
+    if matches!(view.course, Course::Abort | Course::Deletion) && !needs_mending {
+        return way_on(view);
     }
     match waiting.reason {
         WaitingReason::Invalid => {
@@ -189,16 +184,31 @@ fn next_action(view: &RolloutView) -> String {
         | WaitingReason::RouteAccepted
         | WaitingReason::Settle
         | WaitingReason::DataPlane
-        | WaitingReason::OldPods => following_step(view),
+        | WaitingReason::OldPods => way_on(view),
         WaitingReason::ScaleDownDelay => "the old ReplicaSet goes to 0".to_owned(),
         WaitingReason::Bake => "the bake ends; the old ReplicaSet goes to 0".to_owned(),
     }
 }
 
-fn following_step(view: &RolloutView) -> String {
-    match &view.step.current {
-        Some(current) => format!("the running step: {current}"),
-        None => "the promotion of this revision".to_owned(),
+/// What follows once nothing is waited for.
+fn way_on(view: &RolloutView) -> String {
+    let name = &view.name;
+    match (view.course, &view.step.current) {
+        (Course::Deletion, _) => {
+            "the weight is verified at 0, then the Rollout and its ReplicaSets are gone".to_owned()
+        }
+        (Course::Abort, _) => format!(
+            "the weight is verified at 0, then a new version or `kubectl tidegate retry {name}` goes on"
+        ),
+        (Course::Rollback, _) => {
+            "all traffic is on the stable version again, then the pods of the other one go".to_owned()
+        }
+        (Course::Steady, _) => {
+            "nothing is released: the stable version gets the pods that spec.replicas asks for".to_owned()
+        }
+        (Course::FirstDeploy, _) => "this revision, the first, becomes stable without steps".to_owned(),
+        (Course::Release, Some(current)) => format!("the running step: {current}"),
+        (Course::Release, None) => "the promotion of this revision".to_owned(),
     }
 }
 

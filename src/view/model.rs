@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::api::analysis_run::Verdict;
 use crate::api::names::{PodTemplateHash, Revision, Weight};
 use crate::api::rollout_command::{CommandPhase, Verb};
-use crate::api::rollout_status::{AbortReason, HistoryEntry, Phase, WaitingOn};
+use crate::api::rollout_status::{AbortReason, HistoryEntry, Phase, WaitingOn, WaitingReason};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,6 +20,7 @@ pub struct RolloutView {
     /// The controller has not seen the newest spec yet: everything below is about the one before.
     pub stale: bool,
     pub strategy: &'static str,
+    pub course: Course,
     pub revision: Option<Revision>,
     pub step: StepView,
     pub weight: WeightView,
@@ -40,6 +41,22 @@ pub struct RolloutView {
     pub steps_ahead: Vec<String>,
 }
 
+/// What the Rollout is about: each ends in something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Course {
+    /// One version, which is stable; at most its pods change in number.
+    #[default]
+    Steady,
+    /// Nothing is stable yet.
+    FirstDeploy,
+    Release,
+    /// The template is the stable one again before the release was done.
+    Rollback,
+    Abort,
+    Deletion,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepView {
@@ -55,8 +72,10 @@ pub struct StepView {
 pub struct WeightView {
     /// What the steps ask for; nothing when no release is in progress.
     pub set: Option<Weight>,
-    /// What the routes say; nothing without traffic routing.
+    /// What the routes say; nothing without traffic routing, or before the routes are set up.
     pub actual: Option<Weight>,
+    /// The Rollout has traffic routing; without it the weight is approximated by pods.
+    pub routed: bool,
     pub max: i64,
     /// The data plane follows it.
     pub verified: bool,
@@ -160,12 +179,38 @@ pub struct CommandView {
 }
 
 impl RolloutView {
-    /// `2/5`, as the STEP column.
+    /// `2/5`, steps done of all, as the STEP column.
     pub fn step_text(&self) -> String {
         match self.step.index {
             Some(index) if self.step.count > 0 => format!("{index}/{}", self.step.count),
             _ => "-".to_owned(),
         }
+    }
+
+    /// `3 of 5 (set weight 50)`: the running step, counted from 1; nothing when no step runs.
+    pub fn running_step(&self) -> Option<String> {
+        let (index, current) = (self.step.index?, self.step.current.as_ref()?);
+        Some(format!(
+            "{} of {} ({current})",
+            index.saturating_add(1),
+            self.step.count
+        ))
+    }
+
+    /// It stands still until somebody decides or mends; a pause with a duration, pods and the like end by themselves.
+    pub fn waits_for_a_person(&self) -> bool {
+        let reason = self.waiting_on.as_ref().map(|waiting| waiting.reason);
+        self.phase == Phase::Paused
+            && matches!(
+                reason,
+                Some(
+                    WaitingReason::Promotion
+                        | WaitingReason::SpecPaused
+                        | WaitingReason::InconclusiveAnalysis
+                        | WaitingReason::ScaledToZero
+                        | WaitingReason::RouteContended
+                )
+            )
     }
 
     /// Runs that have not ended, and those of the newest revision that ended badly.

@@ -6,8 +6,11 @@ use super::fixture::{aborted, analysing, healthy, now};
 use super::paint::Paint;
 use super::row::{Columns, render_list};
 use super::table::length;
-use super::tree::render_tree;
+use super::tree::{describe_step, describe_weight, render_tree};
 use super::{Objects, build};
+use crate::api::names::StepIndex;
+use crate::api::rollout_command::CommandPhase;
+use crate::api::rollout_status::{FastTrack, Phase, RolloutStatus, WaitingOn, WaitingReason};
 
 fn tree(objects: &Objects, width: usize) -> String {
     let rendered = render_tree(&build(objects), now(), Some(width), Paint::Plain);
@@ -107,6 +110,106 @@ fn colours_cover_the_status_only_when_asked() {
             .any(|line| line.contains("\u{1b}[31m✖ Degraded\u{1b}[0m"))
     );
     assert!(!tree(&aborted(), 80).contains('\u{1b}'));
+}
+
+fn with_status(mut objects: Objects, change: impl FnOnce(&mut RolloutStatus)) -> Objects {
+    change(objects.rollout.status.as_mut().unwrap());
+    objects
+}
+
+fn wait_on(status: &mut RolloutStatus, reason: WaitingReason) {
+    status.phase = Some(Phase::Progressing);
+    status.waiting_on = Some(WaitingOn {
+        reason,
+        message: "something".to_owned(),
+        since: now(),
+        until: None,
+    });
+}
+
+#[test]
+fn a_routed_rollout_is_not_said_to_be_approximated_by_pods() {
+    let mut objects = with_status(healthy(), |status| status.canary.weights = None);
+    assert_eq!(describe_weight(&build(&objects)), "not set up on the routes yet");
+    let canary = objects.rollout.spec.strategy.canary.as_mut().unwrap();
+    canary.traffic_routing = None;
+    assert_eq!(
+        describe_weight(&build(&objects)),
+        "no traffic routing: approximated by pods"
+    );
+}
+
+/// "The promotion of this revision" is what follows in a release alone.
+#[test]
+fn what_follows_when_nothing_is_released() {
+    let next = |objects: &Objects| explain(objects, Moments::Absolute).next;
+    let scaling = with_status(healthy(), |status| wait_on(status, WaitingReason::StablePods));
+    assert!(
+        next(&scaling).starts_with("nothing is released"),
+        "{}",
+        next(&scaling)
+    );
+    let back = with_status(healthy(), |status| {
+        wait_on(status, WaitingReason::Settle);
+        status.fast_track = Some(FastTrack::Rollback);
+    });
+    let expected = "all traffic is on the stable version again";
+    assert!(next(&back).starts_with(expected), "{}", next(&back));
+    let first = with_status(healthy(), |status| {
+        wait_on(status, WaitingReason::CanaryPods);
+        status.stable_rs = None;
+        status.fast_track = Some(FastTrack::FirstDeploy);
+    });
+    assert!(
+        next(&first).contains("becomes stable without steps"),
+        "{}",
+        next(&first)
+    );
+    let mut gone = with_status(analysing(), |status| wait_on(status, WaitingReason::Settle));
+    let metadata = &mut gone.rollout.metadata;
+    metadata.deletion_timestamp = metadata.creation_timestamp.clone();
+    assert!(
+        next(&gone).ends_with("the Rollout and its ReplicaSets are gone"),
+        "{}",
+        next(&gone)
+    );
+    let contended = with_status(aborted(), |status| wait_on(status, WaitingReason::RouteContended));
+    assert!(
+        next(&contended).starts_with("find out who else"),
+        "{}",
+        next(&contended)
+    );
+    let done = with_status(analysing(), |status| {
+        wait_on(status, WaitingReason::OldPods);
+        status.current_step_index = Some(StepIndex(5));
+    });
+    assert_eq!(next(&done), "the promotion of this revision");
+}
+
+#[test]
+fn steps_are_counted_from_one() {
+    let view = build(&analysing());
+    assert_eq!(view.running_step().as_deref(), Some("4 of 5 (analysis latency)"));
+    let done = with_status(analysing(), |status| {
+        status.current_step_index = Some(StepIndex(5))
+    });
+    assert_eq!(describe_step(&build(&done)), "all 5 steps are done");
+    assert_eq!(describe_step(&build(&healthy())), "no step runs");
+}
+
+#[test]
+fn a_refused_command_is_shown_until_something_is_decided() {
+    let mut objects = analysing();
+    let command = &mut objects.commands[0];
+    let status = command.status.get_or_insert_default();
+    status.phase = Some(CommandPhase::Refused);
+    status.message = Some("it was meant for revision 1".to_owned());
+    let refused = |objects: &Objects| {
+        tree(objects, 200).contains("Refused:     Promote by alice, 2s ago: it was meant")
+    };
+    assert!(refused(&objects), "{}", tree(&objects, 200));
+    let later = with_status(objects, |status| status.history[1].at = now());
+    assert!(!refused(&later));
 }
 
 #[test]

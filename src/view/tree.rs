@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::age::{Moments, format_age, format_span};
-use super::model::{AnalysisRunView, MetricView, PodView, ReplicaSetView, RevisionView, Role, RolloutView};
+use super::model::{
+    AnalysisRunView, Course, MetricView, PodView, ReplicaSetView, RevisionView, Role, RolloutView,
+};
 use super::paint::{Paint, Tone, phase_mark, verdict_mark};
 use super::table::{self, Cell};
 use crate::api::names::Weight;
@@ -79,7 +81,10 @@ fn render_header(view: &RolloutView, now: DateTime<Utc>, width: Option<usize>, p
     header.lines.push(format!("{:LABEL$}{status}{stale}", "Status:"));
     header.put_some("Message:", view.message.as_deref());
     header.put("Strategy:", view.strategy);
-    header.put("  Step:", &describe_step(view));
+    header.put(
+        "  Step:",
+        &view.running_step().unwrap_or_else(|| describe_step(view)),
+    );
     header.put("  Weight:", &describe_weight(view));
     for (index, image) in view.images.iter().enumerate() {
         let role = describe_role(Some(image.role));
@@ -111,7 +116,21 @@ fn render_header(view: &RolloutView, now: DateTime<Utc>, width: Option<usize>, p
             &format!("{:?} by {by}, {age} ago, not answered yet", command.verb),
         );
     }
+    header.put_some("Refused:", describe_refusal(view, now).as_deref());
     header.lines
+}
+
+/// The newest refused command, until something is decided after it.
+fn describe_refusal(view: &RolloutView, now: DateTime<Utc>) -> Option<String> {
+    let command = view.refused_commands.first()?;
+    let decided = view.decisions.first().map(|entry| entry.at);
+    if command.created_at <= decided {
+        return None;
+    }
+    let by = command.requested_by.as_deref().unwrap_or("unknown");
+    let age = format_age(command.created_at, now);
+    let why = command.message.as_deref().unwrap_or("no reason given");
+    Some(format!("{:?} by {by}, {age} ago: {why}", command.verb))
 }
 
 struct Header {
@@ -137,10 +156,12 @@ impl Header {
     }
 }
 
-fn describe_step(view: &RolloutView) -> String {
-    match &view.step.current {
-        Some(current) => format!("{} ({current})", view.step_text()),
-        None => view.step_text(),
+/// Without a running step all are done, or there are none.
+pub fn describe_step(view: &RolloutView) -> String {
+    match (view.running_step(), view.course, view.step.count) {
+        (Some(step), ..) => format!("step {step}"),
+        (None, Course::Release, count) if count > 0 => format!("all {count} steps are done"),
+        _ => "no step runs".to_owned(),
     }
 }
 
@@ -155,6 +176,7 @@ pub fn describe_weight(view: &RolloutView) -> String {
         }
         (Some(actual), true) => format!("actual {actual} of {}, verified", weight.max),
         (Some(actual), false) => format!("actual {actual} of {}, not verified yet", weight.max),
+        (None, _) if weight.routed => "not set up on the routes yet".to_owned(),
         (None, _) => "no traffic routing: approximated by pods".to_owned(),
     };
     set.unwrap_or_default() + &actual

@@ -74,7 +74,7 @@ async fn a_release_is_told_in_a_few_words_and_once() {
     assert_eq!(event["involvedObject"]["kind"], "Rollout");
     assert_eq!(
         event["message"],
-        "revision 2: step 0 is done; canary weight 10, verified"
+        "revision 2: step 1 of 2 is done; canary weight 10, verified"
     );
 }
 

@@ -1,7 +1,9 @@
 //! The real binary over HTTP: exit codes, streams, pipes and signals.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use tidegate::sandbox::api_server::http::HttpServer;
 
@@ -95,12 +97,44 @@ async fn row_108_sigint_ends_with_130() {
     let mut reader = std::io::BufReader::new(child.stdout.take().unwrap());
     std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
     assert!(line.starts_with("Progressing"), "{line}");
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+fn interrupt(child: &Child) {
     let killed = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
         .unwrap();
     assert!(killed.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// Nothing of ours may take the signal while standard input is read; which of the two came first was a matter of luck.
+#[test]
+fn row_108_sigint_ends_a_lint_that_reads() {
+    for _ in 0..8 {
+        let mut child = plugin()
+            .args(["lint", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        // More than a pipe holds: once it is written, the other side reads.
+        std::io::Write::write_all(&mut input, &[b'#'; 200_000]).unwrap();
+        interrupt(&child);
+        let ended = (0..500).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            child.try_wait().unwrap()
+        });
+        // The input is closed in the end, so that a deaf child fails the test instead of outliving it.
+        drop(input);
+        assert_eq!(
+            ended
+                .unwrap_or_else(|| panic!("the signal was swallowed"))
+                .signal(),
+            Some(2)
+        );
+    }
 }
 
 #[test]
@@ -154,6 +188,15 @@ fn row_103_no_kubeconfig() {
     let (code, _, err) = run(&["list"]);
     let fix = "set KUBECONFIG, pass --kubeconfig or create ~/.kube/config";
     assert_eq!((code, err), (1, format!("error: no kubeconfig found: {fix}\n")));
+    let (code, _, err) = read(
+        plugin()
+            .arg("list")
+            .env("KUBECONFIG", "/nonexistent/one")
+            .output()
+            .unwrap(),
+    );
+    let expected = format!("error: no kubeconfig found (KUBECONFIG is /nonexistent/one): {fix}\n");
+    assert_eq!((code, err), (1, expected));
     let (code, _, err) = run(&["list", "--kubeconfig", "/nonexistent/config"]);
     assert_eq!(code, 1);
     assert!(err.contains("/nonexistent/config"), "{err}");
@@ -178,6 +221,13 @@ fn row_106_many_documents_and_duplicate_keys() {
         (code, out.as_str(), err.as_str()),
         (0, "", "2 objects, 0 errors, 0 warnings\n")
     );
+    for nothing in ["", "# nothing\n", "---\n---\n", "kind: List\nitems: []\n"] {
+        let (code, _, err) = lint(nothing, &[]);
+        assert!(
+            code == 1 && err.contains("nothing was checked"),
+            "{nothing:?}: {code} {err}"
+        );
+    }
     let (code, out, _) = lint("a: 1\na: 2\n", &["-o", "json"]);
     assert_eq!(code, 1);
     assert_eq!(
@@ -199,8 +249,11 @@ fn row_109_namespace_and_all_namespaces_exclude_each_other() {
 }
 
 #[test]
-fn row_110_a_closed_pipe_is_no_panic() {
-    for arguments in [&["completion", "bash"][..], &["version"], &["--help"]] {
+fn row_110_a_closed_pipe_is_no_panic_and_no_success() {
+    let bad = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bad.yaml");
+    std::fs::write(&bad, "a: 1\na: 2\n").unwrap();
+    let lint = ["lint", bad.to_str().unwrap()];
+    for arguments in [&["completion", "bash"][..], &["version"], &["--help"], &lint] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = plugin()
@@ -211,7 +264,7 @@ fn row_110_a_closed_pipe_is_no_panic() {
             .unwrap();
         assert_eq!(
             (output.status.code(), output.stderr.len()),
-            (Some(0), 0),
+            (Some(141), 0),
             "{arguments:?}"
         );
     }
@@ -222,6 +275,12 @@ fn usage_errors_do_not_look_like_a_degraded_rollout() {
     assert_eq!(run(&["status"]).0, 1);
     assert_eq!(run(&["nonsense"]).0, 1);
     assert_eq!(run(&["--help"]).0, 0);
+    let help = run(&["undo", "--help"]).1;
+    let words: Vec<&str> = help.split_whitespace().collect();
+    assert!(
+        words.join(" ").contains("the version that was stable last"),
+        "{help}"
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ async fn get_list_and_explain_show_the_release() {
     assert_eq!((tree.code, tree.err.as_str()), (0, ""));
     for part in [
         "॥ Paused",
-        "1/3 (pause until promoted)",
+        "2 of 3 (pause until promoted)",
         "# revision:3",
         "⧉ checkout-h2",
         "checkout:v3 (canary)",
@@ -73,7 +73,7 @@ async fn row_107_output_for_programs_is_plain_and_stable() {
     let view: Value = serde_json::from_str(&first.out).unwrap();
     assert_eq!(
         view["weight"],
-        json!({"set": 10, "actual": 10, "max": 100, "verified": true})
+        json!({"set": 10, "actual": 10, "routed": false, "max": 100, "verified": true})
     );
     for line in [
         "get checkout",
@@ -133,6 +133,12 @@ async fn promote_abort_and_retry_create_commands_and_report_the_answer() {
         let begin = format!("rollout.tidegate.dev/checkout {done} (revision 3");
         assert!(
             ran.out.starts_with(&begin) && ran.out.ends_with("): as you wish\n"),
+            "{}",
+            ran.out
+        );
+        // No weight has been written yet when the answer comes.
+        assert!(
+            !ran.out.contains(", weight ") || ran.out.contains(", weight was 10)"),
             "{}",
             ran.out
         );
@@ -260,7 +266,17 @@ async fn row_97_full_promotion_over_a_failing_analysis_needs_force_and_a_reason(
 
 #[tokio::test]
 async fn row_98_what_is_so_already_is_no_error_and_no_write() {
+    let mut rollback = healthy();
+    rollback["phase"] = json!("Progressing");
+    rollback["fastTrack"] = json!("Rollback");
+    rollback["canary"] =
+        json!({"weights": {"canary": {"weight": 10}, "stable": {"weight": 90}, "verified": true}});
     for (status, line, says) in [
+        (
+            rollback,
+            "abort checkout",
+            "the traffic goes back to stable already, revision 3 is wanted and the weight was 10 when last seen",
+        ),
         (
             healthy(),
             "abort checkout",

@@ -3,6 +3,7 @@
 //!
 //! The result is deterministic and a structural schema. Everything refused here `plan::validate` refuses too.
 
+pub mod fields;
 mod rules;
 mod schema;
 

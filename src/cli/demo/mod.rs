@@ -21,7 +21,8 @@ use crate::api::duration::Duration;
 
 #[derive(Args, Clone, Debug)]
 pub struct DemoArguments {
-    /// Run the scenarios once and leave nothing behind; for scripts.
+    /// Run the scenarios once and leave nothing behind, which is what happens anyway; in a script it says so, and
+    /// keeps --keep out.
     #[arg(long, conflicts_with = "keep")]
     pub once: bool,
     /// Print one JSON object per scenario and nothing else on standard output.
@@ -78,7 +79,6 @@ pub fn run(arguments: DemoArguments) -> Result<(), DemoError> {
     });
     runtime.shutdown_background();
     match ended {
-        Err(DemoError::Output(OutputError::Closed)) => Ok(()),
         // There is no other way to end it.
         Err(DemoError::Interrupted) if arguments.keep => Ok(()),
         ended => ended,

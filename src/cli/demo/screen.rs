@@ -6,11 +6,13 @@ use serde_json::json;
 
 use super::scenario::{Outcome, Scenario, ScenarioResult};
 use crate::api::analysis_run::{AnalysisRun, Measurement, Verdict};
-use crate::api::rollout::{CanaryStep, Rollout};
+use crate::api::rollout::Rollout;
 use crate::api::rollout_status::{Phase, RolloutStatus, WaitingReason};
 use crate::cli::output::{Output, OutputError};
 use crate::sandbox::load::Tally;
 use crate::sandbox::shop::canary_weight;
+use crate::view::model::Course;
+use crate::view::{Objects, build};
 
 /// Narrower than this nothing can be laid out; wider lines are folded.
 const WIDTH_MIN: usize = 40;
@@ -202,34 +204,12 @@ impl Screen {
 
 /// Where the release stands; nothing once it is over.
 fn describe_step(rollout: &Rollout, status: &RolloutStatus) -> Option<String> {
-    let canary = rollout.spec.strategy.canary.as_ref();
-    let steps = canary.map(|canary| canary.steps.as_slice()).unwrap_or_default();
-    let index = status.current_step_index.unwrap_or_default().as_usize();
-    match steps.get(index) {
-        _ if status.stable_rs == status.current_pod_hash => None,
-        Some(step) => Some(format!(
-            "step {} of {}: {}",
-            index + 1,
-            steps.len(),
-            name_step(step)
-        )),
-        None if status.fast_track.is_some() => Some("this version goes out without steps".to_owned()),
-        None => Some("all steps are done: the canary becomes stable".to_owned()),
-    }
-}
-
-fn name_step(step: &CanaryStep) -> String {
-    match (step.set_weight, &step.analysis) {
-        (Some(weight), _) => format!("setWeight {weight}"),
-        (None, Some(analysis)) => {
-            let names: Vec<&str> = analysis
-                .templates
-                .iter()
-                .map(|template| template.template_name.as_str())
-                .collect();
-            format!("analysis of {}", names.join(" and "))
-        }
-        (None, None) => "pause or setCanaryScale".to_owned(),
+    let view = build(&Objects::alone(rollout.clone()));
+    match view.course {
+        Course::Steady => None,
+        _ if view.step.current.is_some() => view.running_step().map(|step| format!("step {step}")),
+        _ if status.fast_track.is_some() => Some("this version goes out without steps".to_owned()),
+        _ => Some("all steps are done: the canary becomes stable".to_owned()),
     }
 }
 

@@ -47,6 +47,9 @@ pub enum StageError {
     Kubeconfig(#[source] std::io::Error),
     #[error("nothing came of it within {} s; the Rollout says: {message}", PATIENCE.as_secs())]
     Stuck { message: String },
+    /// Nothing that passes by itself: it is the machine that lacks something.
+    #[error("{}", .0.join("; "))]
+    PodsCannotStart(Vec<String>),
     #[error(transparent)]
     Output(#[from] OutputError),
 }
@@ -281,6 +284,10 @@ impl Stage {
                 if wanted(&status) {
                     return Ok(status);
                 }
+            }
+            let ailing = self.shop.pods_that_cannot_start().await?;
+            if !ailing.is_empty() {
+                return Err(StageError::PodsCannotStart(ailing));
             }
             if patience.elapsed() > PATIENCE {
                 return Err(StageError::Stuck {

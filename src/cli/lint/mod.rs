@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgGroup;
 use serde::Serialize;
+use serde_json::Value;
 
 use self::check::{Finding, Severity, check};
 use self::reference::Catalogue;
@@ -108,7 +109,13 @@ pub fn run(args: &LintArgs, out: &mut Output) -> Result<Exit, CliError> {
         "{objects} objects, {errors} errors, {} warnings",
         findings.len() - errors
     ));
-    Ok(if errors == 0 { Exit::Ok } else { Exit::Error })
+    match (errors, objects) {
+        (0, 0) => Err(CliError::Refused(
+            "no object was read, so nothing was checked; name files or directories with manifests".to_owned(),
+        )),
+        (0, _) => Ok(Exit::Ok),
+        _ => Ok(Exit::Error),
+    }
 }
 
 /// A manifest file: the name to show, and its text.
@@ -124,22 +131,21 @@ pub fn lint(sources: &[Source], require_references: bool) -> (usize, Vec<Placed>
         .iter()
         .map(|source| (source.name.as_str(), yaml::parse(&source.text)))
         .collect();
-    let documents = || {
-        read.iter()
-            .filter_map(|(_, parsed)| parsed.as_ref().ok())
-            .flatten()
+    let objects = || {
+        let documents = read.iter().filter_map(|(_, parsed)| parsed.as_ref().ok());
+        documents.flatten().flat_map(|document| members(&document.value))
     };
-    let catalogue = Catalogue::of(documents().map(|document| &document.value));
+    let catalogue = Catalogue::of(objects().map(|member| member.object));
     let mut findings = Vec::new();
     for (file, parsed) in &read {
         match parsed {
             Err(error) => findings.push(Placed::new(file, error.place, Finding::error("", &error.message))),
             Ok(documents) => {
                 for document in documents {
-                    let missing = require_references.then(|| catalogue.find_missing(&document.value));
-                    let found = check(&document.value)
+                    let required = require_references.then_some(&catalogue);
+                    let found = members(&document.value)
                         .into_iter()
-                        .chain(missing.into_iter().flatten());
+                        .flat_map(|member| member.judge(required));
                     let placed =
                         found.map(|finding| Placed::new(file, document.place_of(&finding.path), finding));
                     let mut placed: Vec<_> = placed.collect();
@@ -149,7 +155,46 @@ pub fn lint(sources: &[Source], require_references: bool) -> (usize, Vec<Placed>
             }
         }
     }
-    (documents().count(), findings)
+    (objects().count(), findings)
+}
+
+/// An object of a document, and its path there: none, or its place in a List.
+struct Member<'a> {
+    path: String,
+    object: &'a Value,
+}
+
+impl Member<'_> {
+    fn judge(&self, catalogue: Option<&Catalogue>) -> Vec<Finding> {
+        let missing = catalogue.map(|catalogue| catalogue.find_missing(self.object));
+        let mut found = check(self.object);
+        found.extend(missing.into_iter().flatten());
+        for finding in found.iter_mut().filter(|_| !self.path.is_empty()) {
+            let parts = [self.path.as_str(), finding.path.as_str()];
+            finding.path = parts.join(if finding.path.is_empty() { "" } else { "." });
+        }
+        found
+    }
+}
+
+/// The items of a List (`kubectl get -o yaml` writes one), which kubectl applies one by one; else the document itself.
+fn members(document: &Value) -> Vec<Member<'_>> {
+    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
+    match document.get("items").and_then(Value::as_array) {
+        Some(items) if kind.ends_with("List") => {
+            let items = items.iter().enumerate();
+            items
+                .map(|(index, object)| Member {
+                    path: format!("items[{index}]"),
+                    object,
+                })
+                .collect()
+        }
+        _ => vec![Member {
+            path: String::new(),
+            object: document,
+        }],
+    }
 }
 
 /// A directory is read with everything below it, in the order of names.
@@ -249,6 +294,28 @@ spec:
         let line = "rollout.yaml:21:7: spec.strategy.canary.canaryService: Service \"checkout-canary\" is not in the manifests";
         assert!(!render(MANIFEST, false).contains(&line.to_owned()));
         assert!(render(MANIFEST, true).contains(&line.to_owned()));
+    }
+
+    #[test]
+    fn items_of_a_list_are_checked_where_they_stand() {
+        let lines = MANIFEST.lines().skip(4).map(|line| format!("  {line}\n"));
+        let body: String = lines.collect();
+        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", body.trim_start());
+        let found = render(&list, true);
+        for line in [
+            "rollout.yaml:22:11: items[0].spec.strategy.canary.steps[0].setWieght: is not a field",
+            "rollout.yaml:20:9: items[0].spec.strategy.canary.canaryService: Service \"checkout-canary\" is not in",
+        ] {
+            assert!(
+                found.iter().any(|found| found.starts_with(line)),
+                "{line}: {found:?}"
+            );
+        }
+        let scalars = render("kind: RolloutList\nitems: [1]\n", false);
+        assert_eq!(
+            scalars,
+            ["rollout.yaml:2:9: items[0]: not an object: a manifest has apiVersion, kind and metadata"]
+        );
     }
 
     #[test]

@@ -51,7 +51,34 @@ pub enum LimitError {
     NeverDecides,
 }
 
+impl LimitError {
+    /// The field of the metric to mend.
+    pub fn field(&self) -> &'static str {
+        match self {
+            LimitError::NotANumber { field, .. } | LimitError::BeyondCount { field, .. } => field,
+            LimitError::Interval | LimitError::CountWithoutInterval(_) => "interval",
+            LimitError::NeverDecides => "failureLimit",
+        }
+    }
+}
+
 impl Limits {
+    /// Whether the limits can make sense, before the arguments are known: a number that one gives takes a value
+    /// against which nothing can be held.
+    pub fn check_before_args(metric: &Metric) -> Result<(), LimitError> {
+        let known = |value: &Option<IntOrString>| value.clone().filter(|value| !is_argument(value));
+        let success = &metric.consecutive_success_limit;
+        Limits::of(&Metric {
+            count: known(&metric.count),
+            failure_limit: known(&metric.failure_limit),
+            inconclusive_limit: known(&metric.inconclusive_limit),
+            consecutive_error_limit: known(&metric.consecutive_error_limit),
+            consecutive_success_limit: known(success).or(success.as_ref().map(|_| IntOrString::Int(1))),
+            ..metric.clone()
+        })
+        .map(drop)
+    }
+
     pub fn of(metric: &Metric) -> Result<Limits, LimitError> {
         let read = |field, value: &Option<IntOrString>, least| {
             value
@@ -125,6 +152,10 @@ impl Limits {
         self.count
             .map(|count| count.max(MIN_PATIENCE).max(self.consecutive_error))
     }
+}
+
+fn is_argument(value: &IntOrString) -> bool {
+    matches!(value, IntOrString::String(text) if text.contains("{{"))
 }
 
 fn number(field: &'static str, value: &IntOrString, least: i64) -> Result<i64, LimitError> {

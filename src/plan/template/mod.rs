@@ -14,6 +14,7 @@
 
 mod promql;
 mod resolve;
+mod stand_in;
 mod substitute;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use promql::QueryError;
 pub(super) use promql::check_query;
 pub use resolve::{ArgValue, TemplateSet};
 use resolve::{Flat, flatten, resolve_args};
+pub use stand_in::{check_condition_before_args, check_query_before_args};
 pub use substitute::SubstituteError;
 use substitute::{put_into_condition, put_into_number, put_into_query};
 
@@ -163,11 +165,6 @@ pub fn build_run(
         terminate: false,
         gate: None,
     })
-}
-
-/// Whether a query without arguments is PromQL; asked where a template is judged before its arguments are known.
-pub fn check_whole_query(query: &str) -> Result<(), QueryError> {
-    check_query(query).map(drop)
 }
 
 /// A run that a step waits for must end by itself; one in the background need not.

@@ -39,7 +39,7 @@ pub enum SubstituteError {
 
 type Args = BTreeMap<String, ArgValue>;
 
-enum Piece<'a> {
+pub(super) enum Piece<'a> {
     Text(&'a str),
     Arg(&'a str),
 }
@@ -113,7 +113,7 @@ fn put(
     Ok(text)
 }
 
-fn pieces(source: &str) -> Result<Vec<Piece<'_>>, SubstituteError> {
+pub(super) fn pieces(source: &str) -> Result<Vec<Piece<'_>>, SubstituteError> {
     let mut pieces = Vec::new();
     let mut rest = source;
     while let Some((before, after)) = rest.split_once("{{") {

@@ -76,6 +76,8 @@ fn pattern_in_words(violation: &schema::Violation, value: Option<&Value>) -> Opt
     let fix = match violation.field.rsplit('.').next()? {
         "maxSurge" | "maxUnavailable" => "write a number of pods, or a percentage from \"0%\" to \"100%\"",
         "canaryService" | "stableService" => "write the name of a Service in the Rollout's namespace",
+        "url" | "address" => "write http://host:port, without a user, query or fragment",
+        "annotationPrefix" => "write a DNS name, for example nginx.ingress.kubernetes.io",
         "interval" => "write at least 1s",
         "timeout" => "write at most 60s",
         "count" => "write a number from 1, or \"{{args.<name>}}\"",

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::shape;
 use super::violation::{Findings, InvalidReason, Violation};
 use crate::api::analysis_template::{AnalysisTemplateSpec, Metric};
+use crate::plan::analysis::Limits;
 
 /// Judges an AnalysisTemplate or ClusterAnalysisTemplate; `raw` is the whole object.
 pub fn validate_template(raw: &Value) -> Result<AnalysisTemplateSpec, Vec<Violation>> {
@@ -96,27 +96,14 @@ fn check_thresholds(metric: &Metric, path: &str, findings: &mut Findings) {
     }
 }
 
+/// By what the controller itself counts with. What the schema has said of a field already is not said again.
 fn check_limits(metric: &Metric, path: &str, findings: &mut Findings) {
-    let number = |written: &Option<IntOrString>| match written {
-        Some(IntOrString::Int(number)) => Some(*number),
-        Some(IntOrString::String(text)) => text.parse().ok(),
-        None => None,
+    let Err(error) = Limits::check_before_args(metric) else {
+        return;
     };
-    let count = number(&metric.count);
-    findings.require(
-        count.is_none_or(|count| count <= 1) || metric.interval.is_some(),
-        format!("{path}.interval"),
-        "must be set when count is more than 1",
-        "write for example interval: 30s",
-    );
-    if let (Some(count), Some(limit)) = (count, number(&metric.failure_limit)) {
-        let message = format!("{limit} is more than count ({count}): the metric could never fail");
-        findings.require(
-            limit <= count,
-            format!("{path}.failureLimit"),
-            message,
-            "lower it",
-        );
+    let field = format!("{path}.{}", error.field());
+    if findings.violations.iter().all(|found| found.path != field) {
+        findings.add(field, error.to_string(), "");
     }
 }
 
@@ -138,5 +125,11 @@ fn check_provider(metric: &Metric, path: &str, findings: &mut Findings) {
         format!("{path}.minSamples"),
         "needs provider.prometheus.samplesQuery, which counts the requests",
         "write the query",
+    );
+    findings.require(
+        metric.min_samples.is_some() || provider.is_none_or(|provider| provider.samples_query.is_none()),
+        format!("{path}.minSamples"),
+        "is missing: without it nothing is compared with what samplesQuery counts",
+        "say how many requests are enough, or remove samplesQuery",
     );
 }

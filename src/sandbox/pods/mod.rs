@@ -8,7 +8,7 @@
 pub mod app;
 mod node;
 
-pub use node::{Nodes, run};
+pub use node::{Nodes, cannot_start, run};
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -67,7 +67,7 @@ impl PodRuntime for NoSockets {
 }
 
 /// Hands out pod addresses, each one once, upward from the first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Addresses {
     next: u32,
 }

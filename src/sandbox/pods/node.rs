@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::app::Settings;
 use super::{Addresses, Error, PodRuntime};
+use crate::api::failure::with_causes;
 use crate::clock::Clock;
 use crate::sandbox::queue::Queue;
 use crate::sandbox::resource::{Key, is_ready, is_terminating, list, pods, text};
@@ -18,6 +19,8 @@ use crate::sandbox::watch::{Event, watch};
 
 /// The one node there is.
 const NODE_NAME: &str = "sandbox";
+/// The kubelet's word for a container that was made and cannot be run.
+const CANNOT_START: &str = "RunContainerError";
 const RETRY_AFTER: TimeDelta = TimeDelta::milliseconds(500);
 /// How many addresses are tried when they are in use (by another sandbox on this machine, say).
 const ADDRESS_ATTEMPTS: usize = 512;
@@ -147,7 +150,14 @@ impl<R: PodRuntime> Nodes<R> {
             if now < run.starts_at {
                 return Ok(Some(run.starts_at - now));
             }
-            let address = start(&mut self.runtime, &mut self.addresses, key, &run.settings)?;
+            let started = start(&mut self.runtime, &mut self.addresses, key, &run.settings);
+            let address = match started {
+                Ok(address) => address,
+                Err(error) => {
+                    self.write_cannot_start(key, pod, &error).await?;
+                    return Err(error);
+                }
+            };
             run.state = State::Serving { address, since: now };
         }
         let crashes_at = run.settings.crashes_after.map(|after| run.starts_at + after);
@@ -161,12 +171,30 @@ impl<R: PodRuntime> Nodes<R> {
             .map(|at| at - now)
             .filter(|wait| *wait > TimeDelta::zero());
         if let Some(status) = status(pod, run, now) {
-            let patch = Patch::Merge(json!({ "status": status }));
-            let api = key.api(&self.client, &pods());
-            let written = api.patch_status(&key.name, &PatchParams::default(), &patch).await;
-            ignore_gone(written).map_err(|error| api_error("write the status of", key, error))?;
+            self.write_status(key, &status).await?;
         }
         Ok(until_crash)
+    }
+
+    async fn write_status(&self, key: &Key, status: &Value) -> Result<(), Error> {
+        let patch = Patch::Merge(json!({ "status": status }));
+        let api = key.api(&self.client, &pods());
+        let written = api.patch_status(&key.name, &PatchParams::default(), &patch).await;
+        ignore_gone(written).map_err(|error| api_error("write the status of", key, error))
+    }
+
+    /// Where whoever waits for the pod looks for the reason, as with a kubelet.
+    async fn write_cannot_start(&self, key: &Key, pod: &DynamicObject, error: &Error) -> Result<(), Error> {
+        let message = with_causes(error);
+        if cannot_start(pod) == Some(&message) {
+            return Ok(());
+        }
+        let waiting = json!({"waiting": {"reason": CANNOT_START, "message": message}});
+        let status = json!({
+            "phase": "Pending",
+            "containerStatuses": container_statuses(pod, false, &waiting),
+        });
+        self.write_status(key, &status).await
     }
 
     /// Binds a pod to the node. From here on the API server knows that a deletion of the pod takes time.
@@ -229,6 +257,7 @@ fn start<R: PodRuntime>(
     key: &Key,
     settings: &Settings,
 ) -> Result<SocketAddr, Error> {
+    let untouched = addresses.clone();
     let mut attempts = 0;
     loop {
         let address = SocketAddr::new(addresses.allocate().into(), settings.port);
@@ -237,6 +266,8 @@ fn start<R: PodRuntime>(
             Ok(()) => return Ok(address),
             Err(error) if error.kind() == ErrorKind::AddrInUse && attempts < ADDRESS_ATTEMPTS => {}
             Err(source) => {
+                // The next try begins where this one did, so that the advice about an address stays true.
+                *addresses = untouched;
                 return Err(Error::Start {
                     key: key.clone(),
                     address,
@@ -276,13 +307,6 @@ fn status(pod: &DynamicObject, run: &Run, now: DateTime<Utc>) -> Option<Value> {
         State::Crashed { .. } => json!({"waiting": {"reason": "CrashLoopBackOff"}}),
         _ => json!({"running": {"startedAt": time}}),
     };
-    let containers = list(&pod.data, "/spec/containers").iter().map(|container| {
-        let image = text(container, "/image").unwrap_or_default();
-        json!({
-            "name": text(container, "/name"), "image": image, "imageID": image, "ready": ready, "started": ready,
-            "restartCount": 0, "state": state,
-        })
-    });
     Some(json!({
         "phase": "Running",
         "podIP": ip,
@@ -294,8 +318,25 @@ fn status(pod: &DynamicObject, run: &Run, now: DateTime<Utc>) -> Option<Value> {
             condition("ContainersReady", ready),
             condition("Ready", ready),
         ],
-        "containerStatuses": containers.collect::<Vec<_>>(),
+        "containerStatuses": container_statuses(pod, ready, &state),
     }))
+}
+
+fn container_statuses(pod: &DynamicObject, ready: bool, state: &Value) -> Vec<Value> {
+    let containers = list(&pod.data, "/spec/containers").iter().map(|container| {
+        let image = text(container, "/image").unwrap_or_default();
+        json!({
+            "name": text(container, "/name"), "image": image, "imageID": image, "ready": ready, "started": ready,
+            "restartCount": 0, "state": state,
+        })
+    });
+    containers.collect()
+}
+
+/// Why a pod cannot start, if its node said so.
+pub fn cannot_start(pod: &DynamicObject) -> Option<&str> {
+    let waiting = pod.data.pointer("/status/containerStatuses/0/state/waiting")?;
+    text(waiting, "/message").filter(|_| text(waiting, "/reason") == Some(CANNOT_START))
 }
 
 /// A pod that is gone, is another one of the same name, or is bound already, needs nothing any more.

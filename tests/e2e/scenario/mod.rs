@@ -48,7 +48,7 @@ impl Scenario {
 }
 
 /// The four releases of the demo, and one that the data plane confirms, at both throttles and in both dialects;
-/// everything else, where the throttle is what users have, in one dialect.
+/// everything else, where the throttle is what users have, and mostly in one dialect.
 pub fn all() -> Vec<Scenario> {
     let everywhere: [(&'static str, Play); 5] = [
         ("promote", play!(release::promote)),
@@ -72,7 +72,8 @@ pub fn all() -> Vec<Scenario> {
         ("data-plane-frozen", play!(data_plane::frozen)),
         ("data-plane-frozen-abort", play!(data_plane::abort_frozen)),
     ];
-    let taken_back: [(&'static str, Play); 2] = [
+    let in_both: [(&'static str, Play); 3] = [
+        ("headless", play!(release::headless)),
         ("deleted", play!(trouble::deleted)),
         ("routing-removed", play!(trouble::routing_removed)),
     ];
@@ -90,7 +91,7 @@ pub fn all() -> Vec<Scenario> {
     }
     scenarios.extend(rest.map(|part| scenario(part, Dialect::Nginx, Throttle::Default)));
     for dialect in [Dialect::Nginx, Dialect::GatewayApi] {
-        scenarios.extend(taken_back.map(|part| scenario(part, dialect, Throttle::Default)));
+        scenarios.extend(in_both.map(|part| scenario(part, dialect, Throttle::Default)));
     }
     scenarios
 }

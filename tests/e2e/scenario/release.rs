@@ -1,19 +1,37 @@
 //! Releases as they happen every day.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate::api::analysis_run::Verdict;
 use tidegate::api::rollout_status::{AbortSource, RolloutStatus};
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{Version, is_back, is_promoted};
 
 use super::{let_it_settle, open, open_at_half, open_changed};
-use crate::tenant::Tenant;
+use crate::tenant::{Form, Tenant};
 use crate::traefik::Dialect;
 use crate::world::{Throttle, World};
 
 /// Weights 10, 50 and 100, analysis at each, promoted.
 pub async fn promote(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open(world, name, dialect, throttle).await;
+    promote_v2(open(world, name, dialect, throttle).await).await
+}
+
+/// A Service without an address of its own serves as well: what is routed to is its endpoints.
+pub async fn headless(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let change = |object: &mut Value| {
+        if object["kind"] == "Service" {
+            object["spec"]["clusterIP"] = json!("None");
+        }
+    };
+    let form = Form {
+        dialect,
+        throttle,
+        change: &change,
+    };
+    promote_v2(Tenant::open(world, name, form).await).await
+}
+
+async fn promote_v2(shop: Tenant<'_>) -> Tally {
     shop.release("v2").await;
     shop.until("v2 is promoted", is_promoted).await;
     shop.until_all_answered_by("v2").await;
