@@ -196,6 +196,16 @@ fn each_rule_about_objects_objects_to_its_own_mistake() {
         ),
         (
             "S13",
+            "everybody's annotations",
+            vec![patch(
+                &cluster,
+                Kind::ReplicaSet,
+                &format!("checkout-{}", hash("v1")),
+                vec![PatchOp::add("/metadata/annotations", json!({}))],
+            )],
+        ),
+        (
+            "S13",
             "the user's pod template",
             vec![patch(
                 &cluster,
@@ -297,6 +307,11 @@ fn traffic_goes_back_only_to_a_stable_that_can_take_it() {
     assert_eq!(found(&cluster), [""; 0]);
     set_available(&mut cluster, "v1", 2);
     assert_eq!(found(&cluster), ["S7"]);
+    let mut lost = cluster.clone();
+    lost.edit(Kind::Service, "checkout-canary", |service| {
+        service["spec"]["selector"]["app"] = json!("other");
+    });
+    assert_eq!(found(&lost), [""; 0], "the canary Service finds nobody");
     set_available(&mut cluster, "v2", 0);
     assert_eq!(found(&cluster), [""; 0], "nobody serves the canary");
     set_available(&mut cluster, "v2", 3);
