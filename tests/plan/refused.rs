@@ -167,6 +167,15 @@ fn each_rule_about_traffic_objects_to_its_own_mistake() {
 }
 
 #[test]
+fn a_map_of_ours_takes_the_place_of_nobodys_annotations() {
+    let cluster = paused(nginx(five_steps()));
+    let name = format!("checkout-{}", hash("v1"));
+    let map = vec![PatchOp::add("/metadata/annotations", json!({}))];
+    let write = patch(&cluster, Kind::ReplicaSet, &name, map);
+    assert_refused(&cluster, vec![("S13", "everybody's annotations", vec![write])]);
+}
+
+#[test]
 fn each_rule_about_objects_objects_to_its_own_mistake() {
     let cluster = paused(nginx(five_steps()));
     let foreign = |ops| patch(&cluster, Kind::Ingress, "web", ops);
@@ -297,6 +306,11 @@ fn traffic_goes_back_only_to_a_stable_that_can_take_it() {
     assert_eq!(found(&cluster), [""; 0]);
     set_available(&mut cluster, "v1", 2);
     assert_eq!(found(&cluster), ["S7"]);
+    let mut lost = cluster.clone();
+    lost.edit(Kind::Service, "checkout-canary", |service| {
+        service["spec"]["selector"]["app"] = json!("other");
+    });
+    assert_eq!(found(&lost), [""; 0], "the canary Service finds nobody");
     set_available(&mut cluster, "v2", 0);
     assert_eq!(found(&cluster), [""; 0], "nobody serves the canary");
     set_available(&mut cluster, "v2", 3);

@@ -207,7 +207,12 @@ fn a_size_that_is_not_admitted_keeps_no_traffic_from_going_back() {
 /// Somebody edits the canary Service: its pods are as well as ever.
 #[test]
 fn weight_leaves_a_canary_service_that_finds_no_pod() {
-    for routed in [nginx(five_steps()), gateway_with(five_steps(), json!({}))] {
+    let dynamic = json!({"dynamicStableScale": true});
+    for routed in [
+        nginx(five_steps()),
+        gateway_with(five_steps(), json!({})),
+        gateway_with(five_steps(), dynamic),
+    ] {
         let mut cluster = paused(routed);
         let select = |cluster: &mut Cluster, app: &str| {
             cluster.edit(Kind::Service, "checkout-canary", |service| {
