@@ -167,6 +167,15 @@ fn each_rule_about_traffic_objects_to_its_own_mistake() {
 }
 
 #[test]
+fn a_map_of_ours_takes_the_place_of_nobodys_annotations() {
+    let cluster = paused(nginx(five_steps()));
+    let name = format!("checkout-{}", hash("v1"));
+    let map = vec![PatchOp::add("/metadata/annotations", json!({}))];
+    let write = patch(&cluster, Kind::ReplicaSet, &name, map);
+    assert_refused(&cluster, vec![("S13", "everybody's annotations", vec![write])]);
+}
+
+#[test]
 fn each_rule_about_objects_objects_to_its_own_mistake() {
     let cluster = paused(nginx(five_steps()));
     let foreign = |ops| patch(&cluster, Kind::Ingress, "web", ops);
