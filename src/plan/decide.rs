@@ -217,6 +217,7 @@ pub fn judge_analyses(evidence: &Evidence) -> Option<Moved> {
             threshold: decided.and_then(|decision| decision.threshold),
         };
         abort(world, &mut status, grounds);
+        status.verdict = Some(gate.verdict());
         return Some((status, "AbortedByAnalysis"));
     }
     let undecided = evidence

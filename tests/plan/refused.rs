@@ -205,16 +205,6 @@ fn each_rule_about_objects_objects_to_its_own_mistake() {
         ),
         (
             "S13",
-            "everybody's annotations",
-            vec![patch(
-                &cluster,
-                Kind::ReplicaSet,
-                &format!("checkout-{}", hash("v1")),
-                vec![PatchOp::add("/metadata/annotations", json!({}))],
-            )],
-        ),
-        (
-            "S13",
             "the user's pod template",
             vec![patch(
                 &cluster,

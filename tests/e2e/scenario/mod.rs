@@ -57,7 +57,7 @@ pub fn all() -> Vec<Scenario> {
         ("abort-command", play!(release::abort_command)),
         ("data-plane-promote", play!(data_plane::promote)),
     ];
-    let rest: [(&'static str, Play); 13] = [
+    let rest: [(&'static str, Play); 14] = [
         ("abort-in-analysis", play!(release::abort_in_analysis)),
         ("retry", play!(release::retry)),
         ("fast-rollback", play!(release::fast_rollback)),
@@ -65,6 +65,7 @@ pub fn all() -> Vec<Scenario> {
         ("history", play!(release::history)),
         ("unrouted", play!(release::unrouted)),
         ("scale", play!(trouble::scale)),
+        ("without-size", play!(trouble::without_size)),
         ("dynamic-stable-scale", play!(trouble::dynamic_stable_scale)),
         ("missing-templates", play!(trouble::missing_templates)),
         ("data-plane-ignores", play!(data_plane::ignored_by_api)),

@@ -32,6 +32,21 @@ pub async fn scale(world: &World, name: &str, dialect: Dialect, throttle: Thrott
     shop.close().await
 }
 
+/// Left to the autoscaler from the beginning.
+pub async fn without_size(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |spec| {
+        spec.as_object_mut().unwrap().remove("replicas");
+    })
+    .await;
+    shop.scale(3).await;
+    shop.until("it is scaled", |status| status.available_replicas == 3)
+        .await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    promote(&shop).await;
+    shop.close().await
+}
+
 pub async fn dynamic_stable_scale(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
     let shop = open_at_half(world, name, dialect, throttle, |spec| {
         spec["drainSeconds"] = 5.into();

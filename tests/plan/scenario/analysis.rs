@@ -136,6 +136,7 @@ fn failure_and_error_turn_back() {
         cluster.run();
         assert_turned_back(&cluster, "v1");
         assert_eq!(cluster.status().abort_reason.unwrap().by, AbortSource::Analysis);
+        assert_eq!(format!("{:?}", cluster.status().verdict.unwrap()), verdict);
     }
 }
 
