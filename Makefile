@@ -26,8 +26,8 @@ lint: ## Check format, clippy, the rules of the house and the dependencies
 	$(CARGO) test --locked --test tidy
 	CARGO="$(CARGO)" scripts/check-tls
 
-crds: ## Generate crds/ from src/api, and the chart's copy
-	$(CARGO) run --locked --bin tidegate -- crds --out crds
+crds: ## Generate crds/, the chart's copy and the pages about fields from src/api
+	UPDATE=1 $(CARGO) test --locked --test crds
 	cp crds/*.yaml charts/tidegate/files/crds/
 
 bench: ## Measure a decision, and the controller on a cluster of 1,000 Rollouts (about five minutes)

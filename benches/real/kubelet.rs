@@ -1,6 +1,8 @@
 //! A kubelet that makes every pod Ready at once and lets it go at once, many of them at a time: what is measured must not
 //! wait for it.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::json;
@@ -9,6 +11,7 @@ use tidegate::sandbox::resource::{Key, is_ready, is_terminating, pods};
 use tidegate::sandbox::watch::{Event, watch};
 
 const AT_A_TIME: usize = 32;
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// Runs all pods there are and will be, until dropped.
 pub async fn run(client: kube::Client, mut addresses: Addresses) {
@@ -24,7 +27,7 @@ pub async fn run(client: kube::Client, mut addresses: Addresses) {
     work.buffer_unordered(AT_A_TIME).for_each(async |()| ()).await;
 }
 
-/// Whatever is refused comes again with the next change of the pod, or was about one that is gone.
+/// What is refused was about a pod that is gone, or has changed and comes again.
 async fn look_after(client: &kube::Client, key: &Key, pod: &DynamicObject, address: &str) {
     let api = key.api(client, &pods());
     if is_terminating(pod) {
@@ -37,8 +40,12 @@ async fn look_after(client: &kube::Client, key: &Key, pod: &DynamicObject, addre
             "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
             "conditions": conditions,
         }});
-        let _written = api
-            .patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status))
-            .await;
+        let patch = Patch::Merge(status);
+        while let Err(error) = api.patch_status(&key.name, &PatchParams::default(), &patch).await {
+            if matches!(&error, kube::Error::Api(status) if status.code == 404 || status.code == 409) {
+                return;
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
     }
 }

@@ -52,6 +52,7 @@ use tools::Tools;
 
 /// As long as this without a write counts as rest.
 const QUIET: Duration = Duration::from_secs(10);
+const MOST_LOOKS: u32 = 60;
 const BETWEEN_ABORTS: Duration = Duration::from_millis(100);
 
 type Counts = BTreeMap<String, u64>;
@@ -273,7 +274,7 @@ impl Bench {
     async fn wait_for_quiet(&self) {
         let writes = || writes(&self.requests());
         let mut before = writes();
-        loop {
+        for _ in 0..MOST_LOOKS {
             tokio::time::sleep(QUIET).await;
             let now = writes();
             if now == before {
@@ -281,6 +282,7 @@ impl Bench {
             }
             before = now;
         }
+        panic!("the controller does not stop writing");
     }
 }
 

@@ -400,7 +400,7 @@ pub struct NginxRouting {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayApiRouting {
-    /// Routes whose rules with both Services get the weights.
+    /// Routes of which every rule that refers to the stable Service gets the weights.
     #[schemars(length(min = 1, max = 20))]
     pub http_routes: Vec<HttpRouteRef>,
 }

@@ -41,7 +41,7 @@ pub struct Applied {
     pub failure: Option<ApplyError>,
     /// What the API server refused although everything was carried out that does not rest on it. The status tells both.
     pub refused: Option<ApplyError>,
-    /// Something was not cleared up, because the API server refused it.
+    /// Something that can be done without was left as it is, because the API server refused it.
     pub left: bool,
     /// The status as it was to be after the round; none if it failed.
     pub status: Option<RolloutStatus>,
@@ -105,12 +105,12 @@ pub async fn apply_plan(writer: Writer<'_>, snapshot: &Snapshot, plan: &Plan, no
         }
         stopped |= !is_on_its_own(stage);
         match stage.purpose.as_str() {
-            CLEAR_UP => {
+            CLEAR_UP | SIZE => {
                 tracing::warn!(%rollout, error = %with_causes(&error), "left as it is");
                 applied.left = true;
             }
             // That pods are there is seen, not assumed.
-            CREATE | SIZE | GROW => applied.refused = applied.refused.or(Some(error)),
+            CREATE | GROW => applied.refused = applied.refused.or(Some(error)),
             _ => applied.failure = Some(error),
         }
     }

@@ -97,18 +97,19 @@ fn is_refused(error: &ObserveError) -> bool {
     )
 }
 
-/// A Rollout that names something we may not read. The live look that may have been due is what was refused: it is put
-/// off as well, or it would be due again at once.
+/// A Rollout that names something we may not read.
 async fn refuse(context: &Context, key: &ObjectKey, error: ObserveError) -> Result<Next, ReconcileError> {
-    if let Some(rollout) = context.observer.read(Resource::Rollout, key).await?
-        && context.selector.matches(&rollout)
-    {
-        report_refusal(context, key, &rollout, &error).await;
+    let rollout = context.observer.read(Resource::Rollout, key).await?;
+    let rollout = rollout.filter(|rollout| context.selector.matches(rollout));
+    if let Some(rollout) = &rollout {
+        report_refusal(context, key, rollout, &error).await;
     }
+    let now = context.clock.now();
+    context.observer.note_refused(key, rollout.as_ref(), now);
     context
         .metrics
         .count_error(ReconcileError::from(error).category());
-    Ok(Next::At(context.clock.now() + REFUSED_RETRY))
+    after(context, key, After::Later(Some(now + REFUSED_RETRY)))
 }
 
 fn leave(context: &Context, key: &ObjectKey) -> Next {

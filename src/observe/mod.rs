@@ -24,6 +24,7 @@ use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::{ObjectKey, Resource};
 use crate::client::own_writes::OwnWrites;
 use crate::client::{Api, Failure};
+use crate::plan::needs::needs;
 
 use heal::Heals;
 use stores::Stores;
@@ -73,6 +74,12 @@ impl Observer {
     /// When everything about a Rollout is read live again although nothing happened.
     pub fn next_heal(&self, rollout: &ObjectKey) -> Option<DateTime<Utc>> {
         self.heals.next(rollout)
+    }
+
+    /// A live look that was refused counts as one: it is due again after the usual time, not at once.
+    pub fn note_refused(&self, key: &ObjectKey, rollout: Option<&Value>, now: DateTime<Utc>) {
+        let in_progress = rollout.is_some_and(|rollout| needs(rollout).in_progress);
+        self.heals.plan(key, in_progress, true, now);
     }
 
     /// One object, from its cache unless our own write to it is newer; `None` if there is none.

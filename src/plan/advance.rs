@@ -4,7 +4,7 @@
 use crate::api::duration::Duration;
 use crate::api::rollout_status::{PauseReason, Promotion, RolloutStatus, WaitingReason};
 use crate::plan::decide::{Evidence, Moved, note};
-use crate::plan::gate::{Finding, GateKind, OpenGate};
+use crate::plan::gate::{Finding, GateKind, OpenGate, unobserved};
 use crate::plan::scale::basic_target;
 use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::step::{become_stable, finish_step};
@@ -46,6 +46,9 @@ pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
         end_pause(world, *duration)?;
     }
     weight_reached(evidence)?;
+    if let Some(wait) = unobserved(world, evidence.gates) {
+        return Err(wait);
+    }
     if let Step::Analysis(_) = step {
         let gate = evidence.gates.iter().find(|gate| gate.kind == GateKind::Step);
         let passed = gate.filter(|gate| gate.finding(world) == Finding::Passed);

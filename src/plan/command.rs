@@ -108,12 +108,15 @@ fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Optio
         ));
     }
     // Creation times have whole seconds. A controller that was behind has begun the revision later than people saw it:
-    // an abort is obeyed all the same. One that was meant for the version before costs a retry, one that is not obeyed
-    // costs requests.
-    let older =
-        |created: DateTime<Utc>| begun.is_some_and(|begun| created + chrono::Duration::seconds(1) <= begun);
-    let may_be_old = expected.revision.is_none() && command.spec.verb != Verb::Abort;
-    if may_be_old && created_at(command).is_some_and(older) {
+    // an abort by a person is obeyed all the same. One that was meant for the version before costs a retry, one that is
+    // not obeyed costs requests. An alert says itself since when it fires.
+    let older = |at: DateTime<Utc>| begun.is_some_and(|begun| at + chrono::Duration::seconds(1) <= begun);
+    let asked = match (&command.spec.alert, command.spec.verb) {
+        (Some(alert), _) => Some(alert.starts_at),
+        (None, Verb::Abort) => None,
+        _ => created_at(command),
+    };
+    if expected.revision.is_none() && asked.is_some_and(older) {
         return Some((
             CommandPhase::Expired,
             format!("it is older than revision {revision}"),

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION, PodTemplateHash, Weight};
 use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout_status::{TrafficSplit, WaitingReason};
-use crate::plan::gate::{OpenGate, plan_runs};
+use crate::plan::gate::{OpenGate, plan_runs, unobserved};
 use crate::plan::model::{
     Action, CREATE, GROW, Kind, Precondition, SHIFT, SHRINK, SIZE, Stage, Target, Write,
 };
@@ -53,7 +53,7 @@ pub fn plan_effects(
     let is_held = held.is_empty();
     effects.stage("hold on to the Rollout", held);
     let shifted = match traffic {
-        Some(traffic) => shift_traffic(world, traffic, &mut effects),
+        Some(traffic) => shift_traffic(world, traffic, gates, &mut effects),
         None => move_plain_services(world, &mut effects),
     };
     effects.stage(GROW, growing);
@@ -82,7 +82,7 @@ pub fn plan_rescue(world: &World, traffic: Option<&mut Traffic>, sizes: &Sizes) 
             Ok(Some(Shift::Weight(weight))) if weight < traffic.seen_weight()
         );
         if lowers {
-            shift_traffic(world, traffic, &mut effects);
+            shift_traffic(world, traffic, &[], &mut effects);
         }
     }
     let stable = sizes
@@ -169,15 +169,23 @@ pub fn patch_rollout(world: &World, ops: Vec<PatchOp>, reason: &str) -> Write {
     }
 }
 
-/// One change of the traffic, if one is due; true when something is written.
-fn shift_traffic(world: &World, traffic: &mut Traffic, effects: &mut Effects) -> bool {
-    let shift = match next_shift(world, traffic) {
-        Ok(shift) => shift,
-        Err(wait) => {
-            effects.waits.push(wait);
-            None
+/// The next change of the traffic. Nobody gets more while nobody looks.
+fn next_observed_shift(world: &World, traffic: &Traffic, gates: &[OpenGate]) -> Result<Option<Shift>, Wait> {
+    let shift = next_shift(world, traffic)?;
+    match shift {
+        Some(Shift::Weight(weight)) if weight > traffic.seen_weight() => {
+            unobserved(world, gates).map_or(Ok(shift), Err)
         }
-    };
+        shift => Ok(shift),
+    }
+}
+
+/// One change of the traffic, if one is due; true when something is written.
+fn shift_traffic(world: &World, traffic: &mut Traffic, gates: &[OpenGate], effects: &mut Effects) -> bool {
+    let shift = next_observed_shift(world, traffic, gates).unwrap_or_else(|wait| {
+        effects.waits.push(wait);
+        None
+    });
     let split = shift
         .as_ref()
         .map_or_else(|| traffic.newest(), |shift| split_after(traffic, shift));

@@ -119,6 +119,15 @@ fn judges(world: &World, run: &AnalysisRun, gate: &Gate) -> bool {
     owned && run.spec.gate.as_ref() == Some(gate)
 }
 
+/// What the release waits for that must not go forward unobserved: the first run that is yet to be made.
+pub fn unobserved(world: &World, gates: &[OpenGate]) -> Option<Wait> {
+    let accepted = &world.status.canary.accepted_runs;
+    let missing = gates
+        .iter()
+        .find(|gate| gate.run.is_none() && !accepted.contains(&gate.run_name));
+    missing.map(OpenGate::wait)
+}
+
 impl OpenGate<'_> {
     pub fn verdict(&self) -> Verdict {
         self.run

@@ -93,8 +93,10 @@ fn stable_size(world: &World, traffic: &Traffic) -> i64 {
     if !world.shrinks_stable() || world.aborted() || world.is_deleting() {
         return world.replicas;
     }
-    // Routing that is taken back needs all of stable, however far the promotion has come.
-    let promoting = world.status.promotion.is_some() && !traffic.retiring;
+    // Routing that is taken back needs all of stable, however far the promotion has come, and a canary that nobody
+    // finds at full weight needs somebody to take its traffic.
+    let promotion = world.status.promotion.filter(|_| !traffic.retiring);
+    let promoting = promotion.is_some_and(|promotion| promotion != Promotion::FullWeight);
     let left = if promoting {
         0
     } else {
@@ -234,9 +236,11 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
         budgets.surge,
         budgets.unavailable,
     );
-    // Nothing goes while what is counted may be gone already.
+    // Nothing goes while what is counted may be gone already, nor for a version that has no ReplicaSet: it may be
+    // refused.
     let mut owned = world.snapshot.replica_sets.values().filter(|set| set.owned);
-    let counted = owned.all(|set| set.caught_up);
+    let goes_forward = world.in_release() && !world.aborted() && !world.is_deleting();
+    let counted = owned.all(|set| set.caught_up) && (current.is_some() || !goes_forward);
     for (set, replicas) in [(stable, next.stable), (current, next.canary)] {
         if let Some(set) = set {
             let kept = if counted { 0 } else { set.replicas };

@@ -63,6 +63,11 @@ impl Cluster {
                 self.what_happened()
             );
         }
+        let mut writes = planned.stages.iter().flat_map(|stage| &stage.writes);
+        let fault = match fault {
+            Fault::Refused(_) if !writes.any(|write| is_refused(write, fault)) => Fault::None,
+            fault => fault,
+        };
         let before = self.weight();
         let changed = self.carry_out(&planned, fault);
         if self.weight() > before {

@@ -79,6 +79,22 @@ fn an_abort_is_not_lost_while_the_controller_is_behind() {
 }
 
 #[test]
+fn an_alert_about_the_version_before_stops_nothing() {
+    for (seconds, answer) in [(-1, "Expired"), (0, "Accepted")] {
+        let mut cluster = deployed(nginx(five_steps()));
+        cluster.deploy("v2");
+        cluster.round();
+        let begun = cluster.status().revision_started_at.unwrap();
+        let starts_at = begun + chrono::Duration::seconds(seconds);
+        let alert = json!({"alert": {"fingerprint": "f", "startsAt": starts_at}});
+        let abort = cluster.command_with("Abort", alert);
+        cluster.run();
+        assert_eq!(cluster.answer(&abort), answer);
+        assert_eq!(cluster.status().abort, answer == "Accepted");
+    }
+}
+
+#[test]
 fn two_promotes_end_two_pauses_and_one_ends_one() {
     let mut cluster = deployed(nginx(json!([{"pause": {}}, {"pause": {}}, {"pause": {}}])));
     cluster.deploy("v2");

@@ -2,7 +2,7 @@
 //! nothing is risked.
 
 use serde_json::json;
-use tidegate::api::rollout_status::{AbortSource, Phase};
+use tidegate::api::rollout_status::{AbortSource, Phase, Promotion};
 use tidegate::plan::model::{CREATE, GROW, Kind};
 use tidegate::plan::snapshot::Claim;
 
@@ -183,6 +183,30 @@ fn a_version_that_is_not_admitted_keeps_no_traffic_from_going_back() {
 }
 
 #[test]
+fn a_version_that_is_not_admitted_costs_the_stable_one_no_pod() {
+    let mut cluster = deployed(basic_with(five_steps(), json!({"maxUnavailable": "100%"})));
+    cluster.deploy("v2");
+    run_refused(&mut cluster, Kind::ReplicaSet);
+    assert_eq!((cluster.pods("v1"), cluster.pods("v2")), (5, 0));
+}
+
+#[test]
+fn traffic_rises_only_while_the_analysis_beside_it_is_there() {
+    let background = json!({"analysis": {"templates": [{"templateName": "endless"}], "startingStep": 1}});
+    let mut cluster = deployed(nginx_with(five_steps(), background));
+    cluster.deploy("v2");
+    run_refused(&mut cluster, Kind::AnalysisRun);
+    assert_eq!(
+        (cluster.step(), cluster.weight()),
+        (1, 20),
+        "{}",
+        cluster.explain()
+    );
+    cluster.run();
+    assert!(cluster.weight() > 20, "{}", cluster.explain());
+}
+
+#[test]
 fn what_traffic_waits_for_grows_before_anything_is_created() {
     let mut cluster = paused(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
     cluster.deploy("v3");
@@ -236,6 +260,25 @@ fn weight_leaves_a_canary_service_that_finds_no_pod() {
         cluster.run();
         assert_eq!(cluster.weight(), 50, "{}", cluster.explain());
     }
+}
+
+/// Stable is on its way out, and comes back.
+#[test]
+fn weight_leaves_a_canary_service_that_finds_no_pod_at_full_weight() {
+    let mut cluster = paused(gateway_with(five_steps(), json!({"dynamicStableScale": true})));
+    cluster.command("Promote");
+    cluster.run_until(|cluster| cluster.weight() == 100);
+    assert_eq!(cluster.status().promotion, Some(Promotion::FullWeight));
+    cluster.edit(Kind::Service, "checkout-canary", |service| {
+        service["spec"]["selector"]["app"] = json!("other");
+    });
+    cluster.run();
+    assert_eq!(
+        (cluster.weight(), cluster.pods("v1")),
+        (0, 5),
+        "{}",
+        cluster.explain()
+    );
 }
 
 #[test]
