@@ -52,6 +52,7 @@ pub fn service(object: &Value) -> ServiceSeen {
             .pointer("/metadata/annotations")
             .map(|annotations| texts(Some(annotations))),
         external_name: object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName"),
+        has_ports: has_entries(object.pointer("/spec/ports")),
     }
 }
 
@@ -135,6 +136,16 @@ pub fn endpoints<'a>(slices: impl Iterator<Item = &'a Value>, names: &PodNames) 
         seen.others += i64::from(!is_known);
     }
     seen
+}
+
+/// A slice of pods that have none of the ports that the Service asks for by name: requests find nobody there.
+pub fn is_portless(slice: &Value) -> bool {
+    !has_entries(slice.get("ports"))
+}
+
+fn has_entries(list: Option<&Value>) -> bool {
+    list.and_then(Value::as_array)
+        .is_some_and(|list| !list.is_empty())
 }
 
 fn entry<'a>(object: &'a Value, map: &str, name: &str) -> Option<&'a str> {

@@ -148,8 +148,8 @@ impl Look<'_> {
         services: &BTreeMap<String, Option<ServiceSeen>>,
         pods: &PodNames,
     ) -> Result<BTreeMap<String, EndpointsReady>, ObserveError> {
-        let there = services.iter().filter(|(_, service)| service.is_some());
-        let names: Vec<&str> = there.map(|(name, _)| name.as_str()).collect();
+        let there = services.values().flatten();
+        let names: Vec<&str> = there.clone().map(|service| service.name.as_str()).collect();
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -157,13 +157,14 @@ impl Look<'_> {
         let slices = self
             .list_live(Resource::EndpointSlice, &rollout.namespace, Some(&labels))
             .await?;
-        let ready = |service: &str| {
+        let ready = |service: &ServiceSeen| {
             let slices = slices
                 .iter()
-                .filter(|slice| decode::service_of(slice) == Some(service));
-            (service.to_owned(), decode::endpoints(slices, pods))
+                .filter(|slice| decode::service_of(slice) == Some(service.name.as_str()))
+                .filter(|slice| !(service.has_ports && decode::is_portless(slice)));
+            (service.name.clone(), decode::endpoints(slices, pods))
         };
-        Ok(names.into_iter().map(ready).collect())
+        Ok(there.map(ready).collect())
     }
 
     /// The templates the Rollout names, and those they name in turn, each once.

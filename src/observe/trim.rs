@@ -21,7 +21,7 @@ pub fn trim(resource: Resource, object: &mut Value) {
                 "/status/observedGeneration",
             ],
         ),
-        Resource::Service => keep(object, &["/spec/selector", "/spec/type"]),
+        Resource::Service => keep(object, &["/spec/selector", "/spec/type", "/spec/ports"]),
         Resource::Ingress => remove(object, "status"),
         _ => {}
     }

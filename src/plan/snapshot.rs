@@ -105,6 +105,8 @@ pub struct ServiceSeen {
     /// Those of ours. `None`: the Service has no annotations at all, and the first one brings the map.
     pub annotations: Option<BTreeMap<String, String>>,
     pub external_name: bool,
+    /// Only a headless Service may have none.
+    pub has_ports: bool,
 }
 
 /// Ready endpoints behind a Service, counted by the version their pods belong to.

@@ -291,3 +291,34 @@ async fn an_unreadable_run_is_left_aside_and_not_made_again() {
     until(|| message_of(&world, "checkout").as_deref() == Some("{} of 0")).await;
     controller.stop().await;
 }
+
+/// The new template calls its ports otherwise than the Services do.
+#[tokio::test(start_paused = true)]
+async fn pods_without_the_port_of_a_service_are_no_endpoints_of_it() {
+    let world = World::new();
+    let context = world.context(|snapshot, _| echo(snapshot));
+    world.edit(&json!({"spec": {"strategy": {"canary": {
+        "stableService": "stable", "canaryService": "canary",
+    }}}}));
+    for (service, ports) in [
+        ("stable", json!([{"name": "", "port": 8080, "protocol": "TCP"}])),
+        ("canary", json!([])),
+    ] {
+        let spec = json!({"selector": {"app": "checkout"}, "ports": [{"port": 80, "targetPort": "http"}]});
+        let object = json!({"metadata": {"name": service}, "spec": spec});
+        world.post(Resource::Service, &object);
+        let slice = json!({
+            "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4", "ports": ports,
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}],
+        });
+        world.post(Resource::EndpointSlice, &slice);
+    }
+    world.catch_up(&context).await;
+    let observed = context.observer.observe_rollout(&world.key, world.now()).await;
+    let endpoints = observed.unwrap().unwrap().endpoints.unwrap();
+    let ready = endpoints
+        .iter()
+        .map(|(name, ready)| (name.as_str(), ready.total()));
+    assert_eq!(ready.collect::<Vec<_>>(), [("canary", 0), ("stable", 1)]);
+}

@@ -108,6 +108,7 @@ fn strings(object: &Value, path: &str) -> BTreeMap<String, String> {
 
 fn see_service(service: &Value) -> ServiceSeen {
     ServiceSeen {
+        has_ports: true,
         name: text(service, "/metadata/name"),
         uid: text(service, "/metadata/uid"),
         resource_version: text(service, "/metadata/resourceVersion"),
