@@ -21,7 +21,7 @@ use crate::api::rollout_status::{Phase, RolloutStatus};
 const MANIFESTS: [&str; 4] = [
     include_str!("../../analysis-templates/error-rate.yaml"),
     include_str!("../../analysis-templates/latency-p95.yaml"),
-    include_str!("../../examples/checkout/services.yaml"),
+    include_str!("../../examples/checkout/network.yaml"),
     include_str!("../../examples/checkout/rollout.yaml"),
 ];
 /// Of the Rollout and of the stable Ingress.
