@@ -204,6 +204,8 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, gates: &[OpenGate], effec
         // Routes to be given back are not set up again.
         None if traffic.retiring && split.canary_weight == Weight::ZERO => Vec::new(),
         None if traffic.is_shown_in_full() => Vec::new(),
+        // What was written in part goes on when the release does.
+        None if world.spec_paused() && traffic.is_mixed() => Vec::new(),
         Some(Shift::Weight(_)) | None => render_routes(world, traffic, &split),
     };
     if writes.is_empty() {

@@ -123,6 +123,11 @@ impl<'a> Traffic<'a> {
         self.inspection.state.canary_max()
     }
 
+    /// The routes disagree about the weight.
+    pub fn is_mixed(&self) -> bool {
+        matches!(self.inspection.state, WeightState::Mixed { .. })
+    }
+
     /// The newest split.
     pub fn newest(&self) -> TrafficSplit {
         TrafficSplit {
@@ -213,9 +218,28 @@ impl<'a> Traffic<'a> {
         self.push_live(split);
     }
 
+    /// Each split once, where it first came, and the newest at the end, even if it came before.
     fn push_live(&mut self, split: TrafficSplit) {
-        self.weights.live.retain(|old| *old != split);
-        self.weights.live.push(split);
+        let live = &mut self.weights.live;
+        if live.last() == Some(&split) {
+            return;
+        }
+        let mut known = Vec::with_capacity(live.len() + 1);
+        for old in live.drain(..) {
+            if !known.contains(&old) {
+                known.push(old);
+            }
+        }
+        known.push(split);
+        *live = known;
+    }
+
+    /// A data plane that follows the newest weight cannot be told from one that has yet to follow the weights before it.
+    pub fn is_ambiguous(&self) -> bool {
+        let newest = self.weights.canary.weight;
+        let live = self.weights.live.iter().map(|split| split.canary_weight);
+        live.skip_while(|weight| *weight != newest)
+            .any(|weight| weight != newest)
     }
 
     /// Brings the recorded weights up to what is seen.
@@ -387,7 +411,9 @@ impl<'a> Traffic<'a> {
                 continue;
             }
             let ready = self.ready_endpoints(service);
-            if backend.weight > Weight::ZERO && ready.is_some_and(|ready| ready < 1) && world.replicas > 0 {
+            // A router whose main backend is the stable Service asks for its endpoints whatever the weight.
+            let is_used = backend.weight > Weight::ZERO || service == Backend::Stable && self.is_nginx();
+            if is_used && ready.is_some_and(|ready| ready < 1) && world.replicas > 0 {
                 let message = format!("Service {} has no ready endpoints", backend.service_name);
                 return Some(Wait::on(WaitingReason::Endpoints, message));
             }

@@ -1,7 +1,8 @@
 //! What the data plane itself says about the newest split: `trafficRouting.dataPlane` names who is asked.
 //!
 //! Guarantees: a weight that the data plane denies never counts as verified, and one that it is silent about does so
-//! only where nothing goes forward and all traffic is meant for stable, a while after it should have settled.
+//! only where nothing goes forward and all traffic is meant for stable, a while after it should have settled. A weight
+//! that it was given before another one that it may still have to follow counts after that while, too.
 
 use chrono::{DateTime, Utc};
 
@@ -58,6 +59,11 @@ pub fn doubt(world: &World, traffic: &Traffic, settled: DateTime<Utc>) -> Option
         traffic.max
     );
     match hear(world, traffic) {
+        Testimony::Agrees if traffic.is_ambiguous() => {
+            let until = settled + PATIENCE;
+            let message = format!("{wanted}; it gave that before as well, and may be behind");
+            (world.now < until).then(|| Wait::until(WaitingReason::DataPlane, message, until))
+        }
         Testimony::Agrees => None,
         Testimony::Denies(seen) => Some(Wait::on(WaitingReason::DataPlane, format!("{wanted}; {seen}"))),
         Testimony::Silent(why) => {
