@@ -217,6 +217,11 @@ fn describe_step(rollout: &Rollout, status: &RolloutStatus) -> Option<String> {
 fn describe_state(status: &RolloutStatus) -> Option<String> {
     match (status.phase?, &status.waiting_on) {
         (Phase::Healthy, _) => Some("Healthy: stable carries all traffic".to_owned()),
+        // What the way back waits for would repeat the reason each time.
+        (Phase::Degraded, _) if status.abort => {
+            let abort = status.abort_reason.as_ref()?;
+            Some(format!("aborted: {}", abort.reason))
+        }
         (Phase::Degraded | Phase::Paused, _) => status.message.clone(),
         (Phase::Progressing, Some(waiting)) => match waiting.reason {
             // Its measurements say more; a written weight is seen at the next look; old pods are in nobody's way.
