@@ -54,7 +54,7 @@ pub fn decide(standing: &Standing, args: &PromoteArgs) -> Result<Decision, CliEr
             standing.revision_text()
         )));
     }
-    if standing.spec_paused && !args.full {
+    if standing.spec_paused {
         return Err(CliError::Refused(format!(
             "{name} is paused by spec.paused and goes nowhere; `kubectl tidegate resume {name}` first"
         )));
@@ -95,9 +95,7 @@ mod tests {
     use crate::api::names::PodTemplateHash;
     use crate::api::rollout_status::RolloutStatus;
 
-    /// The controller asks the open analyses alone, and a verdict of the revision before may still stand there.
-    #[test]
-    fn a_verdict_without_an_open_analysis_refuses_nothing() {
+    fn decide_full(spec_paused: bool) -> Result<Decision, CliError> {
         let status = RolloutStatus {
             stable_rs: Some(PodTemplateHash("5d4".to_owned())),
             verdict: Some(Verdict::Failed),
@@ -106,7 +104,7 @@ mod tests {
         let standing = Standing {
             name: "checkout".to_owned(),
             status,
-            spec_paused: false,
+            spec_paused,
             stale: false,
             in_progress: true,
         };
@@ -117,6 +115,17 @@ mod tests {
             reason: None,
             output: None,
         };
-        assert!(matches!(decide(&standing, &args), Ok(Decision::Send(_))));
+        decide(&standing, &args)
+    }
+
+    /// The controller asks the open analyses alone, and a verdict of the revision before may still stand there.
+    #[test]
+    fn a_verdict_without_an_open_analysis_refuses_nothing() {
+        assert!(matches!(decide_full(false), Ok(Decision::Send(_))));
+    }
+
+    #[test]
+    fn nothing_is_promoted_while_it_is_paused() {
+        assert!(matches!(decide_full(true), Err(CliError::Refused(_))));
     }
 }
