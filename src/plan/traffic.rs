@@ -377,7 +377,7 @@ impl<'a> Traffic<'a> {
 
     /// What keeps the newest split from counting as in place.
     fn blocked(&self, world: &World, was_in_place: bool) -> Option<Wait> {
-        if let WeightState::Mixed { .. } = self.inspection.state {
+        if self.is_mixed() {
             return Some(Wait::on(
                 WaitingReason::RouteAccepted,
                 "the routes disagree about the weight".into(),
