@@ -21,8 +21,8 @@ pub struct GetArgs {
     /// Keep showing it as it changes
     #[arg(short, long, conflicts_with = "output")]
     pub watch: bool,
-    /// With --watch: end in this state
-    #[arg(long, value_enum, requires = "watch")]
+    /// Keep showing it until it is in this state
+    #[arg(long, value_enum, conflicts_with = "output")]
     pub until: Option<Until>,
     /// Output format; json and yaml show the tree as data, wide cuts nothing
     #[arg(short, long, value_enum)]
@@ -48,7 +48,7 @@ impl Until {
 }
 
 pub async fn run(args: &GetArgs, session: &Session, out: &mut Output) -> Result<Exit, CliError> {
-    if args.watch {
+    if args.watch || args.until.is_some() {
         return watch(args, session, out).await;
     }
     let view = session.get_view(&args.name).await?;

@@ -3,17 +3,21 @@
 
 use std::time::Duration as StdDuration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::error::{CliError, Exit};
 use super::output::Output;
 use super::patience::{self, Patience};
 use super::session::Session;
 use super::target::RolloutName;
 use crate::api::duration::Duration;
-use crate::api::rollout_status::Phase;
+use crate::api::rollout_status::{Phase, WaitingReason};
 use crate::view::tree::{describe_step, describe_weight};
 use crate::view::{Objects, RolloutView, build};
 
 const POLL: StdDuration = StdDuration::from_millis(500);
+/// How long something may be missing before it is taken for the end.
+const INCOMPLETE: TimeDelta = TimeDelta::seconds(15);
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatusArgs {
@@ -84,7 +88,7 @@ async fn look(
         out.line(&line)?;
         *said = line;
     }
-    Ok(outcome(&view))
+    Ok(outcome(&view, session.clock.now()))
 }
 
 fn describe(view: &RolloutView) -> String {
@@ -109,9 +113,9 @@ fn describe(view: &RolloutView) -> String {
 }
 
 /// Nothing while the release may still move by itself.
-pub fn outcome(view: &RolloutView) -> Option<Exit> {
+pub fn outcome(view: &RolloutView, now: DateTime<Utc>) -> Option<Exit> {
     match view.phase {
-        _ if view.stale => None,
+        _ if view.stale || is_just_incomplete(view, now) => None,
         Phase::Healthy => Some(Exit::Ok),
         Phase::Degraded => Some(Exit::Degraded),
         Phase::Paused if view.waits_for_a_person() => Some(Exit::Paused),
@@ -119,10 +123,17 @@ pub fn outcome(view: &RolloutView) -> Option<Exit> {
     }
 }
 
+/// What belongs together is applied one after another: a Service that is missing may come in a moment.
+fn is_just_incomplete(view: &RolloutView, now: DateTime<Utc>) -> bool {
+    let mut waiting = view.waiting_on.iter();
+    waiting
+        .any(|waiting| waiting.reason == WaitingReason::Invalid && (now - waiting.since).abs() < INCOMPLETE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::rollout_status::{WaitingOn, WaitingReason};
+    use crate::api::rollout_status::WaitingOn;
 
     fn view(phase: Phase, waiting: Option<WaitingReason>) -> RolloutView {
         let since = chrono::DateTime::UNIX_EPOCH;
@@ -144,6 +155,7 @@ mod tests {
         for (phase, waiting, exit) in [
             (Phase::Healthy, None, Some(0)),
             (Phase::Degraded, None, Some(2)),
+            (Phase::Degraded, Some(WaitingReason::Invalid), Some(2)),
             (Phase::Paused, Some(WaitingReason::Promotion), Some(3)),
             (Phase::Paused, Some(WaitingReason::SpecPaused), Some(3)),
             (Phase::Paused, Some(WaitingReason::InconclusiveAnalysis), Some(3)),
@@ -156,7 +168,7 @@ mod tests {
             (Phase::Progressing, Some(WaitingReason::Analysis), None),
         ] {
             assert_eq!(
-                outcome(&view(phase, waiting)).map(Exit::code),
+                outcome(&view(phase, waiting), later(60)).map(Exit::code),
                 exit,
                 "{phase:?} {waiting:?}"
             );
@@ -169,6 +181,22 @@ mod tests {
             stale: true,
             ..view(Phase::Healthy, None)
         };
-        assert_eq!(outcome(&stale), None);
+        assert_eq!(outcome(&stale, later(60)), None);
+    }
+
+    fn later(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    #[test]
+    fn what_is_missing_may_come_in_a_moment() {
+        let incomplete = view(Phase::Degraded, Some(WaitingReason::Invalid));
+        for (seconds, ended) in [
+            (14, None),
+            (16, Some(Exit::Degraded)),
+            (-60, Some(Exit::Degraded)),
+        ] {
+            assert_eq!(outcome(&incomplete, later(seconds)), ended, "{seconds}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::session::{Session, to_value};
 use super::target::RolloutName;
 use crate::api::names::{HASH_LABEL, POD_TEMPLATE_ANNOTATION, REVISION_ANNOTATION, Revision};
 use crate::api::rollout::Rollout;
+use crate::plan::revision::hash_template;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct UndoArgs {
@@ -39,16 +40,38 @@ pub async fn run(args: &UndoArgs, session: &Session, out: &mut Output) -> Result
     let operations = json!([
         {"op": "test", "path": "/metadata/uid", "value": rollout.metadata.uid},
         {"op": "test", "path": "/spec/template", "value": rollout.spec.template},
-        {"op": "replace", "path": "/spec/template", "value": template},
+        {"op": "replace", "path": "/spec/template", "value": &template},
     ]);
     let patched = session.patch_rollout(&args.name, operations).await?;
     match args.output {
         Some(format) => out_object(out, format, &patched, &name),
         None => {
             out.line(format!(
-                "{name} rolled back to the template of revision {revision}"
+                "{name} rolled back to the template of revision {revision}; {}",
+                describe_way(&rollout, &template)
             ))?;
             Ok(Exit::Ok)
+        }
+    }
+}
+
+/// What the controller makes of it.
+fn describe_way(rollout: &Rollout, template: &Value) -> String {
+    let status = rollout.status.clone().unwrap_or_default();
+    let hash = hash_template(template);
+    let window = rollout.spec.rollback_window.as_ref();
+    let window = window
+        .and_then(|window| window.revisions)
+        .filter(|revisions| *revisions > 0);
+    match window.filter(|_| status.former_stable.contains(&hash)) {
+        _ if status.stable_rs.as_ref() == Some(&hash) => {
+            "it is stable, and gets all traffic back without steps".to_owned()
+        }
+        Some(window) => {
+            format!("it skips the steps if it is one of the {window} revisions of spec.rollbackWindow")
+        }
+        None => {
+            "it goes through the steps like any version (spec.rollbackWindow lets it skip them)".to_owned()
         }
     }
 }
@@ -204,6 +227,19 @@ mod tests {
             let (revision, _) = choose(&rollout, &sets, None).unwrap();
             assert_eq!(revision, Revision(expected), "{current} is current");
         }
+    }
+
+    #[test]
+    fn says_whether_the_steps_are_gone_through() {
+        let template = json!({"spec": {}});
+        let mut undone = rollout(3);
+        assert!(describe_way(&undone, &template).starts_with("it goes through the steps"));
+        undone.status.as_mut().unwrap().former_stable = vec![hash_template(&template)];
+        assert!(describe_way(&undone, &template).starts_with("it goes through the steps"));
+        undone.spec.rollback_window = serde_json::from_value(json!({"revisions": 2})).unwrap();
+        assert!(describe_way(&undone, &template).starts_with("it skips the steps if"));
+        undone.status.as_mut().unwrap().stable_rs = Some(hash_template(&template));
+        assert!(describe_way(&undone, &template).starts_with("it is stable"));
     }
 
     #[test]

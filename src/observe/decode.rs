@@ -1,7 +1,7 @@
 //! Raw objects to what a snapshot holds. Lenient where a wrong value is somebody else's, so that one odd
 //! annotation never stops a release.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
@@ -38,21 +38,6 @@ pub fn replica_set(object: &Value, rollout: &Value) -> ReplicaSetSeen {
         caught_up: count("/status/observedGeneration") >= count("/metadata/generation"),
         owned: is_controlled_by(object, uid) || was_owned(),
         deleting: metadata_text(object, "deletionTimestamp").is_some(),
-    }
-}
-
-pub fn service(object: &Value) -> ServiceSeen {
-    let text = |field| metadata_text(object, field).unwrap_or_default().to_owned();
-    ServiceSeen {
-        name: text("name"),
-        resource_version: text("resourceVersion"),
-        uid: text("uid"),
-        selector: texts(object.pointer("/spec/selector")),
-        annotations: object
-            .pointer("/metadata/annotations")
-            .map(|annotations| texts(Some(annotations))),
-        external_name: object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName"),
-        has_ports: has_entries(object.pointer("/spec/ports")),
     }
 }
 
@@ -150,13 +135,6 @@ fn has_entries(list: Option<&Value>) -> bool {
 
 fn entry<'a>(object: &'a Value, map: &str, name: &str) -> Option<&'a str> {
     object.get("metadata")?.get(map)?.get(name)?.as_str()
-}
-
-fn texts(map: Option<&Value>) -> BTreeMap<String, String> {
-    let entries = map.and_then(Value::as_object).into_iter().flatten();
-    entries
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
 }
 
 #[cfg(test)]

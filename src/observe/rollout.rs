@@ -92,7 +92,7 @@ impl Look<'_> {
         let services = self.named(Resource::Service, key, needs.services.iter()).await?;
         let services: BTreeMap<String, Option<ServiceSeen>> = services
             .into_iter()
-            .map(|(name, object)| (name, object.as_ref().map(decode::service)))
+            .map(|(name, object)| (name, object.as_ref().map(ServiceSeen::read)))
             .collect();
         let endpoints = if needs.endpoints {
             let pods = PodNames::new(&key.name, replica_sets.values(), services.values().flatten());
@@ -161,7 +161,7 @@ impl Look<'_> {
             let slices = slices
                 .iter()
                 .filter(|slice| decode::service_of(slice) == Some(service.name.as_str()))
-                .filter(|slice| !(service.has_ports && decode::is_portless(slice)));
+                .filter(|slice| service.ports.is_empty() || !decode::is_portless(slice));
             (service.name.clone(), decode::endpoints(slices, pods))
         };
         Ok(there.map(ready).collect())

@@ -1,23 +1,46 @@
 //! What is kept and what goes: idle ReplicaSets beyond `revisionHistoryLimit`, finished AnalysisRuns beyond
-//! theirs, answered commands beyond the newest 50.
+//! theirs, answered commands beyond the newest 50, and canary Ingresses that nobody knows of any more.
 
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
 
 use crate::api::analysis_run::{AnalysisRun, Verdict};
+use crate::api::names::Weight;
 use crate::api::time::from_meta;
 use crate::plan::command::expire_commands;
+use crate::plan::effect::route_write;
 use crate::plan::gate::precondition_of;
 use crate::plan::model::{Action, Kind, Precondition, Target, Write};
 use crate::plan::snapshot::ReplicaSetSeen;
+use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
+use crate::routers::{self, RouteTarget};
 
-pub fn plan_cleanup(world: &World) -> Vec<Write> {
+pub fn plan_cleanup(world: &World, traffic: Option<&Traffic>) -> Vec<Write> {
     let (mut writes, kept) = old_replica_sets(world);
+    if traffic.is_none() && world.stable() == Some(&world.current) {
+        writes.extend(left_routes(world));
+    }
     writes.extend(old_runs(world, &kept));
     writes.extend(expire_commands(world));
     writes
+}
+
+/// Routes of ours, although neither the spec asks for any nor the status remembers them: it was lost before they could be
+/// taken back.
+fn left_routes(world: &World) -> impl Iterator<Item = Write> {
+    let nowhere = RouteTarget {
+        rollout_name: &world.spec.name,
+        rollout_uid: &world.spec.uid,
+        namespace: &world.spec.namespace,
+        stable_service: "",
+        canary_service: "",
+        canary_weight: Weight::ZERO,
+        max_weight: world.max_weight(),
+    };
+    let writes = routers::remove(&nowhere, &world.snapshot.routes).into_iter();
+    writes.map(|write| route_write(write, "no routing is known that it could be of"))
 }
 
 /// Deletes of the oldest idle ReplicaSets, and the hashes that stay.

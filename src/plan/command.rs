@@ -141,7 +141,9 @@ fn unforced(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Opti
     if !(is_full || command.spec.verb == Verb::Promote) || command.spec.force {
         return None;
     }
-    let insist = "set force and a reason to promote it all the same";
+    let name = &world.spec.name;
+    let insist =
+        format!("`kubectl tidegate promote {name} --full --force --reason=…` promotes it all the same");
     let against = |gate: &&OpenGate| match gate.finding(world) {
         Finding::Refused => true,
         Finding::Undecided => is_full,
@@ -183,7 +185,9 @@ fn refusal_of_verb(world: &World, command: &RolloutCommand, revision: Revision) 
         Verb::Promote | Verb::PromoteFull if world.aborted() => {
             Some("it is aborted; use retry to start it again, or apply another version".to_owned())
         }
-        Verb::Promote if world.spec_paused() => Some("spec.paused is set; resume it first".to_owned()),
+        Verb::Promote | Verb::PromoteFull if world.spec_paused() => {
+            Some("spec.paused is set; resume it first".to_owned())
+        }
         Verb::Promote | Verb::PromoteFull if world.status.promotion.is_some() && !waits_for_person(world) => {
             Some("its steps are done and it is being promoted".to_owned())
         }

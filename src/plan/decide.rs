@@ -125,15 +125,15 @@ pub fn carry_out_command(evidence: &Evidence) -> Option<Moved> {
             clear_abort(&mut status);
             status.retries += 1;
             restart_steps(world, &mut status);
-            "Retried"
+            "RetryCommanded"
         }
         Verb::PromoteFull => {
             skip_to_end(world, &mut status, FastTrack::PromoteFull);
-            "PromotedFull"
+            "FullPromotionCommanded"
         }
         Verb::Promote => {
             accept_and_go_on(evidence, &mut status);
-            "Promoted"
+            "PromotionCommanded"
         }
     };
     note(world, &mut status, &who, rule, given);

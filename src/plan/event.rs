@@ -75,23 +75,25 @@ impl Told {
     }
 }
 
-/// A person who promotes ends one step; the controller that promotes ends the release.
+/// Everything that is decided about a release; what an older controller called otherwise is told all the same.
+const DECISIONS: [&str; 12] = [
+    "RevisionStarted",
+    "RollbackStarted",
+    "StepCompleted",
+    "StepsEdited",
+    "Promoted",
+    "PromotionCommanded",
+    "FullPromotionCommanded",
+    "RetryCommanded",
+    "Aborted",
+    "PausedInconclusive",
+    "RolledBack",
+    "StableAdopted",
+];
+
 pub fn reason_of(entry: &HistoryEntry) -> &'static str {
-    match entry.what.as_str() {
-        "RevisionStarted" => "RevisionStarted",
-        "RollbackStarted" => "RollbackStarted",
-        "StepCompleted" => "StepCompleted",
-        "StepsEdited" => "StepsEdited",
-        "Promoted" if entry.who == "controller" => "Promoted",
-        "Promoted" => "PromotionCommanded",
-        "PromotedFull" => "FullPromotionCommanded",
-        "Retried" => "RetryCommanded",
-        "Aborted" => "Aborted",
-        "PausedInconclusive" => "PausedInconclusive",
-        "RolledBack" => "RolledBack",
-        "StableAdopted" => "StableAdopted",
-        _ => "Decided",
-    }
+    let mut known = DECISIONS.into_iter();
+    known.find(|known| *known == entry.what).unwrap_or("Decided")
 }
 
 fn note_of(status: &RolloutStatus, entry: &HistoryEntry, is_newest: bool) -> String {
@@ -239,7 +241,7 @@ mod tests {
         let mut status = RolloutStatus {
             history: vec![
                 entry(1, "controller", "RevisionStarted"),
-                entry(2, "alice", "Promoted"),
+                entry(2, "alice", "PromotionCommanded"),
                 entry(3, "controller", "Promoted"),
                 entry(4, "run-1", "Aborted"),
                 entry(5, "controller", "Unheard"),

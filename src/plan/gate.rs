@@ -110,6 +110,15 @@ fn open<'a>(world: &World<'a>, kind: GateKind, name: String, analysis: &'a Analy
     }
 }
 
+/// How often the revision had been retried when this gate opened; read off its name.
+pub fn retries_of(gate: &Gate) -> u32 {
+    let mut parts = gate.name.split('-');
+    if parts.next() == Some("step") {
+        parts.next();
+    }
+    parts.next().and_then(|retries| retries.parse().ok()).unwrap_or(0)
+}
+
 /// We own the run, and it was made for this gate.
 fn judges(world: &World, run: &AnalysisRun, gate: &Gate) -> bool {
     let owners = run.metadata.owner_references.iter().flatten();
@@ -275,24 +284,31 @@ pub fn find_unjudgeable(world: &World) -> Vec<Problem> {
         return Vec::new();
     }
     let canary = &world.spec.canary;
-    let steps = canary.steps.iter().filter_map(|step| match step {
-        Step::Analysis(analysis) => Some((GateKind::Step, analysis)),
+    let steps = canary.steps.iter().enumerate();
+    let steps = steps.filter_map(|(index, step)| match step {
+        Step::Analysis(analysis) => Some((format!("steps[{index}].analysis"), GateKind::Step, analysis)),
         _ => None,
     });
     let background = canary
         .analysis
         .iter()
-        .map(|background| (GateKind::Background, &background.analysis));
-    let bake = canary
-        .bake
-        .iter()
-        .filter_map(|bake| Some((GateKind::Bake, bake.analysis.as_ref()?)));
-    let mut problems: Vec<Problem> = Vec::new();
-    for (kind, analysis) in steps.chain(background).chain(bake) {
-        let found = build_spec(world, kind, analysis).err();
-        problems.extend(found.filter(|found| !problems.contains(found)));
-    }
-    problems
+        .map(|background| ("analysis".to_owned(), GateKind::Background, &background.analysis));
+    let bake = canary.bake.iter().filter_map(|bake| {
+        Some((
+            "bake.analysis".to_owned(),
+            GateKind::Bake,
+            bake.analysis.as_ref()?,
+        ))
+    });
+    let analyses = steps.chain(background).chain(bake);
+    let problems = analyses.filter_map(|(field, kind, analysis)| {
+        let problem = build_spec(world, kind, analysis).err()?;
+        Some(Problem {
+            text: format!("spec.strategy.canary.{field}: {}", problem.text),
+            ..problem
+        })
+    });
+    problems.collect()
 }
 
 /// Runs to create for the open gates, runs to end because their gate is closed, and what stands in the way.

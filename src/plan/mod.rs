@@ -17,6 +17,7 @@ pub mod command;
 pub mod condition;
 pub mod decide;
 pub mod effect;
+pub mod endpoint;
 pub mod event;
 pub mod gate;
 pub mod held;
@@ -24,6 +25,7 @@ pub mod interval;
 pub mod model;
 pub mod needs;
 pub mod postpone;
+pub mod preflight;
 pub mod reference;
 pub mod replicas;
 pub mod report;
@@ -168,7 +170,11 @@ fn act(
     let taken_back = take_back(world, traffic.as_ref(), &mut effects);
     effects.stage(
         CLEAR_UP,
-        [commands.writes.clone(), cleanup::plan_cleanup(world)].concat(),
+        [
+            commands.writes.clone(),
+            cleanup::plan_cleanup(world, traffic.as_ref()),
+        ]
+        .concat(),
     );
     let traffic = traffic.filter(|_| !taken_back);
     let idle = effects.stages.is_empty();

@@ -9,6 +9,7 @@ use crate::api::names::HASH_LABEL;
 use crate::plan::revision::replica_set_name;
 use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
+use crate::routers::Destination;
 
 /// More than these help nobody at once.
 const SHOWN: usize = 5;
@@ -59,8 +60,20 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
             text: violation.to_string(),
         });
         problems.extend(found);
+        problems.extend(traffic.astray.iter().map(unknown_port));
     }
     problems
+}
+
+fn unknown_port(destination: &Destination) -> Problem {
+    let Destination { route, service, port } = destination;
+    Problem {
+        reason: "ServiceInvalid",
+        text: format!(
+            "Service {service}: it has no port {port}, to which {route} leads; add it to spec.ports, or correct the port \
+             of the route"
+        ),
+    }
 }
 
 /// The name of the current version's ReplicaSet is taken: it could never be created.

@@ -18,6 +18,10 @@ use crate::plan::world::World;
 
 /// Type of the condition that says whether enough pods are available.
 pub const AVAILABLE: &str = "Available";
+/// Type of the condition that says whether something must be mended first.
+pub const VALID: &str = "Valid";
+/// The message while the controller is at work and waits for nothing.
+pub const PROGRESSING: &str = "progressing";
 const KEPT_REVERTS: usize = 3;
 
 /// What a round found out beside the decision.
@@ -174,7 +178,7 @@ fn message(status: &RolloutStatus, problems: &[Problem], stuck: bool) -> String 
         _ if status.phase == Some(Phase::Healthy) => "stable carries all traffic".to_owned(),
         (Some(waiting), false) => format!("waiting for: {}", waiting.message),
         (None, _) if status.phase == Some(Phase::Paused) => "paused".to_owned(),
-        (None, _) => "progressing".to_owned(),
+        (None, _) => PROGRESSING.to_owned(),
     }
 }
 
@@ -212,7 +216,7 @@ fn set_conditions(world: &World, status: &mut RolloutStatus, invalid: Option<&'s
         ("Reconciling", reconciling, reconciling_reason),
         ("Stalled", stalled, stalled_reason),
         (AVAILABLE, status.available_replicas >= needed, "AvailablePods"),
-        ("Valid", invalid.is_none(), invalid.unwrap_or("Valid")),
+        (VALID, invalid.is_none(), invalid.unwrap_or("Valid")),
         (
             "RouteContended",
             contended,
@@ -278,7 +282,7 @@ pub fn report_invalid(
         ("Ready", false, "NotReady"),
         ("Reconciling", false, "Invalid"),
         ("Stalled", true, "Invalid"),
-        ("Valid", false, reason),
+        (VALID, false, reason),
     ];
     status.conditions = old
         .iter()

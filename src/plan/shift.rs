@@ -67,7 +67,10 @@ pub fn canary_is_dead(world: &World, traffic: &Traffic) -> bool {
 pub fn next_shift(world: &World, traffic: &Traffic) -> Result<Option<Shift>, Wait> {
     let goal = find_goal(world, traffic);
     let stable_moves = traffic.weights.stable.pod_template_hash != goal.stable_hash;
-    if stable_moves && traffic.is_idle(Backend::Stable) {
+    // Where nobody answers, whoever comes first can only help.
+    let nobody_answers =
+        || canary_is_dead(world, traffic) && traffic.ready_endpoints(Backend::Stable) == Some(0);
+    if stable_moves && (traffic.is_idle(Backend::Stable) || nobody_answers()) {
         return move_stable(world, traffic, &goal).map(Some);
     }
     if traffic.seen_weight() > goal.weight {

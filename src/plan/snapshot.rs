@@ -13,6 +13,7 @@ use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
 use crate::api::data_plane::DataPlaneSeen;
 use crate::api::names::{PodTemplateHash, Revision};
+use crate::api::resource::metadata_text;
 use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::RolloutStatus;
@@ -84,6 +85,21 @@ pub struct ReplicaSetSeen {
 }
 
 impl ServiceSeen {
+    /// From the object as the API server gives it.
+    pub fn read(object: &Value) -> Self {
+        let text = |field| metadata_text(object, field).unwrap_or_default().to_owned();
+        let annotations = object.pointer("/metadata/annotations");
+        ServiceSeen {
+            name: text("name"),
+            resource_version: text("resourceVersion"),
+            uid: text("uid"),
+            selector: texts(object.pointer("/spec/selector")),
+            annotations: annotations.map(|annotations| texts(Some(annotations))),
+            external_name: object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName"),
+            ports: ports(object),
+        }
+    }
+
     pub fn annotation(&self, key: &str) -> Option<&String> {
         self.annotations.as_ref()?.get(key)
     }
@@ -105,8 +121,30 @@ pub struct ServiceSeen {
     /// Those of ours. `None`: the Service has no annotations at all, and the first one brings the map.
     pub annotations: Option<BTreeMap<String, String>>,
     pub external_name: bool,
-    /// Only a headless Service may have none.
-    pub has_ports: bool,
+    /// Numbers and names by which a route can ask for a port of it, those of the pods' ports included: ingress-nginx
+    /// takes them, too. Only a headless Service may have none.
+    #[serde(default)]
+    pub ports: BTreeSet<String>,
+}
+
+/// Each port by its number and name and by those of the pods' port.
+fn ports(service: &Value) -> BTreeSet<String> {
+    let ports = service.pointer("/spec/ports").and_then(Value::as_array);
+    let keys = |port: &Value| ["port", "name", "targetPort"].map(|key| port.get(key).cloned());
+    let keys = ports.into_iter().flatten().flat_map(keys).flatten();
+    let texts = keys.filter_map(|key| match key {
+        Value::String(name) => Some(name),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+fn texts(map: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = map.and_then(Value::as_object).into_iter().flatten();
+    entries
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 /// Ready endpoints behind a Service, counted by the version their pods belong to.

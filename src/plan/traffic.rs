@@ -8,14 +8,14 @@ use chrono::{DateTime, Utc};
 
 use crate::api::names::{HASH_LABEL, PodTemplateHash, Weight};
 use crate::api::rollout_status::{
-    BackendWeight, EndpointsSeen, FastTrack, RoutingInUse, TrafficSplit, TrafficWeights, WaitingReason,
+    BackendWeight, FastTrack, RoutingInUse, TrafficSplit, TrafficWeights, WaitingReason,
 };
+use crate::plan::endpoint::find_astray;
 use crate::plan::replicas::pods_for_share;
-use crate::plan::shift::find_goal;
 use crate::plan::wait::Wait;
 use crate::plan::witness::doubt;
 use crate::plan::world::World;
-use crate::routers::{self, Inspection, ObservedRoutes, RouteTarget, Verification, WeightState};
+use crate::routers::{self, Destination, Inspection, ObservedRoutes, RouteTarget, Verification, WeightState};
 
 /// The traffic of a Rollout with routing, as observed now.
 pub struct Traffic<'a> {
@@ -32,6 +32,8 @@ pub struct Traffic<'a> {
     pub unsettled: Option<Wait>,
     /// The newest split is in place, and whether it is in effect is still to be found out.
     pub is_unproven: bool,
+    /// Where a route leads to a port that the Service does not have: requests would find nobody.
+    pub astray: Vec<Destination>,
     routes: &'a ObservedRoutes,
 }
 
@@ -58,6 +60,7 @@ pub fn observe_traffic<'a>(world: &World<'a>) -> Option<Traffic<'a>> {
         retiring: retiring || world.is_deleting(),
         max,
         settle,
+        astray: find_astray(world, &target, &routing.traffic_routing),
         routes,
     };
     traffic.take_in(world);
@@ -172,34 +175,6 @@ impl<'a> Traffic<'a> {
         })
     }
 
-    /// At least `pods` endpoints of this Service have been ready for the settle time.
-    pub fn endpoints_settled(&self, service: Backend, pods: i64, now: DateTime<Utc>) -> Result<(), Wait> {
-        let name = self.service_name(service);
-        let seen = self
-            .weights
-            .endpoints
-            .iter()
-            .find(|seen| seen.service_name == name);
-        let ready = seen.map_or(0, |seen| seen.ready);
-        let Some(seen) = seen.filter(|_| ready >= pods) else {
-            let message = format!("Service {name} has {ready} ready endpoints of {pods}");
-            return Err(Wait::on(WaitingReason::Endpoints, message));
-        };
-        let until = if pods <= 1 { seen.any_since } else { seen.since } + self.settle;
-        if now >= until {
-            return Ok(());
-        }
-        let message = format!("the endpoints of Service {name} to reach the data plane");
-        Err(Wait::until(WaitingReason::Settle, message, until))
-    }
-
-    /// This Service was read without a single ready endpoint for the settle time.
-    pub fn is_deserted(&self, service: Backend, now: DateTime<Utc>) -> bool {
-        let name = self.service_name(service);
-        let mut seen = self.weights.endpoints.iter();
-        seen.any(|seen| seen.service_name == name && seen.ready == 0 && now >= seen.any_since + self.settle)
-    }
-
     pub fn service_name(&self, service: Backend) -> &str {
         match service {
             Backend::Canary => &self.routing.canary_service,
@@ -282,53 +257,6 @@ impl<'a> Traffic<'a> {
             service_name: self.service_name(service).to_owned(),
             pod_template_hash: hash,
         }
-    }
-
-    fn track_endpoints(&mut self, world: &World) {
-        let Some(ready) = &world.snapshot.endpoints else {
-            return;
-        };
-        let (stable_needed, canary_needed) = self.endpoints_needed(world);
-        let before = std::mem::take(&mut self.weights.endpoints);
-        let backends = [
-            (&self.weights.stable, stable_needed),
-            (&self.weights.canary, canary_needed),
-        ];
-        for (backend, needed) in backends {
-            let hash = &backend.pod_template_hash;
-            let endpoints = ready.get(&backend.service_name);
-            let count = endpoints.map_or(0, |ready| {
-                if hash.is_empty() {
-                    ready.total()
-                } else {
-                    ready.of(hash)
-                }
-            });
-            let before = before
-                .iter()
-                .find(|seen| seen.service_name == backend.service_name && seen.pod_template_hash == *hash);
-            self.weights
-                .endpoints
-                .push(track(before, backend, count, needed, world.now));
-        }
-    }
-
-    /// How many ready endpoints (stable, canary) the next decision asks for. More than that coming up does not
-    /// restart the clock.
-    fn endpoints_needed(&self, world: &World) -> (i64, i64) {
-        let for_weight = |weight| pods_for_share(world.replicas, weight, self.max).max(1);
-        let goal = find_goal(world, self).weight;
-        // Behind the stable Service the new version is about to carry everything, whatever the weight is now.
-        let takes_over = world.in_release() && self.weights.stable.pod_template_hash == world.current;
-        let stable = if takes_over {
-            self.max.0
-        } else {
-            self.max.0 - goal.0
-        };
-        (
-            for_weight(Weight(stable)),
-            for_weight(goal.max(self.seen_weight())),
-        )
     }
 
     /// Verified: seen unchanged, accepted, with ready endpoints, for the settle time, and not doubted by the data
@@ -419,42 +347,6 @@ impl<'a> Traffic<'a> {
             }
         }
         None
-    }
-
-    /// Ready endpoints of a Service as last seen; `None` when they were never read.
-    pub fn ready_endpoints(&self, service: Backend) -> Option<i64> {
-        let name = self.service_name(service);
-        self.weights
-            .endpoints
-            .iter()
-            .find(|seen| seen.service_name == name)
-            .map(|seen| seen.ready)
-    }
-}
-
-/// Follows a count of ready endpoints: fewer is taken at once, more restarts the clock, and only while more are
-/// needed.
-fn track(
-    before: Option<&EndpointsSeen>,
-    backend: &BackendWeight,
-    count: i64,
-    needed: i64,
-    now: DateTime<Utc>,
-) -> EndpointsSeen {
-    let (ready, since) = match before {
-        Some(seen) if count <= seen.ready => (count, seen.since),
-        Some(seen) if seen.ready >= needed => (seen.ready, seen.since),
-        _ => (count, now),
-    };
-    let any_since = before
-        .filter(|seen| (seen.ready > 0) == (count > 0))
-        .map_or(now, |seen| seen.any_since);
-    EndpointsSeen {
-        service_name: backend.service_name.clone(),
-        pod_template_hash: backend.pod_template_hash.clone(),
-        ready,
-        since,
-        any_since,
     }
 }
 

@@ -11,6 +11,7 @@
 //! Assumes: `observed` holds every name of [`names_to_observe`]. A name that is missing was not read, and then
 //! nothing is written or verified on its account.
 
+mod destination;
 mod gateway;
 mod nginx;
 mod object;
@@ -28,6 +29,7 @@ use crate::api::names::Weight;
 use crate::api::patch::PatchOp;
 use crate::api::rollout::TrafficRouting;
 
+pub use destination::{Destination, destinations};
 pub use gateway::ADDED_BACKEND_PREFIX;
 pub use nginx::refused_keys as refused_annotations;
 pub use share::WeightState;

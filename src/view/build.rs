@@ -6,13 +6,16 @@ use chrono::{DateTime, Utc};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::model::{
-    AnalysisRunView, CommandView, Course, ImageView, MetricView, PodView, ReplicaCounts, ReplicaSetView,
-    RevisionView, Role, RolloutView, StepView, WeightView,
+    AnalysisRunView, CommandView, Course, Deadline, ImageView, MetricView, PodView, ReplicaCounts,
+    ReplicaSetView, RevisionView, Role, RolloutView, StepView, WeightView,
 };
 use crate::api::analysis_run::{AnalysisRun, MetricResult};
+use crate::api::analysis_template::Metric;
+use crate::api::condition::ConditionStatus;
 use crate::api::names::{
     HASH_LABEL, PodTemplateHash, REVISION_ANNOTATION, Revision, SCALE_DOWN_AT_ANNOTATION, Weight,
 };
@@ -20,6 +23,10 @@ use crate::api::rollout::{CanaryStep, CanaryStrategy, Rollout};
 use crate::api::rollout_command::{CommandPhase, RolloutCommand};
 use crate::api::rollout_status::{FastTrack, RolloutStatus};
 use crate::api::time;
+use crate::plan::decide::counts_as_stuck;
+use crate::plan::gate::retries_of;
+use crate::plan::report::VALID;
+use crate::plan::validate::validate_rollout;
 
 /// Decisions shown.
 const DECISIONS: usize = 5;
@@ -72,12 +79,36 @@ pub fn build(objects: &Objects) -> RolloutView {
         replicas: build_replicas(rollout, status),
         revisions,
         waiting_on: status.waiting_on.clone(),
+        invalid: invalid(status),
+        paused: rollout.spec.paused.unwrap_or_default(),
+        deadline: build_deadline(rollout, status),
         abort_reason: status.abort_reason.clone(),
         decisions: status.history.iter().rev().take(DECISIONS).cloned().collect(),
         pending_commands,
         refused_commands,
         steps_ahead: steps_ahead(steps, status).map(describe_step).collect(),
     }
+}
+
+fn invalid(status: &RolloutStatus) -> Option<String> {
+    let mut conditions = status.conditions.iter();
+    let valid = conditions.find(|condition| condition.type_ == VALID)?;
+    (valid.status == ConditionStatus::False).then(|| valid.message.clone())
+}
+
+fn build_deadline(rollout: &Rollout, status: &RolloutStatus) -> Option<Deadline> {
+    let waiting = status.waiting_on.as_ref()?;
+    let spec = validate_rollout(&serde_json::to_value(rollout).ok()?).ok()?;
+    let patience = spec
+        .progress_deadline
+        .filter(|_| counts_as_stuck(waiting.reason))?;
+    let since = status
+        .last_progress_at
+        .map_or(waiting.since, |at| at.max(waiting.since));
+    Some(Deadline {
+        at: since + patience.to_chrono(),
+        aborts: spec.progress_deadline_abort && is_in_progress(status),
+    })
 }
 
 fn is_in_progress(status: &RolloutStatus) -> bool {
@@ -239,7 +270,7 @@ fn build_revisions(objects: &Objects, status: &RolloutStatus) -> Vec<RevisionVie
         let entry = by_revision
             .entry(revision_of(&run.metadata).or(of_hash))
             .or_default();
-        entry.analysis_runs.push(build_analysis_run(run));
+        entry.analysis_runs.push(build_analysis_run(run, status));
     }
     let mut revisions: Vec<_> = by_revision
         .into_iter()
@@ -339,7 +370,9 @@ fn build_pod(pod: &Pod) -> PodView {
     }
 }
 
-fn build_analysis_run(run: &AnalysisRun) -> AnalysisRunView {
+fn build_analysis_run(run: &AnalysisRun, rollout: &RolloutStatus) -> AnalysisRunView {
+    let gate = run.spec.gate.as_ref();
+    let current = rollout.current_pod_hash.as_ref().map(PodTemplateHash::as_str);
     let status = run.status.as_ref();
     let results = status.map_or(&[][..], |status| &status.metric_results);
     AnalysisRunView {
@@ -347,17 +380,43 @@ fn build_analysis_run(run: &AnalysisRun) -> AnalysisRunView {
         verdict: status.map(|status| status.phase).unwrap_or_default(),
         message: status.and_then(|status| status.message.clone()),
         created_at: created_at(&run.metadata),
+        superseded: gate.is_some_and(|gate| {
+            Some(gate.pod_template_hash.as_str()) == current && retries_of(gate) < rollout.retries
+        }),
+        ends_at: results.iter().filter_map(|result| ends_at(run, result)).max(),
         metrics: results.iter().map(|result| build_metric(run, result)).collect(),
     }
 }
 
+fn metric_of<'a>(run: &'a AnalysisRun, result: &MetricResult) -> Option<&'a Metric> {
+    run.spec.metrics.iter().find(|metric| metric.name == result.name)
+}
+
+/// A number: arguments are put in when the run is made. One measurement where nothing is said.
+fn count_of(metric: &Metric) -> Option<i64> {
+    match &metric.count {
+        Some(IntOrString::Int(count)) => Some(i64::from(*count)),
+        Some(IntOrString::String(text)) => text.parse().ok(),
+        None if metric.interval.is_none() => Some(1),
+        None => None,
+    }
+}
+
+fn ends_at(run: &AnalysisRun, result: &MetricResult) -> Option<DateTime<Utc>> {
+    let metric = metric_of(run, result).filter(|_| !result.phase.is_final() && !result.dry_run)?;
+    let left = i32::try_from(count_of(metric)?.saturating_sub(result.count)).ok()?;
+    let newest = result.measurements.last()?;
+    Some(newest.started_at + metric.interval?.to_chrono() * left.max(0))
+}
+
 fn build_metric(run: &AnalysisRun, result: &MetricResult) -> MetricView {
-    let metric = run.spec.metrics.iter().find(|metric| metric.name == result.name);
+    let metric = metric_of(run, result);
     let newest = result.measurements.last();
     MetricView {
         name: result.name.clone(),
         verdict: result.phase,
         dry_run: result.dry_run,
+        count: metric.and_then(count_of),
         successful: result.successful,
         failed: result.failed,
         undecided: result

@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::age::Moments;
 use super::build::{Objects, build};
-use super::model::{AnalysisRunView, Course, MetricView, RolloutView};
+use super::model::{AnalysisRunView, Course, Deadline, MetricView, RolloutView};
 use super::table;
 use super::tree::{describe_abort, describe_counts, describe_wait, describe_weight};
 use super::warning::warn;
 use crate::api::rollout_status::{Phase, WaitingReason};
+use crate::plan::report::PROGRESSING;
 
 /// The explanation as data; the text is made of the same parts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -95,6 +96,10 @@ fn reasons(view: &RolloutView, moments: Moments) -> Vec<String> {
             .map(|abort| format!("aborted {}", describe_abort(abort, moments))),
     );
     reasons.extend(view.waiting_on.as_ref().map(|_| describe_wait(view, moments)));
+    let held = view.waits_for(WaitingReason::Invalid);
+    let invalid = view.invalid.as_ref().filter(|_| !held);
+    reasons.extend(invalid.map(|message| format!("to be mended: {message}")));
+    reasons.extend(view.deadline.map(|deadline| describe_deadline(deadline, moments)));
     for run in view.runs_of_interest() {
         reasons.extend(run.metrics.iter().map(|metric| describe_metric(run, metric)));
         if run.metrics.is_empty() {
@@ -112,9 +117,22 @@ fn reasons(view: &RolloutView, moments: Moments) -> Vec<String> {
         ));
     }
     if reasons.is_empty() {
-        reasons.extend(view.message.clone());
+        let plain = |message: &&String| message.as_str() != PROGRESSING;
+        reasons.extend(view.message.as_ref().filter(plain).cloned());
     }
     reasons
+}
+
+fn describe_deadline(deadline: Deadline, moments: Moments) -> String {
+    let what = if deadline.aborts {
+        "aborts the release"
+    } else {
+        "makes it Degraded"
+    };
+    format!(
+        "spec.progressDeadlineSeconds {what} if nothing moves, {}",
+        moments.until(deadline.at)
+    )
 }
 
 fn describe_metric(run: &AnalysisRunView, metric: &MetricView) -> String {
@@ -126,7 +144,7 @@ fn describe_metric(run: &AnalysisRunView, metric: &MetricView) -> String {
         .map(|condition| format!(", must hold: {condition}"));
     let message = metric.message.as_ref().map(|message| format!(" ({message})"));
     format!(
-        "metric {} of {} is {:?}{}{}{}{}",
+        "metric {} in {} is {:?}{}{}{}{}",
         describe_counts(metric),
         run.name,
         metric.verdict,
@@ -141,6 +159,9 @@ fn next_action(view: &RolloutView) -> String {
     let name = &view.name;
     let Some(waiting) = &view.waiting_on else {
         return match view.phase {
+            Phase::Healthy if view.paused => {
+                format!("spec.paused holds the next release: `kubectl tidegate resume {name}` lets it go on")
+            }
             Phase::Healthy => "nothing: a change of the pod template starts the next release".to_owned(),
             Phase::Degraded => {
                 format!("a new version, or `kubectl tidegate retry {name}` to start this one again")
@@ -220,8 +241,14 @@ fn step_after(view: &RolloutView) -> String {
 }
 
 fn when(view: &RolloutView, moments: Moments) -> Option<String> {
-    let until = view.waiting_on.as_ref()?.until?;
-    Some(moments.ahead(until))
+    let of_analysis = || {
+        let runs = view
+            .runs_of_interest()
+            .filter(|_| view.waits_for(WaitingReason::Analysis));
+        runs.filter_map(|run| run.ends_at).max()
+    };
+    let at = view.waiting_on.as_ref()?.until.or_else(of_analysis)?;
+    Some(moments.ahead(at))
 }
 
 fn warnings(objects: &Objects) -> Vec<String> {

@@ -96,8 +96,8 @@ pub fn analysing() -> Objects {
     let status = json!({
         "observedGeneration": 4, "phase": "Progressing", "message": "step 3 of 5: analysis latency",
         "waitingOn": {
-            "reason": "Analysis", "message": "AnalysisRun checkout-6f9-2-step-3: 2 of 5 measurements",
-            "since": "2026-03-01T11:58:00Z", "until": "2026-03-01T12:01:30Z",
+            "reason": "Analysis", "message": "AnalysisRun checkout-6f9-2-step-3 is Running",
+            "since": "2026-03-01T11:58:00Z",
         },
         "stableRS": "5d4", "currentPodHash": "6f9", "revision": 2, "currentStepIndex": 3, "verdict": "Running",
         "canary": {"weights": {
@@ -116,7 +116,9 @@ pub fn analysing() -> Objects {
             "name": "checkout-6f9-2-step-3", "creationTimestamp": "2026-03-01T11:58:00Z",
             "labels": {"tidegate.dev/rollout": "checkout", "tidegate.dev/pod-template-hash": "6f9"},
         },
-        "spec": {"metrics": [{"name": "p95", "successCondition": "result[0] < 0.3", "provider": {}}]},
+        "spec": {"metrics": [{
+            "name": "p95", "interval": "60s", "count": 5, "successCondition": "result[0] < 0.3", "provider": {},
+        }]},
         "status": {"phase": "Running", "metricResults": [{
             "name": "p95", "phase": "Running", "count": 3, "successful": 2, "failed": 1, "noData": 1, "threshold": 0.3,
             "measurements": [{

@@ -30,6 +30,12 @@ pub struct RolloutView {
     /// Newest first.
     pub revisions: Vec<RevisionView>,
     pub waiting_on: Option<WaitingOn>,
+    /// What must be mended, whatever else is waited for.
+    pub invalid: Option<String>,
+    /// `spec.paused`.
+    pub paused: bool,
+    /// When waiting as it does will have lasted for the progress deadline.
+    pub deadline: Option<Deadline>,
     pub abort_reason: Option<AbortReason>,
     /// Newest first.
     pub decisions: Vec<HistoryEntry>,
@@ -39,6 +45,15 @@ pub struct RolloutView {
     pub refused_commands: Vec<CommandView>,
     /// Steps ahead, in words, first the running one.
     pub steps_ahead: Vec<String>,
+}
+
+/// The end of the patience with what makes no progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deadline {
+    pub at: DateTime<Utc>,
+    /// `progressDeadlineAbort`: the release is aborted then; otherwise the Rollout is called Degraded.
+    pub aborts: bool,
 }
 
 /// What the Rollout is about: each ends in something else.
@@ -148,6 +163,10 @@ pub struct AnalysisRunView {
     pub verdict: Verdict,
     pub message: Option<String>,
     pub created_at: Option<DateTime<Utc>>,
+    /// The revision has been retried since: its verdict no longer counts.
+    pub superseded: bool,
+    /// When it has taken its last measurement, if nothing fails until then.
+    pub ends_at: Option<DateTime<Utc>>,
     pub metrics: Vec<MetricView>,
 }
 
@@ -157,6 +176,8 @@ pub struct MetricView {
     pub name: String,
     pub verdict: Verdict,
     pub dry_run: bool,
+    /// Measurements to take; nothing for one that goes on until it is ended.
+    pub count: Option<i64>,
     pub successful: i64,
     pub failed: i64,
     /// Measurements that decided nothing: errors, no data, inconclusive.
@@ -197,6 +218,12 @@ impl RolloutView {
         ))
     }
 
+    pub fn waits_for(&self, reason: WaitingReason) -> bool {
+        self.waiting_on
+            .as_ref()
+            .is_some_and(|waiting| waiting.reason == reason)
+    }
+
     /// It stands still until somebody decides or mends; a pause with a duration, pods and the like end by themselves.
     pub fn waits_for_a_person(&self) -> bool {
         let reason = self.waiting_on.as_ref().map(|waiting| waiting.reason);
@@ -218,7 +245,7 @@ impl RolloutView {
         let newest = self.revision;
         self.revisions.iter().flat_map(move |revision| {
             let runs = revision.analysis_runs.iter();
-            runs.filter(move |run| {
+            runs.filter(|run| !run.superseded).filter(move |run| {
                 !run.verdict.is_final() || (revision.revision == newest && run.verdict > Verdict::Terminated)
             })
         })

@@ -8,6 +8,8 @@ use super::row::{Columns, render_list};
 use super::table::length;
 use super::tree::{describe_step, describe_weight, render_tree};
 use super::{Objects, build};
+use crate::api::analysis_run::{Gate, Verdict};
+use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::names::StepIndex;
 use crate::api::rollout_command::CommandPhase;
 use crate::api::rollout_status::{FastTrack, Phase, RolloutStatus, WaitingOn, WaitingReason};
@@ -67,7 +69,7 @@ fn explanations() {
 #[test]
 fn an_explanation_as_data_holds_moments_and_no_ages() {
     let of_analysis = explain(&analysing(), Moments::Absolute);
-    let begin = "Analysis since 2026-03-01T11:58:00Z, until 2026-03-01T12:01:30Z: ";
+    let begin = "Analysis since 2026-03-01T11:58:00Z: ";
     assert!(of_analysis.because[0].starts_with(begin), "{of_analysis:?}");
     assert_eq!(of_analysis.when.as_deref(), Some("2026-03-01T12:01:30Z"));
     let of_abort = explain(&aborted(), Moments::Absolute);
@@ -184,6 +186,69 @@ fn what_follows_when_nothing_is_released() {
         status.current_step_index = Some(StepIndex(5));
     });
     assert_eq!(next(&done), "the promotion of this revision");
+}
+
+#[test]
+fn an_explanation_leaves_out_nothing_that_keeps_it_there() {
+    let because = |objects: &Objects| explain(objects, Moments::Absolute).because.join("\n");
+    let invalid = Condition {
+        type_: "Valid".to_owned(),
+        status: ConditionStatus::False,
+        reason: "ServiceNotFound".to_owned(),
+        message: "Service checkout-canary: it is not there".to_owned(),
+        last_transition_time: now(),
+        observed_generation: None,
+    };
+    let broken = with_status(aborted(), |status| status.conditions = vec![invalid]);
+    assert!(
+        because(&broken).contains("to be mended: Service checkout-canary"),
+        "{}",
+        because(&broken)
+    );
+    let mut slow = with_status(analysing(), |status| wait_on(status, WaitingReason::CanaryPods));
+    let deadline = |end: &str| {
+        format!("spec.progressDeadlineSeconds {end} if nothing moves, until 2026-03-01T12:10:00Z")
+    };
+    assert!(
+        because(&slow).contains(&deadline("makes it Degraded")),
+        "{}",
+        because(&slow)
+    );
+    slow.rollout.spec.progress_deadline_abort = Some(true);
+    assert!(because(&slow).contains(&deadline("aborts the release")));
+    let mut paused = healthy();
+    paused.rollout.spec.paused = Some(true);
+    let next = explain(&paused, Moments::Absolute).next;
+    assert!(next.starts_with("spec.paused holds the next release"), "{next}");
+}
+
+/// The verdict that a retry has put aside explains nothing any more.
+#[test]
+fn runs_of_before_a_retry_are_not_told() {
+    let gate = |name: &str| {
+        Some(Gate {
+            pod_template_hash: "6f9".to_owned(),
+            name: name.to_owned(),
+            ..Gate::default()
+        })
+    };
+    for (name, retries, told) in [
+        ("step-3", 0, true),
+        ("step-3", 3, false),
+        ("step-3-3", 3, true),
+        ("background", 1, false),
+        ("background-1", 1, true),
+    ] {
+        let mut retried = with_status(analysing(), |status| status.retries = retries);
+        retried.analysis_runs[0].spec.gate = gate(name);
+        retried.analysis_runs[0].status.as_mut().unwrap().phase = Verdict::Failed;
+        let because = explain(&retried, Moments::Absolute).because.join("\n");
+        assert_eq!(
+            because.contains("metric p95"),
+            told,
+            "{name} {retries}: {because}"
+        );
+    }
 }
 
 #[test]

@@ -395,7 +395,8 @@ async fn undo_goes_back_without_our_label() {
     }
     let ran = cluster.run("undo checkout").await;
     assert_eq!(
-        ran.out, "rollout.tidegate.dev/checkout rolled back to the template of revision 2\n",
+        ran.out,
+        "rollout.tidegate.dev/checkout rolled back to the template of revision 2; it goes through the steps like any version (spec.rollbackWindow lets it skip them)\n",
         "{}",
         ran.err
     );

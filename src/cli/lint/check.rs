@@ -36,7 +36,7 @@ impl Finding {
         }
     }
 
-    fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn warning(path: impl Into<String>, message: impl Into<String>) -> Self {
         Finding {
             severity: Severity::Warning,
             path: path.into(),

@@ -4,6 +4,7 @@
 pub mod check;
 mod metric;
 pub mod reference;
+mod release;
 pub mod yaml;
 
 use std::io::{self, Read};
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use self::check::{Finding, Severity, check};
 use self::reference::Catalogue;
+use self::release::check_release;
 use self::yaml::{Document, Place, SyntaxError};
 use super::error::{CliError, Exit};
 use super::output::Output;
@@ -142,10 +144,9 @@ pub fn lint(sources: &[Source], require_references: bool) -> (usize, Vec<Placed>
             Err(error) => findings.push(Placed::new(file, error.place, Finding::error("", &error.message))),
             Ok(documents) => {
                 for document in documents {
-                    let required = require_references.then_some(&catalogue);
                     let found = members(&document.value)
                         .into_iter()
-                        .flat_map(|member| member.judge(required));
+                        .flat_map(|member| member.judge(&catalogue, require_references));
                     let placed =
                         found.map(|finding| Placed::new(file, document.place_of(&finding.path), finding));
                     let mut placed: Vec<_> = placed.collect();
@@ -165,10 +166,12 @@ struct Member<'a> {
 }
 
 impl Member<'_> {
-    fn judge(&self, catalogue: Option<&Catalogue>) -> Vec<Finding> {
-        let missing = catalogue.map(|catalogue| catalogue.find_missing(self.object));
+    fn judge(&self, catalogue: &Catalogue, require_references: bool) -> Vec<Finding> {
         let mut found = check(self.object);
-        found.extend(missing.into_iter().flatten());
+        if require_references {
+            found.extend(catalogue.find_missing(self.object));
+        }
+        found.extend(check_release(self.object, catalogue));
         for finding in found.iter_mut().filter(|_| !self.path.is_empty()) {
             let parts = [self.path.as_str(), finding.path.as_str()];
             finding.path = parts.join(if finding.path.is_empty() { "" } else { "." });

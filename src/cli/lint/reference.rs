@@ -1,6 +1,6 @@
-//! References from our objects to others in the same set of manifests.
+//! The objects of one set of manifests by name, and the references from ours to them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -11,30 +11,30 @@ type Key = (String, String, String);
 
 /// The objects that references may lead to.
 #[derive(Clone, Debug, Default)]
-pub struct Catalogue(BTreeSet<Key>);
+pub struct Catalogue<'a>(BTreeMap<Key, &'a Value>);
 
-impl Catalogue {
-    pub fn of<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Self {
+impl<'a> Catalogue<'a> {
+    pub fn of(objects: impl IntoIterator<Item = &'a Value>) -> Self {
         let key = |object: &Value| {
             let kind = object.get("kind")?.as_str()?;
             let name = object.pointer("/metadata/name")?.as_str()?;
             Some((kind.to_owned(), namespace_of(kind, object), name.to_owned()))
         };
-        Catalogue(objects.into_iter().filter_map(key).collect())
+        let keyed = |object: &'a Value| Some((key(object)?, object));
+        Catalogue(objects.into_iter().filter_map(keyed).collect())
+    }
+
+    /// What an object of ours means by this name.
+    pub fn get(&self, from: &Value, kind: &str, name: &str) -> Option<&'a Value> {
+        let key = (kind.to_owned(), namespace_of(kind, from), name.to_owned());
+        self.0.get(&key).copied()
     }
 
     /// One finding for each reference that leads nowhere.
     pub fn find_missing(&self, object: &Value) -> Vec<Finding> {
-        let namespace = namespace_of("", object);
         let missing = |(path, kind, name): (String, &str, String)| {
-            let scope = if kind == CLUSTER_TEMPLATE {
-                String::new()
-            } else {
-                namespace.clone()
-            };
-            let key = (kind.to_owned(), scope, name);
-            let found = self.0.contains(&key);
-            (!found).then(|| Finding::error(path, format!("{kind} {:?} is not in the manifests", key.2)))
+            let found = self.get(object, kind, &name).is_some();
+            (!found).then(|| Finding::error(path, format!("{kind} {name:?} is not in the manifests")))
         };
         references(object).into_iter().filter_map(missing).collect()
     }
@@ -104,15 +104,16 @@ fn rollout_references(rollout: &Value, found: &mut Found) {
 fn template_references(object: &Value, list: &str, found: &mut Found) {
     for index in 0..length(object, list) {
         let item = format!("{list}[{index}]");
-        let cluster = at(object, &format!("{item}.clusterScope"))
-            .and_then(Value::as_bool)
-            .unwrap_or(false);
-        let kind = if cluster {
-            CLUSTER_TEMPLATE
-        } else {
-            "AnalysisTemplate"
-        };
+        let cluster = at(object, &format!("{item}.clusterScope")).and_then(Value::as_bool);
+        let kind = template_kind(cluster);
         push(object, format!("{item}.templateName"), kind, found);
+    }
+}
+
+pub fn template_kind(cluster_scope: Option<bool>) -> &'static str {
+    match cluster_scope {
+        Some(true) => CLUSTER_TEMPLATE,
+        _ => "AnalysisTemplate",
     }
 }
 

@@ -135,7 +135,7 @@ fn is_boundary(neighbour: Option<&Token>) -> bool {
 
 fn compile(source: &str) -> Result<Program, ConditionError> {
     guard(source)?;
-    expr::compile(source).map_err(|error| ConditionError::Syntax(last_line(&error.to_string())))
+    expr::compile(source).map_err(|error| ConditionError::Syntax(describe_break(source, &error.to_string())))
 }
 
 fn run(program: &Program, samples: &Samples) -> Result<bool, ConditionError> {
@@ -151,6 +151,28 @@ fn run(program: &Program, samples: &Samples) -> Result<bool, ConditionError> {
         Ok(Value::Bool(answer)) => Ok(answer),
         Ok(other) => Err(ConditionError::NotBool(last_line(&other.to_string()))),
         Err(error) => Err(ConditionError::Evaluation(last_line(&error.to_string()))),
+    }
+}
+
+/// The parser names rules of its grammar, which nobody knows; where it stopped says more.
+fn describe_break(source: &str, message: &str) -> String {
+    let place = message.lines().find_map(|line| line.trim().strip_prefix("--> "));
+    let number = |text: &str| text.parse::<usize>().ok()?.checked_sub(1);
+    let place = place.and_then(|place| place.split_once(':'));
+    let Some((line, column)) = place.and_then(|(line, column)| number(line).zip(number(column))) else {
+        return last_line(message);
+    };
+    let rest: String = source
+        .lines()
+        .nth(line)
+        .unwrap_or_default()
+        .chars()
+        .skip(column)
+        .take(20)
+        .collect();
+    match rest.trim() {
+        "" => "it ends too early".to_owned(),
+        rest => format!("{rest:?} is not expected there"),
     }
 }
 

@@ -120,6 +120,18 @@ fn truth_table() {
 }
 
 #[test]
+fn says_where_it_cannot_be_read() {
+    for (source, problem) in [
+        ("result[0] <", "it ends too early"),
+        ("result[0] < 1 2", "\"2\" is not expected there"),
+        ("result[0] 0.01 <", "\"0.01 <\" is not expected there"),
+    ] {
+        let error = check_condition(source).unwrap_err();
+        assert_eq!(error, ConditionError::Syntax(problem.to_owned()), "{source}");
+    }
+}
+
+#[test]
 fn finds_thresholds() {
     for (source, threshold) in [
         ("result[0] < 0.01", Some(0.01)),

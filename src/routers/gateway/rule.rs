@@ -50,6 +50,28 @@ pub fn read_rules<'a>(target: &RouteTarget, route: &'a Value) -> Vec<Rule<'a>> {
         .collect()
 }
 
+/// Services and ports that the rules of ours lead to, the reference to the canary that may still be added included.
+pub fn ports<'a>(target: &RouteTarget<'a>, route: &'a Value) -> Vec<(&'a str, Option<&'a Value>)> {
+    let port = |backend: &Backend<'a>| backend.raw.get("port");
+    let rules = read_rules(target, route).into_iter();
+    let ports = rules.flat_map(|rule| {
+        let canary = if rule.canary.is_empty() {
+            &rule.stable
+        } else {
+            &rule.canary
+        };
+        let to_canary = canary
+            .iter()
+            .map(|backend| (target.canary_service, port(backend)));
+        let to_stable = rule
+            .stable
+            .iter()
+            .map(|backend| (target.stable_service, port(backend)));
+        to_stable.chain(to_canary).collect::<Vec<_>>()
+    });
+    ports.collect()
+}
+
 fn is_service(target: &RouteTarget, backend: &Value, service: &str) -> bool {
     let is = |path: &str, value: &str, default: &str| match backend.pointer(path) {
         None | Some(Value::Null) => value == default,

@@ -21,6 +21,7 @@ use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout::NginxRouting;
 
 pub use annotation::refused_keys;
+pub use spec::ports;
 pub use validate::validate;
 
 const NAME_BYTES_MAX: usize = 253;

@@ -56,6 +56,20 @@ pub fn paths(ingress: &Value) -> impl Iterator<Item = (Option<&str>, &Value)> {
     })
 }
 
+/// Services and ports that the stable Ingress and our canary Ingress lead to.
+pub fn ports<'a>(target: &RouteTarget<'a>, stable: &'a Value) -> Vec<(&'a str, Option<&'a Value>)> {
+    let default_backend = stable.pointer("/spec/defaultBackend");
+    let backends = paths(stable).filter_map(|(_, path)| path.get("backend"));
+    let backends = backends.chain(default_backend);
+    let ports = backends
+        .filter(|backend| leads_to(backend, target.stable_service))
+        .map(|backend| ["number", "name"].map(|key| backend.get("service")?.get("port")?.get(key)))
+        .map(|[number, name]| number.or(name));
+    ports
+        .flat_map(|port| [(target.stable_service, port), (target.canary_service, port)])
+        .collect()
+}
+
 /// A rule without paths leads to the default backend.
 fn derive_rule(target: &RouteTarget, rule: &Value, default_is_stable: bool) -> Option<Value> {
     let paths = object::list(rule, "/http/paths");

@@ -108,7 +108,12 @@ fn strings(object: &Value, path: &str) -> BTreeMap<String, String> {
 
 fn see_service(service: &Value) -> ServiceSeen {
     ServiceSeen {
-        has_ports: true,
+        ports: service["spec"]["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|port| port["port"].to_string())
+            .collect(),
         name: text(service, "/metadata/name"),
         uid: text(service, "/metadata/uid"),
         resource_version: text(service, "/metadata/resourceVersion"),

@@ -98,6 +98,35 @@ fn a_failed_analysis_takes_traffic_back_although_something_is_missing() {
     assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
 }
 
+/// The pods are ready, and no request finds them.
+#[test]
+fn weight_leaves_a_canary_service_without_the_port_of_the_route() {
+    for (routed, route) in [
+        (nginx(five_steps()), "Ingress web"),
+        (gateway_with(five_steps(), json!({})), "HTTPRoute web"),
+    ] {
+        let mut cluster = paused(routed);
+        cluster.edit(Kind::Service, "checkout-canary", |service| {
+            service["spec"]["ports"] = json!([{"port": 8080}]);
+        });
+        cluster.run();
+        let expected = format!("Service checkout-canary: it has no port 80, to which {route} leads");
+        let message = cluster.status().message.unwrap();
+        assert!(message.starts_with(&expected), "{message}");
+        assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
+        cluster.edit(Kind::Service, "checkout-canary", |service| {
+            service["spec"]["ports"] = json!([{"name": "http", "port": 80}, {"port": 8080}]);
+        });
+        cluster.run();
+        assert_eq!(
+            (cluster.step(), cluster.weight()),
+            (3, 50),
+            "{}",
+            cluster.explain()
+        );
+    }
+}
+
 #[test]
 fn weight_leaves_a_canary_service_that_is_gone() {
     for routed in [nginx(five_steps()), gateway_with(five_steps(), json!({}))] {
