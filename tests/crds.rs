@@ -19,7 +19,7 @@ use tidegate::api::rollout::CANARY_ANNOTATIONS;
 const FOLDERS: [&str; 2] = ["crds", "charts/tidegate/files/crds"];
 
 /// A plain `kubectl apply` keeps the whole object in an annotation of at most 256 KiB; we stay far below.
-const MAX_BYTES: usize = 150 * 1024;
+const MAX_BYTES: usize = 150_000;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

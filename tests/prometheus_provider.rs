@@ -8,91 +8,22 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+#[path = "prometheus_provider/server.rs"]
+mod server;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 use tidegate::api::address::AddressPolicy;
 use tidegate::api::duration::Duration;
 use tidegate::api::measure::{MeasureTask, Outcome, Samples};
 use tidegate::providers::{Prometheus, Provider, install_tls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+
+use server::{Reply, serve};
 
 const NOW: i64 = 1_700_000_000;
-
-/// What a server does with a connection.
-#[derive(Clone)]
-enum Reply {
-    Bytes(Vec<u8>),
-    /// Accepts, reads and says nothing.
-    Silence,
-    /// Sends this again and again.
-    Endless(Vec<u8>),
-}
-
-struct Server {
-    address: String,
-    requests: Arc<AtomicUsize>,
-    last_request: Arc<tokio::sync::Mutex<String>>,
-}
-
-/// Gives each connection the next reply, the last one from then on.
-async fn serve(replies: Vec<Reply>) -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server {
-        address: format!("http://{}", listener.local_addr().unwrap()),
-        requests: Arc::default(),
-        last_request: Arc::default(),
-    };
-    let (requests, last_request) = (server.requests.clone(), server.last_request.clone());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let index = requests.fetch_add(1, Ordering::SeqCst);
-            let reply = replies.get(index).or(replies.last()).unwrap().clone();
-            tokio::spawn(answer(stream, reply, last_request.clone()));
-        }
-    });
-    server
-}
-
-async fn answer(mut stream: TcpStream, reply: Reply, last_request: Arc<tokio::sync::Mutex<String>>) {
-    let request = read_request(&mut stream).await;
-    *last_request.lock().await = request;
-    match reply {
-        Reply::Bytes(bytes) => {
-            let _ = stream.write_all(&bytes).await;
-            let _ = stream.shutdown().await;
-        }
-        Reply::Silence => std::future::pending().await,
-        Reply::Endless(bytes) => {
-            let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
-            let _ = stream.write_all(head).await;
-            while stream.write_all(&bytes).await.is_ok() {}
-        }
-    }
-}
-
-async fn read_request(stream: &mut TcpStream) -> String {
-    let mut request = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let text = String::from_utf8_lossy(&request).to_lowercase();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
-            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-                return String::from_utf8_lossy(&request).into_owned();
-            }
-        }
-        match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => return String::new(),
-            Ok(count) => request.extend_from_slice(&buffer[..count]),
-        }
-    }
-}
 
 fn http(status: &str, headers: &str, body: &[u8]) -> Reply {
     let head = format!(
@@ -384,8 +315,9 @@ async fn row_74_compressed() {
 async fn row_75_too_slow() {
     let brief = |task: &mut MeasureTask| task.timeout = Duration::parse("200ms").unwrap();
     has(error(measure(vec![Reply::Silence], brief).await), "within 200ms");
-    let trickle = Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec());
-    error(measure(vec![trickle], brief).await);
+    has(error(measure(vec![Reply::Trickle], brief).await), "within 200ms");
+    let cut_off = Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec());
+    error(measure(vec![cut_off], brief).await);
 }
 
 #[tokio::test]

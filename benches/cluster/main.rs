@@ -8,6 +8,7 @@
 mod controller;
 mod object;
 mod report;
+mod size;
 mod stage;
 mod witness;
 
@@ -21,7 +22,8 @@ use thiserror::Error;
 use tidegate::api::resource::ObjectKey;
 
 use controller::Controller;
-use report::{difference, mebibytes, number, quantile, row};
+use report::{difference, mebibytes, quantile, row};
+use size::Size;
 use stage::{Stage, key};
 
 /// As long as this without a write counts as rest.
@@ -40,22 +42,10 @@ pub enum Error {
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-struct Size {
-    rollouts: usize,
-    idle: Duration,
-    in_progress: usize,
-    aborts: usize,
-}
-
 fn main() -> ExitCode {
-    let rollouts = number("BENCH_ROLLOUTS", 1_000);
-    let aborts = number("BENCH_ABORTS", 50).min(rollouts);
-    let size = Size {
-        rollouts,
-        idle: Duration::from_secs(number("BENCH_IDLE_SECONDS", 60) as u64),
-        in_progress: number("BENCH_IN_PROGRESS", 200).min(rollouts - aborts),
-        aborts,
-    };
+    let mut size = Size::read(60);
+    size.aborts = size.aborts.min(size.rollouts);
+    size.in_progress = size.in_progress.min(size.rollouts - size.aborts);
     let measured = tokio::runtime::Runtime::new()
         .map_err(Error::from)
         .and_then(|runtime| runtime.block_on(measure(&size)));
@@ -194,40 +184,38 @@ async fn promote(stage: &Stage, size: &Size) -> Result<Value> {
 
 /// Many releases in progress, then one abort after the other: from the command to weight 0.
 async fn abort(stage: &Stage, size: &Size, controller: &Controller) -> Result<Value> {
-    let begun = stage.witness.now();
-    for number in 0..size.in_progress + size.aborts {
-        stage.release(&key(number), "v2")?;
-    }
+    let begin = |numbers: std::ops::Range<usize>| {
+        numbers
+            .map(|number| stage.release(&key(number), "v2"))
+            .collect::<Result<()>>()
+    };
     let at_pause = |rollout: &Value| phase(rollout) == "Paused";
-    stage
-        .wait_for(size.in_progress + size.aborts, "at their pause", at_pause)
-        .await?;
-    let seconds = (stage.witness.now() - begun).as_secs_f64();
+    begin(0..size.aborts)?;
+    stage.wait_for(size.aborts, "at their pause", at_pause).await?;
     stage.wait_for_quiet(QUIET / 2).await?;
-    let (calm, used_before) = (stage.witness.now(), controller.processor_time()?);
+    let (begun, used_before) = (stage.witness.now(), controller.processor_time()?);
+    begin(size.aborts..size.aborts + size.in_progress)?;
     let mut latencies = Vec::new();
     for number in 0..size.aborts {
         latencies.push(time_abort(stage, &key(number)).await?.as_secs_f64() * 1000.0);
         tokio::time::sleep(BETWEEN_ABORTS).await;
     }
-    let lasted = (stage.witness.now() - calm).as_secs_f64();
+    let lasted = (stage.witness.now() - begun).as_secs_f64();
     let used = (controller.processor_time()? - used_before).as_secs_f64();
+    stage
+        .wait_for(size.in_progress, "at their pause", at_pause)
+        .await?;
+    let seconds = (stage.witness.now() - begun).as_secs_f64();
     latencies.sort_by(f64::total_cmp);
     let quantile = |percent| quantile(percent, &latencies);
     let memory = controller.memory()?;
     row(
-        &format!(
-            "{} releases begun at once, until their pause",
-            size.in_progress + size.aborts
-        ),
+        &format!("{} releases begun at once, until their pause", size.in_progress),
         format!("{seconds:.1} s"),
         "",
     );
     row(
-        &format!(
-            "abort to weight 0, {} aborts, {} in progress",
-            size.aborts, size.in_progress
-        ),
+        &format!("abort to weight 0, {} aborts meanwhile", size.aborts),
         "",
         "",
     );

@@ -2,12 +2,6 @@
 
 use std::collections::BTreeMap;
 
-/// A whole number from the environment.
-pub fn number(variable: &str, otherwise: usize) -> usize {
-    let text = std::env::var(variable).ok();
-    text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
 /// Of sorted values; 0 if there are none.
 pub fn quantile(percent: usize, sorted: &[f64]) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);

@@ -32,6 +32,8 @@ mod object;
 mod process;
 #[path = "../cluster/report.rs"]
 mod report;
+#[path = "../cluster/size.rs"]
+mod size;
 mod stage;
 #[path = "../../tests/e2e/tools.rs"]
 mod tools;
@@ -46,7 +48,8 @@ use serde_json::{Value, json};
 
 use audit::Audit;
 use controller::Controller;
-use report::{difference, mebibytes, number, quantile, row};
+use report::{difference, mebibytes, quantile, row};
+use size::Size;
 use stage::{Stage, key};
 use tools::Tools;
 
@@ -56,13 +59,6 @@ const MOST_LOOKS: u32 = 60;
 const BETWEEN_ABORTS: Duration = Duration::from_millis(100);
 
 type Counts = BTreeMap<String, u64>;
-
-struct Size {
-    rollouts: usize,
-    idle: Duration,
-    in_progress: usize,
-    aborts: usize,
-}
 
 struct Bench {
     size: Size,
@@ -75,12 +71,7 @@ fn main() -> ExitCode {
 }
 
 async fn run() -> ExitCode {
-    let size = Size {
-        rollouts: number("BENCH_ROLLOUTS", 1_000),
-        idle: Duration::from_secs(number("BENCH_IDLE_SECONDS", 120) as u64),
-        in_progress: number("BENCH_IN_PROGRESS", 200),
-        aborts: number("BENCH_ABORTS", 50),
-    };
+    let size = Size::read(120);
     assert!(
         size.in_progress + 2 * size.aborts <= size.rollouts,
         "there are not so many Rollouts"
@@ -116,16 +107,9 @@ async fn start(stage: &Stage) -> Controller {
     let program = released.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into());
     let token = stage.chart.token(&stage.client).await;
     let kubeconfig = stage.control_plane.kubeconfig("controller", &token);
-    let mut arguments = stage.chart.arguments.clone();
-    let is_ours =
-        |argument: &str| argument.starts_with("--metrics-address") || argument.starts_with("--log-level");
-    arguments.retain(|argument| !is_ours(argument));
-    arguments.extend([
-        "--metrics-address=127.0.0.1:0".to_owned(),
-        "--log-level=warn".to_owned(),
-        format!("--kubeconfig={}", kubeconfig.display()),
-        format!("--lease-namespace={}", chart::NAMESPACE),
-    ]);
+    let mut arguments = stage.chart.arguments("127.0.0.1:0", &kubeconfig);
+    arguments.retain(|argument| !argument.starts_with("--log-level"));
+    arguments.push("--log-level=warn".to_owned());
     Controller::start(&program, &arguments).unwrap()
 }
 

@@ -224,9 +224,9 @@ pub struct Pause {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SetCanaryScale {
-    /// Percent of `replicas`.
+    /// As many pods as this weight needs: a part of `maxTrafficWeight`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub weight: Option<i32>,
     /// A number of pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -412,7 +412,7 @@ pub struct HttpRouteRef {
 }
 
 /// An object whose content is passed through: unknown fields survive.
-fn open_object(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn open_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 

@@ -285,6 +285,8 @@ impl CanaryStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoutingInUse {
+    /// As `spec.strategy.canary.trafficRouting` was.
+    #[schemars(schema_with = "super::rollout::open_object")]
     pub traffic_routing: TrafficRouting,
     pub stable_service: String,
     pub canary_service: String,

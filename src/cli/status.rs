@@ -11,7 +11,8 @@ use super::patience::{self, Patience};
 use super::session::Session;
 use super::target::RolloutName;
 use crate::api::duration::Duration;
-use crate::api::rollout_status::{Phase, WaitingReason};
+use crate::api::rollout_status::Phase;
+use crate::view::model::InvalidView;
 use crate::view::tree::{describe_step, describe_weight};
 use crate::view::{Objects, RolloutView, build};
 
@@ -125,15 +126,16 @@ pub fn outcome(view: &RolloutView, now: DateTime<Utc>) -> Option<Exit> {
 
 /// What belongs together is applied one after another: a Service that is missing may come in a moment.
 fn is_just_incomplete(view: &RolloutView, now: DateTime<Utc>) -> bool {
-    let mut waiting = view.waiting_on.iter();
-    waiting
-        .any(|waiting| waiting.reason == WaitingReason::Invalid && (now - waiting.since).abs() < INCOMPLETE)
+    let is_missing = |invalid: &InvalidView| invalid.reason.ends_with("NotFound");
+    let waiting = view.waiting_on.as_ref();
+    view.invalid.as_ref().is_some_and(is_missing)
+        && waiting.is_some_and(|waiting| (now - waiting.since).abs() < INCOMPLETE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::rollout_status::WaitingOn;
+    use crate::api::rollout_status::{WaitingOn, WaitingReason};
 
     fn view(phase: Phase, waiting: Option<WaitingReason>) -> RolloutView {
         let since = chrono::DateTime::UNIX_EPOCH;
@@ -190,13 +192,19 @@ mod tests {
 
     #[test]
     fn what_is_missing_may_come_in_a_moment() {
-        let incomplete = view(Phase::Degraded, Some(WaitingReason::Invalid));
-        for (seconds, ended) in [
-            (14, None),
-            (16, Some(Exit::Degraded)),
-            (-60, Some(Exit::Degraded)),
+        let degraded = Some(Exit::Degraded);
+        for (reason, seconds, ended) in [
+            ("ServiceNotFound", 14, None),
+            ("ServiceNotFound", 16, degraded),
+            ("ServiceNotFound", -60, degraded),
+            ("InvalidSpec", 1, degraded),
         ] {
-            assert_eq!(outcome(&incomplete, later(seconds)), ended, "{seconds}");
+            let mut incomplete = view(Phase::Degraded, Some(WaitingReason::Invalid));
+            incomplete.invalid = Some(InvalidView {
+                reason: reason.to_owned(),
+                message: String::new(),
+            });
+            assert_eq!(outcome(&incomplete, later(seconds)), ended, "{reason} {seconds}");
         }
     }
 }

@@ -64,6 +64,7 @@ fn describe_way(rollout: &Rollout, template: &Value) -> String {
         .and_then(|window| window.revisions)
         .filter(|revisions| *revisions > 0);
     match window.filter(|_| status.former_stable.contains(&hash)) {
+        _ if status.stable_rs.is_none() => "nothing is stable yet, so it goes out without steps".to_owned(),
         _ if status.stable_rs.as_ref() == Some(&hash) => {
             "it is stable, and gets all traffic back without steps".to_owned()
         }
@@ -233,6 +234,8 @@ mod tests {
     fn says_whether_the_steps_are_gone_through() {
         let template = json!({"spec": {}});
         let mut undone = rollout(3);
+        assert!(describe_way(&undone, &template).starts_with("nothing is stable yet"));
+        undone.status.as_mut().unwrap().stable_rs = Some(PodTemplateHash("other".to_owned()));
         assert!(describe_way(&undone, &template).starts_with("it goes through the steps"));
         undone.status.as_mut().unwrap().former_stable = vec![hash_template(&template)];
         assert!(describe_way(&undone, &template).starts_with("it goes through the steps"));

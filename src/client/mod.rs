@@ -1,7 +1,7 @@
 //! The API server as Tidegate speaks to it: one request, one answer, a time limit, no retries.
 //!
-//! Guarantees: every write names our field manager, is decoded strictly, carries the leader's epoch and is sent only
-//! in the leader's term; no call outlives [`CALL_TIMEOUT`], and no write the term; what an answer means is said once,
+//! Guarantees: every create and patch names our field manager, is decoded strictly and carries the leader's epoch; every
+//! write is sent in the leader's term only; no call outlives [`CALL_TIMEOUT`], and no write the term; what an answer means is said once,
 //! in [`Failure`].
 //! Assumes a client whose own retries are off.
 

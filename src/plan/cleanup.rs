@@ -6,40 +6,36 @@ use std::cmp::Reverse;
 use chrono::{DateTime, Utc};
 
 use crate::api::analysis_run::{AnalysisRun, Verdict};
-use crate::api::names::Weight;
+use crate::api::resource::metadata_text;
 use crate::api::time::from_meta;
 use crate::plan::command::expire_commands;
 use crate::plan::effect::route_write;
 use crate::plan::gate::precondition_of;
 use crate::plan::model::{Action, Kind, Precondition, Target, Write};
 use crate::plan::snapshot::ReplicaSetSeen;
-use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
-use crate::routers::{self, RouteTarget};
+use crate::routers::{self, RouteWrite};
 
-pub fn plan_cleanup(world: &World, traffic: Option<&Traffic>) -> Vec<Write> {
+/// `unrouted`: nothing is in progress, and neither spec nor status knows of routing.
+pub fn plan_cleanup(world: &World, unrouted: bool) -> Vec<Write> {
     let (mut writes, kept) = old_replica_sets(world);
-    if traffic.is_none() && world.stable() == Some(&world.current) {
-        writes.extend(left_routes(world));
+    if unrouted {
+        writes.extend(left_canaries(world));
     }
     writes.extend(old_runs(world, &kept));
     writes.extend(expire_commands(world));
     writes
 }
 
-/// Routes of ours, although neither the spec asks for any nor the status remembers them: it was lost before they could be
-/// taken back.
-fn left_routes(world: &World) -> impl Iterator<Item = Write> {
-    let nowhere = RouteTarget {
-        rollout_name: &world.spec.name,
-        rollout_uid: &world.spec.uid,
-        namespace: &world.spec.namespace,
-        stable_service: "",
-        canary_service: "",
-        canary_weight: Weight::ZERO,
-        max_weight: world.max_weight(),
+/// Canary Ingresses of ours although no routing is known: the status was lost before they could be taken back.
+fn left_canaries(world: &World) -> impl Iterator<Item = Write> {
+    let routes = &world.snapshot.routes;
+    let is_going = |write: &RouteWrite| {
+        let ingress = routes.ingresses.get(write.name()).and_then(Option::as_ref);
+        ingress.is_some_and(|ingress| metadata_text(ingress, "deletionTimestamp").is_some())
     };
-    let writes = routers::remove(&nowhere, &world.snapshot.routes).into_iter();
+    let writes = routers::remove_canaries(&world.spec.uid, &world.spec.name, routes);
+    let writes = writes.into_iter().filter(move |write| !is_going(write));
     writes.map(|write| route_write(write, "no routing is known that it could be of"))
 }
 

@@ -2,10 +2,12 @@
 //! wins; each returns the new status and leaves the cluster alone. Effects follow in the next round, from the
 //! status as it was persisted, so that a crash between the two loses nothing.
 
+use chrono::{DateTime, Utc};
+
 use crate::api::names::StepIndex;
 use crate::api::rollout_command::{RolloutCommand, Verb};
 use crate::api::rollout_status::{
-    AbortReason, AbortSource, FastTrack, HistoryEntry, PauseReason, RolloutStatus, WaitingReason,
+    AbortReason, AbortSource, FastTrack, HistoryEntry, PauseReason, RolloutStatus, WaitingOn, WaitingReason,
 };
 use crate::plan::advance::{advance_promotion, advance_step};
 use crate::plan::analysis::deciding_metric;
@@ -16,6 +18,7 @@ use crate::plan::step::{
     adopt_stable, begin_revision, enter_step, finish_step, pause, restart_steps, take_edited_steps,
 };
 use crate::plan::traffic::Traffic;
+use crate::plan::validate::valid::ValidRollout;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
@@ -280,22 +283,29 @@ fn abort_at_deadline(world: &World) -> Option<Moved> {
     Some((status, "AbortedByDeadline"))
 }
 
-/// The wait that has lasted longer than the progress deadline. Pauses, analyses and settling do not count.
-pub fn overdue<'a>(world: &'a World) -> Option<&'a crate::api::rollout_status::WaitingOn> {
-    let deadline = world.spec.progress_deadline?;
-    let waiting = world
-        .status
-        .waiting_on
-        .as_ref()
-        .filter(|waiting| counts_as_stuck(waiting.reason))?;
-    let since = world
-        .status
-        .last_progress_at
-        .map_or(waiting.since, |progress| progress.max(waiting.since));
+/// The wait that has lasted longer than the progress deadline.
+pub fn overdue<'a>(world: &'a World) -> Option<&'a WaitingOn> {
+    let at = patience_ends(world.spec, &world.status)?;
     let owned = world.snapshot.replica_sets.values().filter(|set| set.owned);
     // Pods may have come while nobody looked.
     let has_progressed = owned.map(|set| set.available).sum::<i64>() > world.status.available_replicas;
-    (!has_progressed && !world.spec_paused() && world.now >= since + deadline.to_chrono()).then_some(waiting)
+    let waiting = world.status.waiting_on.as_ref();
+    waiting.filter(|_| !has_progressed && world.now >= at)
+}
+
+/// When what is waited for will have made no progress for the progress deadline. Pauses, analyses and settling do not
+/// count.
+pub fn patience_ends(spec: &ValidRollout, status: &RolloutStatus) -> Option<DateTime<Utc>> {
+    let deadline = spec.progress_deadline.filter(|_| !spec.paused)?;
+    let waiting = status.waiting_on.as_ref()?;
+    counts_as_stuck(waiting.reason).then(|| stands_since(waiting, status) + deadline.to_chrono())
+}
+
+/// Since when nothing has moved.
+pub fn stands_since(waiting: &WaitingOn, status: &RolloutStatus) -> DateTime<Utc> {
+    status
+        .last_progress_at
+        .map_or(waiting.since, |at| at.max(waiting.since))
 }
 
 pub fn counts_as_stuck(reason: WaitingReason) -> bool {

@@ -13,14 +13,26 @@ use crate::plan::wait::Wait;
 use crate::plan::world::World;
 use crate::routers::{self, Destination, RouteTarget};
 
-/// Where a route leads to a port that the Service does not have.
+/// Where a route leads to a port that the Service does not have. A path that nobody has ever answered is no concern of
+/// a release: what counts is what stable answers and the canary would not, or a stable that answers nowhere.
 pub fn find_astray(world: &World, target: &RouteTarget, routing: &TrafficRouting) -> Vec<Destination> {
-    let destinations = routers::destinations(target, routing, &world.snapshot.routes).into_iter();
-    let lacks_port = |destination: &Destination| {
-        let service = world.service(&destination.service);
-        service.is_some_and(|service| !service.ports.is_empty() && !service.ports.contains(&destination.port))
+    let destinations = routers::destinations(target, routing, &world.snapshot.routes);
+    let answers = |service: &str, destination: &Destination| {
+        let service = world.service(service);
+        service.is_none_or(|service| service.answers_at(&destination.port, destination.kind))
     };
-    destinations.filter(lacks_port).collect()
+    let (stable, canary): (Vec<Destination>, Vec<Destination>) = destinations
+        .into_iter()
+        .partition(|destination| destination.service == target.stable_service);
+    let by_stable = |destination: &Destination| answers(target.stable_service, destination);
+    if !stable.is_empty() && !stable.iter().any(by_stable) {
+        return stable;
+    }
+    let by_canary = |destination: &Destination| answers(target.canary_service, destination);
+    canary
+        .into_iter()
+        .filter(|destination| by_stable(destination) && !by_canary(destination))
+        .collect()
 }
 
 impl Traffic<'_> {

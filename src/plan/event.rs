@@ -75,7 +75,7 @@ impl Told {
     }
 }
 
-/// Everything that is decided about a release; what an older controller called otherwise is told all the same.
+/// Everything that is decided about a release.
 const DECISIONS: [&str; 12] = [
     "RevisionStarted",
     "RollbackStarted",

@@ -45,7 +45,7 @@ pub mod world;
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
-use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingOn, WaitingReason};
+use crate::api::rollout_status::{Promotion, RolloutStatus, WaitingReason};
 use crate::plan::check::{Breach, check};
 use crate::plan::command::{Commands, read_commands};
 use crate::plan::decide::{Decision, Evidence, at_rest, decide};
@@ -172,7 +172,7 @@ fn act(
         CLEAR_UP,
         [
             commands.writes.clone(),
-            cleanup::plan_cleanup(world, traffic.as_ref()),
+            cleanup::plan_cleanup(world, rests && traffic.is_none()),
         ]
         .concat(),
     );
@@ -349,18 +349,8 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
     let asked = routing.filter(|routing| routing.data_plane.is_some());
     let asked = asked.and(weights).and_then(|weights| weights.since).zip(settle);
     let ask = asked.map(|(since, settle)| look_again(since + settle, world.now));
-    let deadline = world
-        .spec
-        .progress_deadline
-        .filter(|_| status.promotion != Some(Promotion::Bake));
-    let stands_since = |waiting: &WaitingOn| {
-        status
-            .last_progress_at
-            .map_or(waiting.since, |at| at.max(waiting.since))
-    };
-    let overdue = waiting
-        .filter(|waiting| decide::counts_as_stuck(waiting.reason))
-        .and_then(|waiting| Some(stands_since(waiting) + deadline?.to_chrono()));
+    let baking = status.promotion == Some(Promotion::Bake);
+    let overdue = decide::patience_ends(world.spec, status).filter(|_| !baking);
     let due = ends
         .chain(settled)
         .chain(ask)
@@ -378,7 +368,8 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<Da
     let since = if is_dying(world, status) {
         Some(world.now)
     } else {
-        (awaited || unseen).then(|| waiting.map_or(world.now, stands_since))
+        (awaited || unseen)
+            .then(|| waiting.map_or(world.now, |waiting| decide::stands_since(waiting, status)))
     };
     let again = since.map(|since| look_again(since, world.now));
     due.into_iter().chain(again).min()

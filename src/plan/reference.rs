@@ -66,12 +66,18 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
 }
 
 fn unknown_port(destination: &Destination) -> Problem {
-    let Destination { route, service, port } = destination;
+    let Destination {
+        kind,
+        route,
+        service,
+        port,
+    } = destination;
     Problem {
         reason: "ServiceInvalid",
         text: format!(
-            "Service {service}: it has no port {port}, to which {route} leads; add it to spec.ports, or correct the port \
-             of the route"
+            "Service {service}: it has no port {port}, to which {} {route} leads; add it to spec.ports, or correct the port \
+             of the route",
+            kind.kind()
         ),
     }
 }

@@ -67,9 +67,11 @@ pub fn canary_is_dead(world: &World, traffic: &Traffic) -> bool {
 pub fn next_shift(world: &World, traffic: &Traffic) -> Result<Option<Shift>, Wait> {
     let goal = find_goal(world, traffic);
     let stable_moves = traffic.weights.stable.pod_template_hash != goal.stable_hash;
-    // Where nobody answers, whoever comes first can only help.
-    let nobody_answers =
-        || canary_is_dead(world, traffic) && traffic.ready_endpoints(Backend::Stable) == Some(0);
+    // Where nobody answers, a version that can carry everything loses nothing.
+    let nobody_answers = || {
+        let is_there = world.service(traffic.service_name(Backend::Stable)).is_some();
+        is_there && canary_is_dead(world, traffic) && traffic.ready_endpoints(Backend::Stable) == Some(0)
+    };
     if stable_moves && (traffic.is_idle(Backend::Stable) || nobody_answers()) {
         return move_stable(world, traffic, &goal).map(Some);
     }
@@ -152,6 +154,10 @@ fn move_canary(world: &World, traffic: &Traffic, goal: &Goal) -> Result<Option<S
 
 /// Down to `goal`, or as far as stable can take it.
 fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> {
+    // Nobody is left to take the traffic, and the routing must be able to go.
+    if traffic.retiring && world.service(traffic.service_name(Backend::Stable)).is_none() {
+        return Ok(Shift::Weight(goal));
+    }
     if canary_is_dead(world, traffic) {
         return match traffic.ready_endpoints(Backend::Stable) {
             Some(0) => Err(Wait::on(
@@ -160,10 +166,6 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
             )),
             _ => Ok(Shift::Weight(goal)),
         };
-    }
-    // Nobody is left to take the traffic, and the routing must be able to go.
-    if traffic.retiring && world.service(traffic.service_name(Backend::Stable)).is_none() {
-        return Ok(Shift::Weight(goal));
     }
     let takes_over = &traffic.weights.stable.pod_template_hash;
     let available = world.steady(takes_over);

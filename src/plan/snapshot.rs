@@ -18,6 +18,7 @@ use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::RolloutStatus;
 pub use crate::routers::ObservedRoutes;
+use crate::routers::RouteKind;
 
 /// One Rollout and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -96,8 +97,16 @@ impl ServiceSeen {
             selector: texts(object.pointer("/spec/selector")),
             annotations: annotations.map(|annotations| texts(Some(annotations))),
             external_name: object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName"),
-            ports: ports(object),
+            ports: ports(object, &["port", "name"]),
+            target_ports: ports(object, &["targetPort"]),
         }
+    }
+
+    /// Whether a route of this kind finds the port. Of the ingress controllers some take the pods' port for the
+    /// Service's.
+    pub fn answers_at(&self, port: &str, kind: RouteKind) -> bool {
+        let by_pods = || kind == RouteKind::Ingress && self.target_ports.contains(port);
+        self.ports.is_empty() || self.ports.contains(port) || by_pods()
     }
 
     pub fn annotation(&self, key: &str) -> Option<&String> {
@@ -121,18 +130,23 @@ pub struct ServiceSeen {
     /// Those of ours. `None`: the Service has no annotations at all, and the first one brings the map.
     pub annotations: Option<BTreeMap<String, String>>,
     pub external_name: bool,
-    /// Numbers and names by which a route can ask for a port of it, those of the pods' ports included: ingress-nginx
-    /// takes them, too. Only a headless Service may have none.
+    /// Numbers and names by which a route can ask for a port of it. Only a headless Service may have none.
     #[serde(default)]
     pub ports: BTreeSet<String>,
+    /// Those of the pods' ports.
+    #[serde(default)]
+    pub target_ports: BTreeSet<String>,
 }
 
-/// Each port by its number and name and by those of the pods' port.
-fn ports(service: &Value) -> BTreeSet<String> {
+fn ports(service: &Value, keys: &[&str]) -> BTreeSet<String> {
     let ports = service.pointer("/spec/ports").and_then(Value::as_array);
-    let keys = |port: &Value| ["port", "name", "targetPort"].map(|key| port.get(key).cloned());
-    let keys = ports.into_iter().flatten().flat_map(keys).flatten();
-    let texts = keys.filter_map(|key| match key {
+    let values = |port: &Value| {
+        keys.iter()
+            .filter_map(|key| port.get(key).cloned())
+            .collect::<Vec<_>>()
+    };
+    let values = ports.into_iter().flatten().flat_map(values);
+    let texts = values.filter_map(|value| match value {
         Value::String(name) => Some(name),
         Value::Number(number) => Some(number.to_string()),
         _ => None,

@@ -210,8 +210,8 @@ impl<'a> World<'a> {
         let by_weight = pods_for_share(self.replicas, self.intended_weight(), self.max_weight());
         let size = match scale {
             Some(CanaryScale::Replicas(replicas)) => return replicas.max(by_weight),
-            Some(CanaryScale::Percent(percent)) => {
-                pods_for_share(self.replicas, Weight(percent), Weight(100)).max(by_weight)
+            Some(CanaryScale::Weight(weight)) => {
+                pods_for_share(self.replicas, weight, self.max_weight()).max(by_weight)
             }
             Some(CanaryScale::MatchTrafficWeight) | None => by_weight,
         };

@@ -11,7 +11,7 @@ use crate::api::rollout::TrafficRouting;
 /// A route leads here, or will once the canary has weight.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Destination {
-    /// Kind and name: `Ingress checkout`.
+    pub kind: RouteKind,
     pub route: String,
     pub service: String,
     /// A number, or the name of a port.
@@ -37,7 +37,8 @@ pub fn destinations(
     let destinations = found.flat_map(|(kind, route, ports)| {
         ports.into_iter().filter_map(move |(service, port)| {
             Some(Destination {
-                route: format!("{} {route}", kind.kind()),
+                kind,
+                route: route.to_owned(),
                 service: service.to_owned(),
                 port: port_text(port?)?,
             })
@@ -61,8 +62,16 @@ mod tests {
 
     fn found(routing: &TrafficRouting, observed: &ObservedRoutes) -> Vec<String> {
         let all = destinations(&target(0), routing, observed).into_iter();
-        all.map(|found| format!("{} {}:{}", found.route, found.service, found.port))
-            .collect()
+        all.map(|found| {
+            format!(
+                "{} {} {}:{}",
+                found.kind.kind(),
+                found.route,
+                found.service,
+                found.port
+            )
+        })
+        .collect()
     }
 
     #[test]

@@ -244,9 +244,16 @@ fn verify_state(
 /// routes traffic. Works on whatever `observed` holds, so that the names may come from an older spec; empty once
 /// all of it is done.
 pub fn remove(target: &RouteTarget, observed: &ObservedRoutes) -> Vec<RouteWrite> {
-    let ingresses = own_ingresses(target, observed)
-        .map(|(name, canary)| object::delete(RouteKind::Ingress, name, canary));
-    ingresses.chain(gateway::remove(target, observed)).collect()
+    let mut writes = remove_canaries(target.rollout_uid, target.rollout_name, observed);
+    writes.extend(gateway::remove(target, observed));
+    writes
+}
+
+/// The deletes of every canary Ingress of a Rollout.
+pub fn remove_canaries(uid: &str, rollout: &str, observed: &ObservedRoutes) -> Vec<RouteWrite> {
+    own_ingresses(uid, rollout, observed)
+        .map(|(name, canary)| object::delete(RouteKind::Ingress, name, canary))
+        .collect()
 }
 
 /// Canary Ingresses of ours that no stable Ingress of the spec asks for.
@@ -256,14 +263,15 @@ fn left_canaries<'a>(
     observed: &'a ObservedRoutes,
 ) -> impl Iterator<Item = (&'a str, &'a Value)> {
     let names = names_to_observe(routing, target.rollout_name).ingresses;
-    own_ingresses(target, observed).filter(move |(name, _)| !names.contains(*name))
+    own_ingresses(target.rollout_uid, target.rollout_name, observed)
+        .filter(move |(name, _)| !names.contains(*name))
 }
 
 fn own_ingresses<'a>(
-    target: &RouteTarget<'a>,
+    uid: &'a str,
+    rollout: &'a str,
     observed: &'a ObservedRoutes,
 ) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    let (uid, rollout) = (target.rollout_uid, target.rollout_name);
     observed
         .ingresses
         .iter()

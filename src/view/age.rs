@@ -61,6 +61,14 @@ impl Moments {
         }
     }
 
+    /// Never, where nobody knows what time it is.
+    pub fn is_past(self, at: DateTime<Utc>) -> bool {
+        match self {
+            Moments::Spans { now } => at <= now,
+            Moments::Absolute => false,
+        }
+    }
+
     pub fn ahead(self, at: DateTime<Utc>) -> String {
         match self {
             Moments::Spans { now } => format!("in {} ({})", format_span(at - now), to_rfc3339(at)),

@@ -6,12 +6,11 @@ use chrono::{DateTime, Utc};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::model::{
-    AnalysisRunView, CommandView, Course, Deadline, ImageView, MetricView, PodView, ReplicaCounts,
-    ReplicaSetView, RevisionView, Role, RolloutView, StepView, WeightView,
+    AnalysisRunView, CommandView, Course, Deadline, ImageView, InvalidView, MetricView, PodView,
+    ReplicaCounts, ReplicaSetView, RevisionView, Role, RolloutView, StepView, WeightView,
 };
 use crate::api::analysis_run::{AnalysisRun, MetricResult};
 use crate::api::analysis_template::Metric;
@@ -21,9 +20,10 @@ use crate::api::names::{
 };
 use crate::api::rollout::{CanaryStep, CanaryStrategy, Rollout};
 use crate::api::rollout_command::{CommandPhase, RolloutCommand};
-use crate::api::rollout_status::{FastTrack, RolloutStatus};
+use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus, RunSummary};
 use crate::api::time;
-use crate::plan::decide::counts_as_stuck;
+use crate::plan::analysis::Limits;
+use crate::plan::decide::patience_ends;
 use crate::plan::gate::retries_of;
 use crate::plan::report::VALID;
 use crate::plan::validate::validate_rollout;
@@ -86,28 +86,39 @@ pub fn build(objects: &Objects) -> RolloutView {
         decisions: status.history.iter().rev().take(DECISIONS).cloned().collect(),
         pending_commands,
         refused_commands,
+        awaited_run: awaited_run(status).map(|run| run.name.clone()),
         steps_ahead: steps_ahead(steps, status).map(describe_step).collect(),
     }
 }
 
-fn invalid(status: &RolloutStatus) -> Option<String> {
+fn invalid(status: &RolloutStatus) -> Option<InvalidView> {
     let mut conditions = status.conditions.iter();
     let valid = conditions.find(|condition| condition.type_ == VALID)?;
-    (valid.status == ConditionStatus::False).then(|| valid.message.clone())
+    (valid.status == ConditionStatus::False).then(|| InvalidView {
+        reason: valid.reason.clone(),
+        message: valid.message.clone(),
+    })
+}
+
+/// Of the analyses that are open, the one that keeps the release from going on.
+fn awaited_run(status: &RolloutStatus) -> Option<&RunSummary> {
+    let canary = &status.canary;
+    if status.promotion == Some(Promotion::Bake) {
+        return canary.bake_analysis_run_status.as_ref();
+    }
+    let step = canary.current_step_analysis_run_status.as_ref();
+    let open = step.filter(|run| !run.status.is_final());
+    open.or(canary.current_background_analysis_run_status.as_ref())
 }
 
 fn build_deadline(rollout: &Rollout, status: &RolloutStatus) -> Option<Deadline> {
-    let waiting = status.waiting_on.as_ref()?;
+    status.waiting_on.as_ref().filter(|_| !status.abort)?;
     let spec = validate_rollout(&serde_json::to_value(rollout).ok()?).ok()?;
-    let patience = spec
-        .progress_deadline
-        .filter(|_| counts_as_stuck(waiting.reason))?;
-    let since = status
-        .last_progress_at
-        .map_or(waiting.since, |at| at.max(waiting.since));
+    let at = patience_ends(&spec, status)?;
+    let is_rollback = status.fast_track == Some(FastTrack::Rollback);
     Some(Deadline {
-        at: since + patience.to_chrono(),
-        aborts: spec.progress_deadline_abort && is_in_progress(status),
+        at,
+        aborts: spec.progress_deadline_abort && is_in_progress(status) && !is_rollback,
     })
 }
 
@@ -155,7 +166,7 @@ fn describe_step(step: &CanaryStep) -> String {
             .as_ref()
             .map(|scale| match (scale.replicas, scale.weight) {
                 (Some(replicas), _) => format!("scale canary to {replicas} replicas"),
-                (_, Some(weight)) => format!("scale canary to {weight} %"),
+                (_, Some(weight)) => format!("scale canary as for weight {weight}"),
                 _ => "scale canary with its weight".to_owned(),
             }),
     );
@@ -383,7 +394,7 @@ fn build_analysis_run(run: &AnalysisRun, rollout: &RolloutStatus) -> AnalysisRun
         superseded: gate.is_some_and(|gate| {
             Some(gate.pod_template_hash.as_str()) == current && retries_of(gate) < rollout.retries
         }),
-        ends_at: results.iter().filter_map(|result| ends_at(run, result)).max(),
+        ends_at: ends_at(run, results),
         metrics: results.iter().map(|result| build_metric(run, result)).collect(),
     }
 }
@@ -392,21 +403,24 @@ fn metric_of<'a>(run: &'a AnalysisRun, result: &MetricResult) -> Option<&'a Metr
     run.spec.metrics.iter().find(|metric| metric.name == result.name)
 }
 
-/// A number: arguments are put in when the run is made. One measurement where nothing is said.
 fn count_of(metric: &Metric) -> Option<i64> {
-    match &metric.count {
-        Some(IntOrString::Int(count)) => Some(i64::from(*count)),
-        Some(IntOrString::String(text)) => text.parse().ok(),
-        None if metric.interval.is_none() => Some(1),
-        None => None,
-    }
+    Limits::of(metric).ok()?.count
 }
 
-fn ends_at(run: &AnalysisRun, result: &MetricResult) -> Option<DateTime<Utc>> {
-    let metric = metric_of(run, result).filter(|_| !result.phase.is_final() && !result.dry_run)?;
-    let left = i32::try_from(count_of(metric)?.saturating_sub(result.count)).ok()?;
-    let newest = result.measurements.last()?;
-    Some(newest.started_at + metric.interval?.to_chrono() * left.max(0))
+/// Nothing for a run that has an open metric without an end.
+fn ends_at(run: &AnalysisRun, results: &[MetricResult]) -> Option<DateTime<Utc>> {
+    let open = results
+        .iter()
+        .filter(|result| !result.phase.is_final() && !result.dry_run);
+    let ends: Option<Vec<_>> = open.map(|result| last_measurement(run, result)).collect();
+    ends?.into_iter().max()
+}
+
+fn last_measurement(run: &AnalysisRun, result: &MetricResult) -> Option<DateTime<Utc>> {
+    let limits = Limits::of(metric_of(run, result)?).ok()?;
+    let left = i32::try_from(limits.count?.saturating_sub(result.count)).ok()?;
+    let time = limits.interval?.checked_mul(left.max(0))?;
+    result.measurements.last()?.started_at.checked_add_signed(time)
 }
 
 fn build_metric(run: &AnalysisRun, result: &MetricResult) -> MetricView {

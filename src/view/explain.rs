@@ -98,8 +98,9 @@ fn reasons(view: &RolloutView, moments: Moments) -> Vec<String> {
     reasons.extend(view.waiting_on.as_ref().map(|_| describe_wait(view, moments)));
     let held = view.waits_for(WaitingReason::Invalid);
     let invalid = view.invalid.as_ref().filter(|_| !held);
-    reasons.extend(invalid.map(|message| format!("to be mended: {message}")));
-    reasons.extend(view.deadline.map(|deadline| describe_deadline(deadline, moments)));
+    reasons.extend(invalid.map(|invalid| format!("to be mended: {}", invalid.message)));
+    let deadline = view.deadline.filter(|deadline| !moments.is_past(deadline.at));
+    reasons.extend(deadline.map(|deadline| describe_deadline(deadline, moments)));
     for run in view.runs_of_interest() {
         reasons.extend(run.metrics.iter().map(|metric| describe_metric(run, metric)));
         if run.metrics.is_empty() {
@@ -242,10 +243,11 @@ fn step_after(view: &RolloutView) -> String {
 
 fn when(view: &RolloutView, moments: Moments) -> Option<String> {
     let of_analysis = || {
-        let runs = view
+        let awaited = view.awaited_run.as_ref();
+        let mut runs = view
             .runs_of_interest()
             .filter(|_| view.waits_for(WaitingReason::Analysis));
-        runs.filter_map(|run| run.ends_at).max()
+        runs.find(|run| Some(&run.name) == awaited)?.ends_at
     };
     let at = view.waiting_on.as_ref()?.until.or_else(of_analysis)?;
     Some(moments.ahead(at))

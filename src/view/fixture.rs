@@ -100,7 +100,7 @@ pub fn analysing() -> Objects {
             "since": "2026-03-01T11:58:00Z",
         },
         "stableRS": "5d4", "currentPodHash": "6f9", "revision": 2, "currentStepIndex": 3, "verdict": "Running",
-        "canary": {"weights": {
+        "canary": {"currentStepAnalysisRunStatus": {"name": "checkout-6f9-2-step-3", "status": "Running"}, "weights": {
             "canary": {"weight": 50, "podTemplateHash": "6f9"}, "stable": {"weight": 50}, "verified": true
         }},
         "replicas": 8, "updatedReplicas": 3, "readyReplicas": 7, "availableReplicas": 7,

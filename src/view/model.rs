@@ -31,7 +31,7 @@ pub struct RolloutView {
     pub revisions: Vec<RevisionView>,
     pub waiting_on: Option<WaitingOn>,
     /// What must be mended, whatever else is waited for.
-    pub invalid: Option<String>,
+    pub invalid: Option<InvalidView>,
     /// `spec.paused`.
     pub paused: bool,
     /// When waiting as it does will have lasted for the progress deadline.
@@ -43,8 +43,18 @@ pub struct RolloutView {
     pub pending_commands: Vec<CommandView>,
     /// Newest first.
     pub refused_commands: Vec<CommandView>,
+    /// The AnalysisRun that keeps the release from going on, while one is waited for.
+    pub awaited_run: Option<String>,
     /// Steps ahead, in words, first the running one.
     pub steps_ahead: Vec<String>,
+}
+
+/// The condition `Valid`, where it is False.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvalidView {
+    pub reason: String,
+    pub message: String,
 }
 
 /// The end of the patience with what makes no progress.

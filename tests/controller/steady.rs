@@ -78,6 +78,40 @@ fn status(world: &World, field: &str) -> Option<Value> {
     rollout.pointer(&format!("/status/{field}")).cloned()
 }
 
+/// Many releases at once are no more work than as many one after another: nobody is made to wait by rounds that
+/// were not needed.
+#[tokio::test]
+async fn releases_at_once_cost_no_more_than_alone() {
+    const OTHERS: u64 = 40;
+    let world = World::at(Clock::System);
+    world.remove(Resource::Rollout, "checkout");
+    let names: Vec<String> = (0..=OTHERS).map(|number| format!("app-{number}")).collect();
+    names.iter().for_each(|name| post_routed(&world, name));
+    let _cluster = run_cluster(&world);
+    let controller = start(world.context(tidegate::plan::plan), Settings::default());
+    let is_released = |name: &String, revision: u64| {
+        let rollout = world.object("Rollout", name);
+        rollout.pointer("/status/phase") == Some(&json!("Healthy"))
+            && rollout.pointer("/status/revision") == Some(&json!(revision))
+            && rollout.pointer("/status/replicas") == Some(&json!(2))
+    };
+    until(|| names.iter().all(|name| is_released(name, 1))).await;
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:2"}]}}}});
+    let mut spent = Vec::new();
+    for released in [&names[..1], &names[1..]] {
+        let before = requests(&world);
+        released.iter().for_each(|name| world.edit_named(name, &image));
+        until(|| released.iter().all(|name| is_released(name, 2))).await;
+        spent.push(requests(&world) - before);
+    }
+    controller.stop().await;
+    let (alone, together) = (spent[0], spent[1]);
+    assert!(
+        together <= OTHERS * alone * 3 / 2,
+        "{together} requests for {OTHERS} releases at once, {alone} for one alone"
+    );
+}
+
 /// What the controller has asked the API server so far.
 pub fn requests(world: &World) -> u64 {
     let counts = world.server.request_counts();

@@ -18,11 +18,10 @@ pub const NAMESPACE: &str = "tidegate-system";
 const RELEASE: &str = "tidegate";
 /// Of its service account, which also names its User in the audit log.
 pub const USER: &str = "system:serviceaccount:tidegate-system:tidegate";
+
 pub struct Chart {
     objects: Vec<Value>,
     pub deployment: Value,
-    /// Arguments of the controller.
-    pub arguments: Vec<String>,
 }
 
 impl Chart {
@@ -40,16 +39,21 @@ impl Chart {
             apply(client, object.clone()).await;
         }
         let deployment = deployments[0].clone();
-        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-        let arguments = container["args"].as_array().unwrap().iter();
-        let arguments = arguments
-            .map(|argument| argument.as_str().unwrap().to_owned())
-            .collect();
-        Chart {
-            objects,
-            deployment,
-            arguments,
-        }
+        Chart { objects, deployment }
+    }
+
+    /// The controller's, with what a pod has by itself.
+    pub fn arguments(&self, metrics_address: &str, kubeconfig: &Path) -> Vec<String> {
+        let container = &self.deployment["spec"]["template"]["spec"]["containers"][0];
+        let written = container["args"].as_array().unwrap().iter();
+        let written = written.map(|argument| argument.as_str().unwrap().to_owned());
+        let own = [
+            format!("--metrics-address={metrics_address}"),
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--lease-namespace={NAMESPACE}"),
+        ];
+        let kept = written.filter(|argument| !argument.starts_with("--metrics-address"));
+        kept.chain(own).collect()
     }
 
     /// A token of its service account.

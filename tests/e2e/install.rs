@@ -1,22 +1,18 @@
 //! The chart's Deployment: its pods are admitted under pod security, and become Ready by its own readiness probe. The
 //! tests are their kubelet: what a pod would run is a replica that was started beside it.
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tidegate::clock::Stopwatch;
 
 use crate::apply::apply;
 use crate::chart;
+use crate::patience::until;
 use crate::replica::Replica;
 use crate::world::World;
 
-const POLL: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The nodes of the sandbox leave alone what another scheduler is asked for.
 const SCHEDULER: &str = "tests";
 
@@ -28,9 +24,12 @@ pub async fn become_ready(world: &World, replicas: &[Replica]) {
     let probe = probe_path(&deployment);
     apply(&world.client, deployment).await;
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), chart::NAMESPACE);
-    let made = until("its pods are made", async || {
+    let made = until("the chart's Deployment has its pods", async || {
         let made = pods.list(&ListParams::default()).await.unwrap().items;
-        (made.len() == replicas.len()).then_some(made)
+        let count = made.len();
+        (count == replicas.len())
+            .then_some(made)
+            .ok_or(format!("{count} pods"))
     })
     .await;
     for (number, (pod, replica)) in made.iter().zip(replicas).enumerate() {
@@ -42,9 +41,10 @@ pub async fn become_ready(world: &World, replicas: &[Replica]) {
         report_ready(&pods, pod.metadata.name.as_deref().unwrap(), number).await;
     }
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), chart::NAMESPACE);
-    until("it is available", async || {
+    until("the chart's Deployment is available", async || {
         let status = deployments.get(&name).await.unwrap().status.unwrap_or_default();
-        (status.available_replicas == i32::try_from(replicas.len()).ok()).then_some(())
+        let is_available = status.available_replicas == i32::try_from(replicas.len()).ok();
+        is_available.then_some(()).ok_or(format!("{status:?}"))
     })
     .await;
 }
@@ -76,18 +76,4 @@ async fn report_ready(pods: &Api<Pod>, pod: &str, number: usize) {
     pods.patch_status(pod, &PatchParams::default(), &Patch::Merge(status))
         .await
         .unwrap();
-}
-
-async fn until<T>(what: &str, holds: impl AsyncFn() -> Option<T>) -> T {
-    let stopwatch = Stopwatch::start();
-    loop {
-        if let Some(value) = holds().await {
-            return value;
-        }
-        assert!(
-            stopwatch.elapsed() < PATIENCE,
-            "the chart's Deployment: waited until {what}"
-        );
-        tokio::time::sleep(POLL).await;
-    }
 }

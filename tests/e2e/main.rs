@@ -17,6 +17,7 @@ mod control_plane;
 mod failover;
 mod install;
 mod network;
+mod patience;
 mod policies;
 mod process;
 mod replica;

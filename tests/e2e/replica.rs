@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::chart;
 use crate::process::Process;
 use crate::traefik::get;
 use crate::world::World;
@@ -20,13 +19,8 @@ impl Replica {
         let token = world.chart.token(&world.client).await;
         let kubeconfig = world.control_plane.kubeconfig(name, &token);
         let metrics = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut arguments = world.chart.arguments.clone();
-        arguments.retain(|argument| !argument.starts_with("--metrics-address"));
-        // What a pod has by itself, and this Prometheus and its address.
+        let mut arguments = world.chart.arguments(&metrics.to_string(), &kubeconfig);
         arguments.extend([
-            format!("--metrics-address={metrics}"),
-            format!("--kubeconfig={}", kubeconfig.display()),
-            format!("--lease-namespace={}", chart::NAMESPACE),
             format!("--prometheus-url={}", world.prometheus.url()),
             "--allow-loopback-metrics".to_owned(),
         ]);

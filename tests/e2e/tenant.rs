@@ -24,12 +24,11 @@ use tidegate::sandbox::load::{LoadGenerator, Tally};
 use tidegate::sandbox::shop::{NAME, Shop, Version, canary_weight, is_promoted};
 
 use crate::apply::apply;
+use crate::patience::{PATIENCE, POLL, until};
 use crate::traefik::Dialect;
 use crate::world::{Throttle, World};
 
 const REQUESTS_PER_SECOND: u32 = 50;
-const POLL: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What a shop differs in.
 pub struct Form<'a> {
@@ -139,38 +138,24 @@ impl<'a> Tenant<'a> {
             _ => ("tidegate.dev", "v1alpha1"),
         };
         let api = self.objects(group, version, kind);
-        let stopwatch = Stopwatch::start();
-        loop {
+        let what = format!("{} has {count} {kind}s", self.namespace);
+        until(&what, async || {
             let found = api.list(&ListParams::default()).await.unwrap().items.len();
-            if found == count {
-                return;
-            }
-            assert!(
-                stopwatch.elapsed() < PATIENCE,
-                "{}: {found} {kind}s, not {count}",
-                self.namespace
-            );
-            tokio::time::sleep(POLL).await;
-        }
+            (found == count).then_some(()).ok_or(found.to_string())
+        })
+        .await;
     }
 
     /// Waits until an AnalysisRun has ended.
     pub async fn until_ended(&self, run: &str) {
         let api: Api<AnalysisRun> = Api::namespaced(self.world.client.clone(), &self.namespace);
-        let stopwatch = Stopwatch::start();
-        loop {
+        let what = format!("AnalysisRun {run} in {} has ended", self.namespace);
+        until(&what, async || {
             let status = api.get(run).await.unwrap().status.unwrap_or_default();
-            if status.completed_at.is_some() {
-                return;
-            }
-            assert!(
-                stopwatch.elapsed() < PATIENCE,
-                "{}: AnalysisRun {run} is {:?}",
-                self.namespace,
-                status.phase
-            );
-            tokio::time::sleep(POLL).await;
-        }
+            let ended = status.completed_at.map(drop);
+            ended.ok_or(format!("{:?}", status.phase))
+        })
+        .await;
     }
 
     fn objects(&self, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
@@ -198,6 +183,15 @@ impl<'a> Tenant<'a> {
             .unwrap();
     }
 
+    /// `kubectl patch rollout checkout --type json`.
+    pub async fn patch_json(&self, operations: Value) {
+        let operations = serde_json::from_value(operations).unwrap();
+        self.rollouts()
+            .patch(NAME, &PatchParams::default(), &Patch::<()>::Json(operations))
+            .await
+            .unwrap();
+    }
+
     /// `kubectl delete rollout checkout --cascade=orphan`; waits until it is gone.
     pub async fn delete_and_keep_pods(&self) {
         let orphan = DeleteParams {
@@ -206,15 +200,12 @@ impl<'a> Tenant<'a> {
         };
         let api = self.rollouts();
         api.delete(NAME, &orphan).await.unwrap();
-        let stopwatch = Stopwatch::start();
-        while api.get_opt(NAME).await.unwrap().is_some() {
-            assert!(
-                stopwatch.elapsed() < PATIENCE,
-                "{}: the Rollout is still there",
-                self.namespace
-            );
-            tokio::time::sleep(POLL).await;
-        }
+        let what = format!("the Rollout in {} is gone", self.namespace);
+        until(&what, async || match api.get_opt(NAME).await.unwrap() {
+            None => Ok(()),
+            Some(rollout) => Err(format!("{:?}", rollout.status)),
+        })
+        .await;
     }
 
     /// Waits until a weight is verified at a pause.
@@ -228,20 +219,16 @@ impl<'a> Tenant<'a> {
 
     /// Waits until the status is as wanted.
     pub async fn until(&self, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
-        let stopwatch = Stopwatch::start();
-        loop {
+        let what = format!("{}: {what}", self.namespace);
+        until(&what, async || {
             let status = self.shop.status().await.unwrap();
             if wanted(&status) {
-                return status;
+                Ok(status)
+            } else {
+                Err(format!("{:?}", (status.phase, status.message, status.waiting_on)))
             }
-            let told = (status.phase, status.message, status.waiting_on);
-            let namespace = &self.namespace;
-            assert!(
-                stopwatch.elapsed() < PATIENCE,
-                "{namespace}: waited for: {what}; {told:?}"
-            );
-            tokio::time::sleep(POLL).await;
-        }
+        })
+        .await
     }
 
     /// Waits until customers have had so many more answers of a version, and of no other.
@@ -304,19 +291,14 @@ async fn await_route(entry: SocketAddr, host: &str) {
         .tls_certs_only([])
         .build()
         .unwrap();
-    let stopwatch = Stopwatch::start();
-    loop {
+    until(&format!("a pod answers behind {host}"), async || {
         let request = client.get(format!("http://{entry}/")).header("host", host);
-        if request
-            .send()
-            .await
-            .is_ok_and(|answer| answer.status().is_success())
-        {
-            return;
+        match request.send().await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            other => Err(format!("{other:?}")),
         }
-        assert!(stopwatch.elapsed() < PATIENCE, "no route to {host}");
-        tokio::time::sleep(POLL).await;
-    }
+    })
+    .await;
 }
 
 /// The class says which Traefik it is of.

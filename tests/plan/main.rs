@@ -2,6 +2,8 @@
 //! lives of a Rollout. A model of the cluster carries out every plan as the API server would.
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod blame;
 #[cfg(test)]
 mod cluster;

@@ -75,32 +75,40 @@ fn begun() -> impl Strategy<Value = Cluster> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
     );
-    (0..3, steps(), extra).prop_map(move |(kind, steps, (dynamic, surge, judged, baked, asked))| {
-        let mut extra = json!({});
-        if dynamic && kind != 2 {
-            extra["dynamicStableScale"] = json!(true);
-        }
-        if let Some(surge) = surge {
-            extra["maxSurge"] = json!(surge);
-            extra["maxUnavailable"] = json!(1);
-        }
-        if judged {
-            extra["analysis"] = background.clone();
-        }
-        if baked && !dynamic && kind != 2 {
-            extra["bake"] = json!({"duration": "20s"});
-        }
-        let mut cluster = match kind {
-            0 => nginx_with(steps, extra),
-            1 => gateway_with(steps, extra),
-            _ => basic_with(steps, extra),
-        };
-        if asked && kind != 2 {
-            ask_data_plane(&mut cluster);
-        }
-        cluster
-    })
+    (0..3, steps(), extra).prop_map(
+        move |(kind, steps, (dynamic, surge, judged, baked, asked, wide))| {
+            let mut extra = json!({});
+            if dynamic && kind != 2 {
+                extra["dynamicStableScale"] = json!(true);
+            }
+            if let Some(surge) = surge {
+                extra["maxSurge"] = json!(surge);
+                extra["maxUnavailable"] = json!(1);
+            }
+            if judged {
+                extra["analysis"] = background.clone();
+            }
+            if baked && !dynamic && kind != 2 {
+                extra["bake"] = json!({"duration": "20s"});
+            }
+            let mut cluster = match kind {
+                0 => nginx_with(steps, extra),
+                1 => gateway_with(steps, extra),
+                _ => basic_with(steps, extra),
+            };
+            if asked && kind != 2 {
+                ask_data_plane(&mut cluster);
+            }
+            if wide && kind != 2 {
+                cluster.edit_rollout(|rollout| {
+                    rollout["spec"]["strategy"]["canary"]["trafficRouting"]["maxTrafficWeight"] = json!(700);
+                });
+            }
+            cluster
+        },
+    )
 }
 
 fn set_weight(cluster: &mut Cluster, weight: i64) {

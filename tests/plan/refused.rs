@@ -2,7 +2,7 @@
 //! is not carried out. The real plans of all scenarios pass, or they would not come to their ends.
 
 use serde_json::{Value, json};
-use tidegate::api::names::{PodTemplateHash, StepIndex, Weight};
+use tidegate::api::names::{StepIndex, Weight};
 use tidegate::api::patch::PatchOp;
 use tidegate::plan::check::check;
 use tidegate::plan::model::{Action, Kind, Plan, Precondition, Stage, Target, Write};
@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::fixture::{basic_with, five_steps, gateway_with, hash, nginx, nginx_with};
 
 /// Paused at weight 50: three pods of `v2`, five of `v1`.
-fn paused(mut cluster: Cluster) -> Cluster {
+pub fn paused(mut cluster: Cluster) -> Cluster {
     cluster.run();
     cluster.deploy("v2");
     cluster.run();
@@ -22,7 +22,7 @@ fn paused(mut cluster: Cluster) -> Cluster {
 }
 
 /// The plan that changes nothing.
-fn idle(cluster: &Cluster) -> Plan {
+pub fn idle(cluster: &Cluster) -> Plan {
     let idle = plan(&cluster.snapshot(), cluster.now);
     assert_eq!(
         (idle.stages.len(), check(&cluster.snapshot(), &idle).len()),
@@ -311,6 +311,11 @@ fn traffic_goes_back_only_to_a_stable_that_can_take_it() {
         service["spec"]["selector"]["app"] = json!("other");
     });
     assert_eq!(found(&lost), [""; 0], "the canary Service finds nobody");
+    let mut astray = cluster.clone();
+    astray.edit(Kind::Service, "checkout-canary", |service| {
+        service["spec"]["ports"] = json!([{"port": 8080}]);
+    });
+    assert_eq!(found(&astray), [""; 0], "no request reaches the canary Service");
     set_available(&mut cluster, "v2", 0);
     assert_eq!(found(&cluster), [""; 0], "nobody serves the canary");
     set_available(&mut cluster, "v2", 3);
@@ -358,48 +363,6 @@ fn a_held_release_is_not_given_more() {
         let found = rules(&cluster.snapshot(), &base, vec![weigh(&cluster, "60")]);
         assert!(found.contains(&"S21"), "{found:?}");
     }
-}
-
-fn status_rules(cluster: &Cluster, change: impl FnOnce(&mut Plan)) -> Vec<&'static str> {
-    let mut plan = idle(cluster);
-    change(&mut plan);
-    check(&cluster.snapshot(), &plan)
-        .into_iter()
-        .map(|breach| breach.rule)
-        .collect()
-}
-
-#[test]
-fn a_status_may_not_run_ahead() {
-    let cluster = paused(nginx(five_steps()));
-    let v2 = || PodTemplateHash(hash("v2").to_string());
-    assert_eq!(
-        status_rules(&cluster, |plan| plan.status.current_step_index =
-            Some(StepIndex(5))),
-        ["S10"]
-    );
-    assert_eq!(
-        status_rules(&cluster, |plan| plan.status.stable_rs = Some(v2())),
-        ["S8"]
-    );
-    assert_eq!(
-        status_rules(&cluster, |plan| plan.status.stable_rs = None).first(),
-        Some(&"S8")
-    );
-    let analysis = json!([{"setWeight": 20}, {"analysis": {"templates": [{"templateName": "errors"}]}}]);
-    let mut judged = nginx_with(analysis, json!({}));
-    judged.run();
-    judged.deploy("v2");
-    judged.run();
-    assert_eq!(
-        status_rules(&judged, |plan| plan.status.current_step_index =
-            Some(StepIndex(2))),
-        ["S8"]
-    );
-    let mut aborted = paused(nginx(five_steps()));
-    aborted.command("Abort");
-    aborted.run();
-    assert_eq!(status_rules(&aborted, |plan| plan.status.abort = false), ["S9"]);
 }
 
 #[test]

@@ -9,8 +9,6 @@ use tidegate::routers::{
     ObservedRoutes, RouteKind, RouteTarget, RouteWrite, Verification, WeightState, inspect, names_to_observe,
 };
 
-pub const MAX: i64 = 100;
-
 /// How far the routes have come with the weight of the target.
 pub fn verify(target: &RouteTarget, routing: &TrafficRouting, observed: &ObservedRoutes) -> Verification {
     let found = inspect(target, routing, observed);
@@ -30,7 +28,7 @@ pub fn target(canary_weight: i64) -> RouteTarget<'static> {
         stable_service: "checkout-stable",
         canary_service: "checkout-canary",
         canary_weight: Weight(canary_weight),
-        max_weight: Weight(MAX),
+        max_weight: Weight(100),
     }
 }
 

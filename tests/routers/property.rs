@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate::api::names::Weight;
 use tidegate::api::rollout::TrafficRouting;
-use tidegate::routers::{self, ObservedRoutes, Verification, WeightState};
+use tidegate::routers::{self, ObservedRoutes, RouteTarget, Verification, WeightState};
 
-use crate::model::{MAX, apply, observe, routing, target, verify};
+use crate::model::{apply, observe, routing, target, verify};
 
 const OURS: [&str; 2] = ["checkout-stable", "checkout-canary"];
 const PREFIX: &str = "nginx.ingress.kubernetes.io";
@@ -22,6 +22,19 @@ fn gateway() -> TrafficRouting {
 
 fn nginx() -> TrafficRouting {
     routing(json!({"nginx": {"stableIngress": "web"}}))
+}
+
+/// A canary weight, also beyond its range, and the largest that there is.
+fn weight_of() -> impl Strategy<Value = (i64, i64)> {
+    let max = prop_oneof![Just(100), 100..=1_000_000i64];
+    max.prop_flat_map(|max| (-10..=max + 10, Just(max)))
+}
+
+fn target_of(weight: i64, max: i64) -> RouteTarget<'static> {
+    RouteTarget {
+        max_weight: Weight(max),
+        ..target(weight)
+    }
 }
 
 fn weight() -> impl Strategy<Value = Option<Value>> {
@@ -192,9 +205,9 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_route_says_the_target_and_keeps_what_is_foreign(route in http_route(), weight in -10..=110i64) {
-        let (routing, target) = (gateway(), target(weight));
-        let wanted = weight.clamp(0, MAX);
+    fn a_route_says_the_target_and_keeps_what_is_foreign(route in http_route(), (weight, max) in weight_of()) {
+        let (routing, target) = (gateway(), target_of(weight, max));
+        let wanted = weight.clamp(0, max);
         let mut observed = observe(&routing, std::slice::from_ref(&route));
         let writes = routers::render(&target, &routing, &observed);
         apply(&mut observed, &writes);
@@ -207,7 +220,7 @@ proptest! {
             let ours: Vec<&Value> = backends(rule).iter().filter(|backend| is_ours(backend)).collect();
             if let Some(first) = ours.first() {
                 let sum: i64 = ours.iter().map(|backend| backend["weight"].as_i64().unwrap()).sum();
-                prop_assert_eq!(sum, MAX);
+                prop_assert_eq!(sum, max);
                 prop_assert!(wanted == 0 || ours.len() == 2, "{}", first);
             }
         }
@@ -259,8 +272,8 @@ proptest! {
     }
 
     #[test]
-    fn an_ingress_says_the_target_whatever_it_said_before(ingresses in ingresses(), weight in -10..=110i64) {
-        let (routing, target) = (nginx(), target(weight));
+    fn an_ingress_says_the_target_whatever_it_said_before(ingresses in ingresses(), (weight, max) in weight_of()) {
+        let (routing, target) = (nginx(), target_of(weight, max));
         let mut observed = observe(&routing, &ingresses);
         let writes = routers::render(&target, &routing, &observed);
         apply(&mut observed, &writes);
@@ -270,8 +283,10 @@ proptest! {
         prop_assert_eq!(observed.ingresses["web"].as_ref(), Some(&ingresses[0]));
         let canary = observed.ingresses["checkout-web-canary"].as_ref().unwrap();
         let annotations = &canary["metadata"]["annotations"];
-        let wanted = weight.clamp(0, MAX).to_string();
+        let wanted = weight.clamp(0, max).to_string();
         prop_assert_eq!(annotations[format!("{PREFIX}/canary-weight")].as_str(), Some(wanted.as_str()));
+        let total = annotations[format!("{PREFIX}/canary-weight-total")].as_str();
+        prop_assert_eq!(total.map_or(100, |total| total.parse::<i64>().unwrap()), max);
         for (key, value) in ingresses[1]["metadata"]["annotations"].as_object().unwrap() {
             if !key.contains("/canary") {
                 prop_assert_eq!(&annotations[key], value);

@@ -189,6 +189,7 @@ fn bend_plan(sabotage: Sabotage, seen: &Snapshot, plan: &mut Plan, turn: u64) {
     let set = |hash: &str| seen.replica_sets.values().find(|set| set.hash.as_str() == hash);
     let aborted = seen.rollout.pointer("/status/abort") == Some(&json!(true));
     let current = status("currentPodHash");
+    let is_canary_short = set(&current).is_some_and(|set| set.available < set.replicas);
     match sabotage {
         Sabotage::ScaleDownBeforeWeight if aborted => {
             let early = set(&current)
@@ -201,7 +202,7 @@ fn bend_plan(sabotage: Sabotage, seen: &Snapshot, plan: &mut Plan, turn: u64) {
             let early = unready.and_then(|set| select(seen, STABLE, set.hash.as_str()));
             plan.stages.extend(early);
         }
-        Sabotage::AbortWaitsForCanary if aborted => {
+        Sabotage::AbortWaitsForCanary if aborted && is_canary_short => {
             plan.stages.retain(|stage| stage.purpose != SHIFT);
         }
         Sabotage::FlipFlopAfterAbort if aborted => {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::check::Finding;
+use crate::api::names::GROUP;
 
 /// Kind, namespace (empty where none is written, or where the kind has none) and name.
 type Key = (String, String, String);
 
-/// The objects that references may lead to.
+/// The objects that references may lead to; none where several have the same name, as a base and its overlay do.
 #[derive(Clone, Debug, Default)]
-pub struct Catalogue<'a>(BTreeMap<Key, &'a Value>);
+pub struct Catalogue<'a>(BTreeMap<Key, Option<&'a Value>>);
 
 impl<'a> Catalogue<'a> {
     pub fn of(objects: impl IntoIterator<Item = &'a Value>) -> Self {
@@ -20,20 +21,29 @@ impl<'a> Catalogue<'a> {
             let name = object.pointer("/metadata/name")?.as_str()?;
             Some((kind.to_owned(), namespace_of(kind, object), name.to_owned()))
         };
-        let keyed = |object: &'a Value| Some((key(object)?, object));
-        Catalogue(objects.into_iter().filter_map(keyed).collect())
+        let mut found: BTreeMap<Key, Option<&Value>> = BTreeMap::new();
+        for object in objects.into_iter().filter(|object| is_meant(object)) {
+            let Some(key) = key(object) else { continue };
+            let entry = found.entry(key).or_insert(Some(object));
+            *entry = entry.filter(|first| *first == object);
+        }
+        Catalogue(found)
     }
 
     /// What an object of ours means by this name.
     pub fn get(&self, from: &Value, kind: &str, name: &str) -> Option<&'a Value> {
+        self.find(from, kind, name).copied().flatten()
+    }
+
+    fn find(&self, from: &Value, kind: &str, name: &str) -> Option<&Option<&'a Value>> {
         let key = (kind.to_owned(), namespace_of(kind, from), name.to_owned());
-        self.0.get(&key).copied()
+        self.0.get(&key)
     }
 
     /// One finding for each reference that leads nowhere.
     pub fn find_missing(&self, object: &Value) -> Vec<Finding> {
         let missing = |(path, kind, name): (String, &str, String)| {
-            let found = self.get(object, kind, &name).is_some();
+            let found = self.find(object, kind, &name).is_some();
             (!found).then(|| Finding::error(path, format!("{kind} {name:?} is not in the manifests")))
         };
         references(object).into_iter().filter_map(missing).collect()
@@ -110,6 +120,18 @@ fn template_references(object: &Value, list: &str, found: &mut Found) {
     }
 }
 
+/// Other groups have kinds of these names, too.
+fn is_meant(object: &Value) -> bool {
+    let text = |key| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let group = match text("kind") {
+        "Service" => return text("apiVersion") == "v1",
+        "Ingress" => "networking.k8s.io/",
+        "HTTPRoute" => "gateway.networking.k8s.io/",
+        _ => GROUP,
+    };
+    text("apiVersion").starts_with(group)
+}
+
 pub fn template_kind(cluster_scope: Option<bool>) -> &'static str {
     match cluster_scope {
         Some(true) => CLUSTER_TEMPLATE,
@@ -143,8 +165,18 @@ mod tests {
             "trafficRouting": {"nginx": {"stableIngresses": ["a"]}},
             "steps": [{"setWeight": 5}, {"analysis": {"templates": [{"templateName": "t"}, {"templateName": "c", "clusterScope": true}]}}],
         }}}});
-        let object = |kind: &str, namespace: &str, name: &str| json!({"kind": kind, "metadata": {"name": name, "namespace": namespace}});
+        let object = |kind: &str, namespace: &str, name: &str| {
+            let api_version = match kind {
+                "Service" => "v1",
+                "Ingress" => "networking.k8s.io/v1",
+                _ => "tidegate.dev/v1alpha1",
+            };
+            json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}})
+        };
+        let mut knative = object("Service", "shop", "a-canary");
+        knative["apiVersion"] = json!("serving.knative.dev/v1");
         let others = [
+            knative,
             object("Service", "shop", "a-stable"),
             object("Service", "elsewhere", "a-canary"),
             object("Ingress", "shop", "a"),

@@ -98,30 +98,39 @@ fn templates(rollout: &Value, named: &[TemplateRef], catalogue: &Catalogue) -> V
     seen
 }
 
-/// A named port that no container has leaves the Service without an endpoint; a number that none declares may be meant,
-/// and seldom is.
+/// A Service none of whose ports a pod has by name finds nobody. One that is not declared may still be meant, such as that
+/// of a sidecar which is put in later, and seldom is.
 fn check_target_ports(name: &str, service: &Value, rollout: &Value) -> Vec<Finding> {
-    let declared: Vec<&Value> = list(rollout, "/spec/template/spec/containers")
+    let containers = ["containers", "initContainers"].map(|list| format!("/spec/template/spec/{list}"));
+    let containers = containers.iter().flat_map(|path| list(rollout, path));
+    let declared: Vec<&Value> = containers
         .flat_map(|container| list(container, "/ports"))
         .collect();
-    let has = |key: &str, value: &Value| declared.iter().any(|port| port.get(key) == Some(value));
-    let ports = list(service, "/spec/ports").enumerate();
-    let findings = ports.filter_map(|(index, port)| {
-        let target = port.get("targetPort").or_else(|| port.get("port"))?;
-        let field = format!("Service {name}: spec.ports[{index}].targetPort");
-        match target {
-            Value::String(_) if !has("name", target) => Some(Finding::error(
-                STRATEGY,
-                format!("{field}: no container of spec.template has a port named {target}; the Service would have no endpoint"),
-            )),
-            Value::Number(_) if !declared.is_empty() && !has("containerPort", target) => Some(Finding::warning(
-                STRATEGY,
-                format!("{field}: no container of spec.template declares port {target}"),
-            )),
-            _ => None,
-        }
-    });
-    findings.collect()
+    let has = |target: &Value| {
+        let key = if target.is_string() {
+            "name"
+        } else {
+            "containerPort"
+        };
+        declared.iter().any(|port| port.get(key) == Some(target))
+    };
+    let targets = list(service, "/spec/ports").filter_map(|port| port.get("targetPort").or(port.get("port")));
+    let targets: Vec<&Value> = targets.collect();
+    let undeclared = targets.iter().enumerate().filter(|(_, target)| !has(target));
+    if !targets.is_empty() && targets.iter().all(|target| target.is_string() && !has(target)) {
+        let message = format!(
+            "Service {name}: spec.ports[].targetPort: no container of spec.template has a port of such a name, so it would find no pod"
+        );
+        return vec![Finding::error(STRATEGY, message)];
+    }
+    undeclared
+        .filter(|(_, target)| target.is_string() || !declared.is_empty())
+        .map(|(index, target)| {
+            let field = format!("Service {name}: spec.ports[{index}].targetPort");
+            let message = format!("{field}: no container of spec.template declares port {target}");
+            Finding::warning(STRATEGY, message)
+        })
+        .collect()
 }
 
 fn list<'a>(object: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
@@ -159,7 +168,7 @@ mod tests {
 
     fn service(name: &str) -> Value {
         json!({
-            "kind": "Service", "metadata": {"name": name},
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
             "spec": {"selector": {"app": "checkout"}, "ports": [{"port": 80, "targetPort": "http"}]},
         })
     }
@@ -167,7 +176,7 @@ mod tests {
     fn ingress() -> Value {
         let backend = json!({"service": {"name": "stable", "port": {"number": 80}}});
         let paths = json!([{"path": "/", "pathType": "Prefix", "backend": backend}]);
-        json!({"kind": "Ingress", "metadata": {"name": "web"}, "spec": {"rules": [{"http": {"paths": paths}}]}})
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}, "spec": {"rules": [{"http": {"paths": paths}}]}})
     }
 
     fn template() -> Value {
@@ -204,7 +213,7 @@ mod tests {
         let analysis = "Error spec.strategy.canary.steps[1].analysis: ";
         let canary = "Error spec.strategy.canary: ";
         type Change = fn(&mut [Value; 5]);
-        let cases: [(Change, String); 7] = [
+        let cases: [(Change, String); 8] = [
             (
                 |all| all[0]["spec"]["strategy"]["canary"]["steps"][1]["analysis"]["args"] = json!([]),
                 format!("{analysis}argument \"limit\" has no value"),
@@ -234,8 +243,16 @@ mod tests {
             (
                 |all| all[1]["spec"]["ports"][0]["targetPort"] = json!("web"),
                 format!(
-                    "{canary}Service stable: spec.ports[0].targetPort: no container of spec.template has a port named \"web\""
+                    "{canary}Service stable: spec.ports[].targetPort: no container of spec.template has a port"
                 ),
+            ),
+            (
+                |all| {
+                    all[1]["spec"]["ports"] =
+                        json!([{"port": 80, "targetPort": "http"}, {"port": 81, "targetPort": "metrics"}])
+                },
+                "Warning spec.strategy.canary: Service stable: spec.ports[1].targetPort: no container"
+                    .to_owned(),
             ),
             (
                 |all| all[1]["spec"]["ports"][0]["targetPort"] = json!(9090),
@@ -261,6 +278,11 @@ mod tests {
             }
         };
         assert_eq!(found(rename), Vec::<String>::new());
+        let overlay: fn(&mut [Value; 5]) = |all| {
+            all[2] = all[3].clone();
+            all[2]["spec"] = json!({"tls": []});
+        };
+        assert_eq!(found(overlay), Vec::<String>::new());
         let spoil: fn(&mut [Value; 5]) =
             |all| all[4]["spec"]["metrics"][0]["successCondition"] = json!("len(");
         assert_eq!(found(spoil), Vec::<String>::new());

@@ -1,12 +1,15 @@
 //! Rules about the status: S8 (only a success promotes), S9 (an abort stays), S10 (one step at a time),
 //! S21 (a pause holds).
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::analysis_run::{AnalysisRun, Verdict};
 use crate::api::names::PodTemplateHash;
+use crate::api::rollout::AnalysisStep;
 use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus};
 use crate::plan::model::Plan;
+use crate::plan::revision::hash_value;
 use crate::plan::snapshot::Snapshot;
 
 type Objection = (&'static str, String);
@@ -124,7 +127,7 @@ impl Progress<'_> {
         if !begins || self.after.fast_track.is_some() || (index as usize) < self.steps {
             return None;
         }
-        let running = self.runs("background").any(|run| {
+        let running = self.runs("background", analysis).any(|run| {
             let status = run.status.as_ref();
             status.is_some_and(|status| {
                 status.phase == Verdict::Running
@@ -185,8 +188,8 @@ impl Progress<'_> {
         objections
     }
 
-    /// AnalysisRuns of ours for this version and gate.
-    fn runs(&self, gate: &str) -> impl Iterator<Item = &AnalysisRun> {
+    /// AnalysisRuns of ours for this version, revision and gate, and for the analysis as it is now.
+    fn runs(&self, gate: &str, analysis: &Value) -> impl Iterator<Item = &AnalysisRun> {
         let uid = self
             .snapshot
             .rollout
@@ -197,34 +200,58 @@ impl Progress<'_> {
             0 => gate.to_owned(),
             retries => format!("{gate}-{retries}"),
         };
-        self.snapshot.runs.values().filter(move |run| {
-            run.spec.gate.as_ref().is_some_and(|gate| {
-                gate.rollout_uid == uid
-                    && gate.pod_template_hash == self.text("currentPodHash")
-                    && gate.name == name
+        let analysis = AnalysisStep::deserialize(analysis).unwrap_or_default();
+        let analysis = hash_value(&serde_json::to_value(analysis).unwrap_or_default());
+        let rollout = self
+            .snapshot
+            .rollout
+            .pointer("/metadata/name")
+            .and_then(Value::as_str);
+        let prefix = format!(
+            "{}-{}-{}-",
+            rollout.unwrap_or_default(),
+            self.text("currentPodHash"),
+            self.before.get("revision").and_then(Value::as_i64).unwrap_or(0)
+        );
+        let is_ours = move |run: &AnalysisRun| {
+            let mut owners = run.metadata.owner_references.iter().flatten();
+            let owned = owners.any(|owner| owner.controller == Some(true) && owner.uid == uid);
+            let name = run.metadata.name.as_ref();
+            owned && name.is_some_and(|name| name.starts_with(&prefix))
+        };
+        self.snapshot
+            .runs
+            .values()
+            .filter(move |run| is_ours(run))
+            .filter(move |run| {
+                run.spec.gate.as_ref().is_some_and(|gate| {
+                    gate.rollout_uid == uid
+                        && gate.step_hash == analysis
+                        && gate.pod_template_hash == self.text("currentPodHash")
+                        && gate.name == name
+                })
             })
-        })
     }
 
     /// A success, or somebody who took the responsibility.
     fn judge_gate(&self, gate: &str, analysis: &Value) -> Option<Objection> {
         let goes_on = analysis.get("onInconclusive").and_then(Value::as_str) == Some("continue");
-        let passed = self
-            .runs(gate)
-            .any(|run| match run.status.as_ref().map(|status| status.phase) {
-                Some(Verdict::Successful) => true,
-                Some(Verdict::Failed | Verdict::Error) => false,
-                verdict => {
-                    let accepted = &self.after.canary.accepted_runs;
-                    let goes_on = goes_on && verdict.is_some_and(|verdict| verdict.is_final());
-                    goes_on
-                        || run
-                            .metadata
-                            .name
-                            .as_ref()
-                            .is_some_and(|name| accepted.contains(name))
-                }
-            });
+        let passed =
+            self.runs(gate, analysis)
+                .any(|run| match run.status.as_ref().map(|status| status.phase) {
+                    Some(Verdict::Successful) => true,
+                    Some(Verdict::Failed | Verdict::Error) => false,
+                    verdict => {
+                        let accepted = &self.after.canary.accepted_runs;
+                        let goes_on = goes_on && verdict.is_some_and(|verdict| verdict.is_final());
+                        goes_on
+                            || run
+                                .metadata
+                                .name
+                                .as_ref()
+                                .is_some_and(|name| accepted.contains(name))
+                    }
+                });
         let promoted = self
             .after
             .handled_commands

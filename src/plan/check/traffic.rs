@@ -241,13 +241,56 @@ fn judge_lowering(old: &Split, new: &Split, after: &Scene) -> Option<Objection> 
     (available < needed).then(|| ("S7", message()))
 }
 
-/// The endpoints of the canary Service were read, and none is of this version.
+/// The endpoints of the canary Service were read, and none is of this version; or it has not every port that requests
+/// come to.
 fn has_no_endpoint(scene: &Scene, hash: &str) -> bool {
+    if lacks_port(scene) {
+        return true;
+    }
     let read = scene.snapshot.endpoints.as_ref();
     let ready = read.and_then(|read| read.get(&scene.canary_service));
     ready.is_some_and(|ready| {
         let mut versions = ready.by_hash.iter();
         versions.all(|(version, count)| version.as_str() != hash || *count == 0)
+    })
+}
+
+/// A route asks the canary Service for a port that it does not have.
+fn lacks_port(scene: &Scene) -> bool {
+    let seen = scene.snapshot.services.get(&scene.canary_service);
+    let Some(service) = seen
+        .and_then(Option::as_ref)
+        .filter(|seen| !seen.ports.is_empty())
+    else {
+        return false;
+    };
+    let is_known = |port: &Value| {
+        let text = port.as_str().map_or_else(|| port.to_string(), str::to_owned);
+        service.ports.contains(&text) || service.target_ports.contains(&text)
+    };
+    let backends = scene.routes.values().flat_map(backends);
+    let ours = backends.filter(|(name, _)| *name == scene.canary_service);
+    ours.filter_map(|(_, port)| port).any(|port| !is_known(port))
+}
+
+/// Service and port of every backend of an Ingress or HTTPRoute.
+fn backends(route: &Value) -> impl Iterator<Item = (&str, Option<&Value>)> {
+    fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
+        value
+            .pointer(path)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    }
+    list(route, "/spec/rules").flat_map(|rule| {
+        let of_ingress = list(rule, "/http/paths").filter_map(|path| {
+            let service = path.pointer("/backend/service")?;
+            let port = service.pointer("/port/number").or(service.pointer("/port/name"));
+            Some((service.get("name")?.as_str()?, port))
+        });
+        let of_http_route = list(rule, "/backendRefs")
+            .filter_map(|backend| Some((backend.get("name")?.as_str()?, backend.get("port"))));
+        of_ingress.chain(of_http_route)
     })
 }
 

@@ -197,14 +197,8 @@ fn build_step(
             set_canary_scale: None,
             analysis: None,
         } => {
-            let weight = Weight(i64::from(weight));
-            findings.about(InvalidReason::InvalidStep).require(
-                weight <= max_weight,
-                format!("{path}.setWeight"),
-                format!("{weight} is more than maxTrafficWeight ({max_weight})"),
-                "lower it, or raise trafficRouting.maxTrafficWeight",
-            );
-            Some(Step::SetWeight(weight))
+            let path = format!("{path}.setWeight");
+            Some(Step::SetWeight(build_weight(weight, path, max_weight, findings)))
         }
         CanaryStep {
             set_weight: None,
@@ -225,7 +219,7 @@ fn build_step(
                 "needs trafficRouting",
                 "use setWeight",
             );
-            build_scale(&scale, &path, findings).map(Step::SetCanaryScale)
+            build_scale(&scale, &path, max_weight, findings).map(Step::SetCanaryScale)
         }
         CanaryStep {
             set_weight: None,
@@ -265,13 +259,34 @@ fn refuse_step(step: &CanaryStep, path: &str, findings: &mut Findings) {
     }
 }
 
-fn build_scale(written: &SetCanaryScale, path: &str, findings: &mut Findings) -> Option<CanaryScale> {
+fn build_weight(written: i32, path: String, max_weight: Weight, findings: &mut Findings) -> Weight {
+    let weight = Weight(i64::from(written));
+    findings.about(InvalidReason::InvalidStep).require(
+        weight <= max_weight,
+        path,
+        format!("{weight} is more than maxTrafficWeight ({max_weight})"),
+        "lower it, or raise trafficRouting.maxTrafficWeight",
+    );
+    weight
+}
+
+fn build_scale(
+    written: &SetCanaryScale,
+    path: &str,
+    max_weight: Weight,
+    findings: &mut Findings,
+) -> Option<CanaryScale> {
     match (
         written.weight,
         written.replicas,
         written.match_traffic_weight.unwrap_or_default(),
     ) {
-        (Some(weight), None, false) => Some(CanaryScale::Percent(i64::from(weight))),
+        (Some(weight), None, false) => {
+            let path = format!("{path}.weight");
+            Some(CanaryScale::Weight(build_weight(
+                weight, path, max_weight, findings,
+            )))
+        }
         (None, Some(replicas), false) => Some(CanaryScale::Replicas(i64::from(replicas))),
         (None, None, true) => Some(CanaryScale::MatchTrafficWeight),
         _ => {

@@ -85,8 +85,8 @@ pub enum Step {
 /// Size of the canary apart from its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum CanaryScale {
-    /// Percent of `replicas`, 0..=100.
-    Percent(i64),
+    /// As many as this weight needs, 0..=`max_weight`.
+    Weight(Weight),
     Replicas(i64),
     MatchTrafficWeight,
 }

@@ -57,7 +57,7 @@ pub fn all() -> Vec<Scenario> {
         ("abort-command", play!(release::abort_command)),
         ("data-plane-promote", play!(data_plane::promote)),
     ];
-    let rest: [(&'static str, Play); 14] = [
+    let rest: [(&'static str, Play); 15] = [
         ("abort-in-analysis", play!(release::abort_in_analysis)),
         ("retry", play!(release::retry)),
         ("fast-rollback", play!(release::fast_rollback)),
@@ -68,6 +68,7 @@ pub fn all() -> Vec<Scenario> {
         ("without-size", play!(trouble::without_size)),
         ("dynamic-stable-scale", play!(trouble::dynamic_stable_scale)),
         ("missing-templates", play!(trouble::missing_templates)),
+        ("renamed-port", play!(trouble::renamed_port)),
         ("data-plane-ignores", play!(data_plane::ignored_by_api)),
         ("data-plane-ignores-share", play!(data_plane::ignored_by_share)),
         ("data-plane-frozen", play!(data_plane::frozen)),

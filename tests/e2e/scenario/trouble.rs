@@ -2,7 +2,7 @@
 //! pod can help: `drainSeconds` is set.
 
 use serde_json::{Value, json};
-use tidegate::api::rollout_status::RolloutStatus;
+use tidegate::api::rollout_status::{RolloutStatus, WaitingReason};
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{canary_weight, is_promoted};
 
@@ -115,6 +115,31 @@ pub async fn missing_templates(world: &World, name: &str, dialect: Dialect, thro
     apply(&world.client, late).await;
     shop.until("v2 is promoted", is_promoted).await;
     shop.until_all_answered_by("v2").await;
+    shop.close().await
+}
+
+/// A version that calls its port otherwise than the Services' `targetPort`: its pods are ready, and nobody finds them.
+pub async fn renamed_port(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let shop = open_pausing(world, name, dialect, throttle, |_| ()).await;
+    let ports = |name: &str| {
+        json!([
+            {"op": "replace", "path": "/spec/template/spec/containers/0/ports/0/name", "value": name},
+            {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "registry.example/checkout:v2"},
+        ])
+    };
+    shop.patch_json(ports("web")).await;
+    let unfound = |status: &RolloutStatus| {
+        let waiting = status.waiting_on.as_ref();
+        let is_ready = status.updated_replicas > 0 && status.available_replicas == status.replicas;
+        is_ready && waiting.is_some_and(|waiting| waiting.reason == WaitingReason::Endpoints)
+    };
+    shop.until("no endpoint is found", unfound).await;
+    let_it_settle().await;
+    let status = shop.until("it still waits", unfound).await;
+    assert_eq!(canary_weight(&status), 0);
+    shop.patch_json(ports("http")).await;
+    shop.until_paused_at(50).await;
+    promote(&shop).await;
     shop.close().await
 }
 

@@ -69,11 +69,17 @@ impl Cluster {
         snapshot
     }
 
+    fn max_weight(&self) -> i64 {
+        let max = "/spec/strategy/canary/trafficRouting/maxTrafficWeight";
+        let max = self.rollout().and_then(|rollout| rollout.pointer(max));
+        max.and_then(Value::as_i64).unwrap_or(100)
+    }
+
     /// What the data plane says when it is asked for the canary's share.
     fn say(&self) -> Said {
         match self.data_plane {
             DataPlane::Obeys => Said::Share {
-                share: self.weight() as f64 / 100.0,
+                share: self.weight() as f64 / self.max_weight() as f64,
                 requests: 1e6,
             },
             DataPlane::Ignores(weight) => Said::Share {
@@ -123,6 +129,7 @@ fn see_service(service: &Value) -> ServiceSeen {
             annotations.retain(|key, _| key.starts_with("tidegate.dev/"));
             annotations
         }),
+        target_ports: BTreeSet::new(),
         external_name: false,
     }
 }

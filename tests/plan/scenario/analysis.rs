@@ -46,6 +46,43 @@ fn success_goes_on() {
 }
 
 #[test]
+fn what_no_verdict_means_is_for_the_user_to_say() {
+    for (on_inconclusive, verdict, phase) in [
+        ("pause", "Inconclusive", Phase::Paused),
+        ("abort", "Inconclusive", Phase::Degraded),
+        ("abort", "NoData", Phase::Degraded),
+        ("continue", "Inconclusive", Phase::Healthy),
+        ("continue", "Failed", Phase::Degraded),
+    ] {
+        let mut analysis = judged_by("errors");
+        analysis["onInconclusive"] = json!(on_inconclusive);
+        let mut cluster = deployed(nginx(json!([{"setWeight": 20}, {"analysis": analysis}])));
+        cluster.deploy("v2");
+        cluster.run();
+        cluster.judge(verdict);
+        cluster.run();
+        assert_eq!(
+            cluster.phase(),
+            phase,
+            "{on_inconclusive} {verdict}\n{}",
+            cluster.explain()
+        );
+    }
+}
+
+#[test]
+fn a_step_waits_for_no_analysis_without_an_end() {
+    let mut cluster = deployed(nginx(
+        json!([{"setWeight": 20}, {"analysis": judged_by("endless")}]),
+    ));
+    cluster.deploy("v2");
+    cluster.run();
+    let condition = cluster.condition("Valid");
+    assert_eq!(condition, ("False".to_owned(), "InvalidMetric".to_owned()));
+    assert_eq!(cluster.weight(), 0);
+}
+
+#[test]
 fn a_verdict_that_was_given_under_other_steps_counts_no_more() {
     let mut cluster = deployed(nginx(json!([
         {"setWeight": 5}, {"analysis": judged_by("errors")}, {"setWeight": 20}, {"pause": {}},

@@ -64,6 +64,19 @@ fn each_command_is_answered_once_with_a_reason() {
     assert!(cluster.status().handled_commands.is_empty());
 }
 
+#[test]
+fn nothing_is_promoted_while_it_is_paused() {
+    let mut cluster = paused();
+    cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(true));
+    let forced = cluster.command_with("PromoteFull", json!({"force": true}));
+    let commands = ["Promote", "PromoteFull"].map(|verb| cluster.command(verb));
+    cluster.run();
+    for command in commands.iter().chain([&forced]) {
+        assert_eq!(cluster.answer(command), "Refused", "{command}");
+    }
+    assert_eq!((cluster.step(), cluster.weight()), (3, 50));
+}
+
 /// Another replica takes over meanwhile.
 #[test]
 fn an_abort_is_not_lost_while_the_controller_is_behind() {

@@ -98,25 +98,35 @@ fn a_failed_analysis_takes_traffic_back_although_something_is_missing() {
     assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
 }
 
+fn move_port(cluster: &mut Cluster, name: &str, port: i64) {
+    cluster.edit(Kind::Service, name, |service| {
+        service["spec"]["ports"] = json!([{"port": port}]);
+    });
+}
+
 /// The pods are ready, and no request finds them.
 #[test]
 fn weight_leaves_a_canary_service_without_the_port_of_the_route() {
+    let dynamic = || json!({"dynamicStableScale": true});
     for (routed, route) in [
         (nginx(five_steps()), "Ingress web"),
+        (nginx_with(five_steps(), dynamic()), "Ingress web"),
         (gateway_with(five_steps(), json!({})), "HTTPRoute web"),
+        (gateway_with(five_steps(), dynamic()), "HTTPRoute web"),
     ] {
         let mut cluster = paused(routed);
-        cluster.edit(Kind::Service, "checkout-canary", |service| {
-            service["spec"]["ports"] = json!([{"port": 8080}]);
-        });
+        move_port(&mut cluster, "checkout-canary", 8080);
         cluster.run();
         let expected = format!("Service checkout-canary: it has no port 80, to which {route} leads");
         let message = cluster.status().message.unwrap();
         assert!(message.starts_with(&expected), "{message}");
-        assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
-        cluster.edit(Kind::Service, "checkout-canary", |service| {
-            service["spec"]["ports"] = json!([{"name": "http", "port": 80}, {"port": 8080}]);
-        });
+        assert_eq!(
+            (cluster.weight(), cluster.pods("v1")),
+            (0, 5),
+            "{}",
+            cluster.explain()
+        );
+        move_port(&mut cluster, "checkout-canary", 80);
         cluster.run();
         assert_eq!(
             (cluster.step(), cluster.weight()),
@@ -124,7 +134,43 @@ fn weight_leaves_a_canary_service_without_the_port_of_the_route() {
             "{}",
             cluster.explain()
         );
+        move_port(&mut cluster, "checkout-canary", 8080);
+        cluster.command("Abort");
+        cluster.run();
+        move_port(&mut cluster, "checkout-canary", 80);
+        cluster.run();
+        assert_turned_back(&cluster, "v1");
     }
+}
+
+/// Stable would answer no better: that is no concern of a release.
+#[test]
+fn a_path_to_a_port_that_neither_service_has_holds_nothing() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.edit(Kind::Ingress, "web", |web| {
+        let paths = web["spec"]["rules"][0]["http"]["paths"].as_array_mut().unwrap();
+        let mut old = paths[0].clone();
+        old["path"] = json!("/old");
+        old["backend"]["service"]["port"]["number"] = json!(9090);
+        paths.push(old);
+    });
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(
+        (cluster.step(), cluster.weight()),
+        (3, 50),
+        "{}",
+        cluster.explain()
+    );
+    for name in ["checkout-stable", "checkout-canary"] {
+        move_port(&mut cluster, name, 8080);
+    }
+    cluster.run();
+    let message = cluster.status().message.unwrap();
+    assert!(
+        message.starts_with("Service checkout-stable: it has no port"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod data_plane;
 mod fault;
 mod held;
 mod history;
+mod lost;
 mod measured;
 mod release;
 mod rerouted;

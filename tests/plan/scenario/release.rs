@@ -1,12 +1,12 @@
 //! Releases that go well.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate::api::rollout_status::Phase;
 use tidegate::plan::model::Kind;
 
 use super::{assert_released, deployed};
 use crate::cluster::Cluster;
-use crate::fixture::{basic_with, five_steps, gateway_with, nginx, nginx_with};
+use crate::fixture::{basic_with, five_steps, gateway_with, hash, nginx, nginx_with, readable};
 
 /// With the promote that the open pause asks for.
 fn release(cluster: &mut Cluster, version: &str) {
@@ -114,6 +114,87 @@ fn the_canary_scale_is_apart_from_its_weight() {
     }
     cluster.run();
     assert_released(&cluster, "v2");
+}
+
+#[test]
+fn the_canary_scale_may_be_that_of_another_weight() {
+    let routing = json!({"nginx": {"stableIngress": "web"}, "maxTrafficWeight": 1000});
+    let steps = json!([{"setCanaryScale": {"weight": 410}}, {"pause": {}}]);
+    let mut cluster = deployed(nginx_with(steps, json!({"trafficRouting": routing})));
+    cluster.deploy("v2");
+    cluster.run();
+    assert_eq!(
+        (cluster.pods("v2"), cluster.weight()),
+        (3, 0),
+        "{}",
+        cluster.explain()
+    );
+}
+
+#[test]
+fn a_step_goes_on_with_as_much_of_the_canary_as_is_asked_for() {
+    for (threshold, weight) in [
+        (json!(null), 0),
+        (json!({"type": "Pods", "value": 3}), 0),
+        (json!({"type": "Pods", "value": 2}), 60),
+        (json!({"type": "Percent", "value": 67}), 0),
+        (json!({"type": "Percent", "value": 66}), 60),
+    ] {
+        let extra = match &threshold {
+            Value::Null => json!({}),
+            threshold => json!({"replicaProgressThreshold": threshold}),
+        };
+        let mut cluster = deployed(nginx_with(json!([{"setWeight": 60}, {"pause": {}}]), extra));
+        cluster.most_ready.insert(hash("v2").to_string(), 2);
+        cluster.deploy("v2");
+        cluster.run();
+        assert_eq!(
+            (cluster.pods("v2"), cluster.weight()),
+            (3, weight),
+            "{threshold}\n{}",
+            cluster.explain()
+        );
+    }
+}
+
+#[test]
+fn runs_beyond_their_limits_go() {
+    let analysis = json!({"analysis": {"templates": [{"templateName": "errors"}]}});
+    let mut cluster = deployed(nginx(
+        json!([{"setWeight": 20}, analysis, {"setWeight": 40}, analysis]),
+    ));
+    cluster.edit_rollout(|rollout| {
+        rollout["spec"]["analysis"] =
+            json!({"successfulRunHistoryLimit": 2, "unsuccessfulRunHistoryLimit": 1});
+    });
+    for (version, verdict) in [
+        ("v2", "Failed"),
+        ("v3", "Successful"),
+        ("v4", "Failed"),
+        ("v5", "Successful"),
+    ] {
+        cluster.wait(10);
+        cluster.deploy(version);
+        for _ in 0..2 {
+            cluster.run();
+            cluster.judge(verdict);
+        }
+        cluster.run();
+    }
+    assert_released(&cluster, "v5");
+    let runs = cluster
+        .objects
+        .keys()
+        .filter(|(kind, _)| *kind == Kind::AnalysisRun);
+    let runs: Vec<String> = runs.map(|(_, name)| readable(name)).collect();
+    assert_eq!(
+        runs,
+        [
+            "checkout-v4-4-step-1",
+            "checkout-v5-5-step-1",
+            "checkout-v5-5-step-3"
+        ]
+    );
 }
 
 #[test]

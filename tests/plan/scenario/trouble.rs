@@ -6,9 +6,9 @@ use tidegate::plan::model::Kind;
 
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::Cluster;
-use crate::fixture::{five_steps, gateway_with, hash, http_route, nginx, nginx_with};
+use crate::fixture::{five_steps, gateway_with, hash, http_route, nginx};
 
-fn paused() -> Cluster {
+pub fn paused() -> Cluster {
     let mut cluster = deployed(nginx(five_steps()));
     cluster.deploy("v2");
     cluster.run();
@@ -29,7 +29,7 @@ fn canary_ingress(cluster: &Cluster) -> String {
     ingresses.find(ours).unwrap().clone()
 }
 
-fn set_weight(cluster: &mut Cluster, weight: &str) {
+pub fn set_weight(cluster: &mut Cluster, weight: &str) {
     let name = canary_ingress(cluster);
     cluster.edit(Kind::Ingress, &name, |ingress| {
         ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] = json!(weight);
@@ -391,57 +391,6 @@ fn a_stable_that_is_lost_after_an_abort_is_named_with_what_helps() {
         lost.run();
         assert_released(&lost, "v2");
     }
-}
-
-#[test]
-fn a_status_that_is_lost_is_found_again() {
-    let mut cluster = deployed(nginx(five_steps()));
-    cluster.edit_rollout(|rollout| {
-        rollout.as_object_mut().unwrap().remove("status");
-    });
-    cluster.run();
-    assert_released(&cluster, "v1");
-    let mut cluster = paused();
-    cluster.edit_rollout(|rollout| {
-        rollout.as_object_mut().unwrap().remove("status");
-    });
-    cluster.log.clear();
-    cluster.run();
-    assert_eq!(
-        cluster.status().stable_rs,
-        Some(hash("v1")),
-        "{}",
-        cluster.what_happened()
-    );
-    assert_eq!(
-        (cluster.phase(), cluster.step()),
-        (Phase::Paused, 3),
-        "{}",
-        cluster.what_happened()
-    );
-}
-
-/// A foreign weight is all that is seen, and what was in effect before it is forgotten.
-#[test]
-fn stable_keeps_its_pods_for_what_a_lost_status_knew() {
-    let mut cluster = deployed(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
-    cluster.deploy("v2");
-    cluster.run_until(|cluster| cluster.pods("v2") > 0);
-    assert_eq!(cluster.weight(), 0);
-    set_weight(&mut cluster, "27");
-    cluster.edit_rollout(|rollout| {
-        rollout.as_object_mut().unwrap().remove("status");
-    });
-    let mut fewest = 5;
-    cluster.run_until(|cluster| {
-        let weights = cluster.status().canary.weights;
-        let verified = weights.is_some_and(|weights| weights.verified);
-        fewest = fewest.min(cluster.pods("v1"));
-        verified
-    });
-    assert_eq!(fewest, 5, "{}", cluster.what_happened());
-    cluster.run();
-    assert_eq!((cluster.phase(), cluster.step()), (Phase::Paused, 3));
 }
 
 #[test]

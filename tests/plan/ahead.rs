@@ -1,0 +1,126 @@
+//! Statuses that nobody should ever write: each says that a release has come further than it has.
+
+use serde_json::{Value, json};
+use tidegate::api::analysis_run::{AnalysisRun, Gate, Verdict};
+use tidegate::api::names::{PodTemplateHash, StepIndex};
+use tidegate::api::rollout_status::Promotion;
+use tidegate::plan::check::check;
+use tidegate::plan::model::Plan;
+
+use crate::cluster::Cluster;
+use crate::fixture::{five_steps, hash, nginx, nginx_with};
+use crate::refused::{idle, paused};
+
+fn status_rules(cluster: &Cluster, change: impl FnOnce(&mut Plan)) -> Vec<&'static str> {
+    let mut plan = idle(cluster);
+    change(&mut plan);
+    check(&cluster.snapshot(), &plan)
+        .into_iter()
+        .map(|breach| breach.rule)
+        .collect()
+}
+
+#[test]
+fn a_status_may_not_run_ahead() {
+    let cluster = paused(nginx(five_steps()));
+    let v2 = || PodTemplateHash(hash("v2").to_string());
+    assert_eq!(
+        status_rules(&cluster, |plan| plan.status.current_step_index =
+            Some(StepIndex(5))),
+        ["S10"]
+    );
+    assert_eq!(
+        status_rules(&cluster, |plan| plan.status.stable_rs = Some(v2())),
+        ["S8"]
+    );
+    assert_eq!(
+        status_rules(&cluster, |plan| plan.status.stable_rs = None).first(),
+        Some(&"S8")
+    );
+    let analysis = json!([{"setWeight": 20}, {"analysis": {"templates": [{"templateName": "errors"}]}}]);
+    let mut judged = nginx_with(analysis, json!({}));
+    judged.run();
+    judged.deploy("v2");
+    judged.run();
+    assert_eq!(
+        status_rules(&judged, |plan| plan.status.current_step_index =
+            Some(StepIndex(2))),
+        ["S8"]
+    );
+    let mut aborted = paused(nginx(five_steps()));
+    aborted.command("Abort");
+    aborted.run();
+    assert_eq!(status_rules(&aborted, |plan| plan.status.abort = false), ["S9"]);
+}
+
+fn judged(steps: Value, extra: Value) -> Cluster {
+    let mut cluster = nginx_with(steps, extra);
+    cluster.run();
+    cluster.deploy("v2");
+    cluster.run();
+    cluster
+}
+
+/// A success counts for the Rollout, version, revision, analysis and gate that it was made for.
+#[test]
+fn a_success_for_something_else_passes_no_gate() {
+    let analysis = json!({"templates": [{"templateName": "errors"}]});
+    let cluster = judged(json!([{"setWeight": 20}, {"analysis": analysis}]), json!({}));
+    let (name, run) = cluster.snapshot().runs.into_iter().next().unwrap();
+    let goes_on = |change: &dyn Fn(&mut AnalysisRun)| {
+        let mut plan = idle(&cluster);
+        plan.status.current_step_index = Some(StepIndex(2));
+        let mut snapshot = cluster.snapshot();
+        let mut run = run.clone();
+        run.status.get_or_insert_default().phase = Verdict::Successful;
+        change(&mut run);
+        snapshot.runs = [(run.metadata.name.clone().unwrap(), run)].into();
+        check(&snapshot, &plan).is_empty()
+    };
+    assert!(goes_on(&|_| ()));
+    fn gate(run: &mut AnalysisRun) -> &mut Gate {
+        run.spec.gate.as_mut().unwrap()
+    }
+    let changes: [&dyn Fn(&mut AnalysisRun); 7] = [
+        &|run| run.status.as_mut().unwrap().phase = Verdict::Running,
+        &|run| gate(run).pod_template_hash = hash("v1").to_string(),
+        &|run| gate(run).rollout_uid = "other".to_owned(),
+        &|run| gate(run).step_hash = "other".to_owned(),
+        &|run| gate(run).name = "step-0".to_owned(),
+        &|run| run.metadata.owner_references = None,
+        &|run| run.metadata.name = Some(name.replace("-2-step", "-1-step")),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        assert!(!goes_on(change), "change {number}");
+    }
+}
+
+#[test]
+fn a_promotion_asks_its_own_analyses() {
+    let analysis = json!({"templates": [{"templateName": "errors"}]});
+    let background = judged(
+        json!([{"setWeight": 20}, {"pause": {}}]),
+        json!({"analysis": analysis}),
+    );
+    let begun = |plan: &mut Plan| {
+        plan.status.current_step_index = Some(StepIndex(2));
+        plan.status.promotion = Some(Promotion::FullWeight);
+    };
+    assert_eq!(status_rules(&background, begun), ["S8"]);
+    let bake = json!({"bake": {"duration": "1h", "analysis": analysis}});
+    let mut baking = judged(json!([{"setWeight": 20}]), bake);
+    baking.run_until(|cluster| cluster.status().promotion == Some(Promotion::Bake));
+    baking.run();
+    let mut done = idle(&baking);
+    done.status.stable_rs = Some(PodTemplateHash(hash("v2").to_string()));
+    done.status.promotion = None;
+    let found = |cluster: &Cluster, plan: &Plan| -> Vec<&'static str> {
+        let breaches = check(&cluster.snapshot(), plan).into_iter();
+        breaches.map(|breach| breach.rule).collect()
+    };
+    assert_eq!(found(&baking, &done), ["S8"]);
+    baking.judge("Successful");
+    assert_eq!(found(&baking, &done), [""; 0]);
+    done.status.canary.weights.as_mut().unwrap().verified = false;
+    assert_eq!(found(&baking, &done), ["S8"]);
+}
