@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use tidegate::api::crd;
+use tidegate::api::names::HASH_LABEL;
+use tidegate::api::patch::pointer;
 use tidegate::api::resource::Resource;
 use tidegate::clock::Clock;
 use tidegate::observe::cache::CacheEvent;
@@ -247,7 +249,7 @@ impl World {
             return;
         };
         self.troubled = true;
-        let name = text(&pod, "/metadata/name").to_owned();
+        let name = text(&pod, "/metadata/name");
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}");
         let ready = list(&pod, "/status/conditions")
             .iter()
@@ -256,13 +258,36 @@ impl World {
             object::ask(&self.server, "trouble", "DELETE", &path, &json!({}));
             return;
         }
+        let until = self.now() + TimeDelta::seconds(between(&mut self.rng, 1, 40));
+        self.make_unready(&pod, until);
+    }
+
+    /// A version that people abort is often one that does not get well.
+    pub fn break_the_canary(&mut self) {
+        let released = self.truth.status("currentPodHash").to_owned();
+        if self.weather.pod_trouble.is_none() || released == self.truth.status("stableRS") {
+            return;
+        }
+        let pods = self.server.inspect(|store| store.list("Pod"));
+        let label = pointer(["metadata", "labels", HASH_LABEL]);
+        let canary = pods.iter().filter(|pod| text(pod, &label) == released);
+        let canary: Vec<_> = canary.cloned().collect();
+        let until = self.now() + TimeDelta::seconds(between(&mut self.rng, 60, 400));
+        for pod in &canary {
+            self.troubled = true;
+            self.make_unready(pod, until);
+        }
+    }
+
+    fn make_unready(&mut self, pod: &Value, until: DateTime<Utc>) {
+        let name = text(pod, "/metadata/name").to_owned();
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}");
         let mut status = pod["status"].clone();
-        for condition in status["conditions"].as_array_mut().unwrap() {
+        for condition in status["conditions"].as_array_mut().into_iter().flatten() {
             if text(condition, "/type") == "Ready" {
                 condition["status"] = json!("False");
             }
         }
-        let until = self.now() + TimeDelta::seconds(between(&mut self.rng, 1, 40));
         self.ailing.insert(key_of(&name), until);
         object::ask(
             &self.server,
@@ -312,8 +337,10 @@ impl World {
     /// L2: an abort takes the traffic back, whatever the canary does.
     pub fn check_abort(&mut self) {
         let Some(since) = self.abort_since else { return };
-        let patience = TimeDelta::seconds(120) + self.weather.cache_lag * 4;
-        let late = self.now() > since + patience && self.weather.write_fault == 0.0;
+        // What fails is tried again, ever later.
+        let retries = if self.weather.write_fault == 0.0 { 20 } else { 120 };
+        let patience = TimeDelta::seconds(retries) + self.weather.cache_lag * 4;
+        let late = self.now() > since + patience;
         let weighted = self.truth.canary_weights_now().iter().any(|weight| weight.0 > 0);
         let stable = self.truth.selected.get(STABLE).cloned().unwrap_or_default();
         let able = self.truth.available(&stable, since).0 >= self.truth.wanted(since).1;

@@ -103,11 +103,15 @@ impl World {
 
     fn carry_out(&mut self, action: &Action) {
         let number = self.script.done;
-        let command = |verb: &str| object::command(&self.server, number, verb);
-        let edit = |spec: Value| object::edit_rollout(&self.server, &spec);
+        let server = self.server.clone();
+        let command = |verb: &str| object::command(&server, number, verb);
+        let edit = |spec: Value| object::edit_rollout(&server, &spec);
         match action {
             Action::Image(version) => edit(json!({"template": object::template(&self.scenario, *version)})),
-            Action::Abort => command("Abort"),
+            Action::Abort => {
+                self.break_the_canary();
+                command("Abort");
+            }
             Action::Retry => command("Retry"),
             Action::Promote => command("Promote"),
             Action::PromoteFull => command("PromoteFull"),
