@@ -17,12 +17,14 @@ use crate::plan::scale::Sizes;
 use crate::plan::step::{
     adopt_stable, begin_revision, enter_step, finish_step, pause, restart_steps, take_edited_steps,
 };
+use crate::plan::text::shorten;
 use crate::plan::traffic::Traffic;
 use crate::plan::validate::valid::ValidRollout;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
 const KEPT_HISTORY: usize = 20;
+const MAX_WHY: usize = 400;
 
 /// What a decision may look at.
 pub struct Evidence<'a, 't> {
@@ -363,7 +365,7 @@ pub fn note(world: &World, status: &mut RolloutStatus, who: &str, what: &str, wh
         who: who.to_owned(),
         what: what.to_owned(),
         revision: status.revision,
-        why,
+        why: shorten(why, MAX_WHY),
     });
     let excess = status.history.len().saturating_sub(KEPT_HISTORY);
     status.history.drain(..excess);

@@ -11,6 +11,7 @@ use crate::api::condition::{Condition, ConditionStatus};
 use crate::api::names::{FIELD_MANAGER, GROUP};
 use crate::api::resource::{ObjectKey, Resource};
 use crate::api::rollout_status::{HistoryEntry, RolloutStatus, WaitingReason};
+use crate::plan::text::shorten;
 
 /// The API server's limits, in bytes.
 const MAX_NOTE: usize = 1024;
@@ -70,7 +71,7 @@ impl Told {
             at: self.at,
             is_warning: self.is_warning,
             reason: self.reason,
-            note: shorten(self.note),
+            note: shorten(self.note, MAX_NOTE),
         }
     }
 }
@@ -163,19 +164,6 @@ fn told_by_wait(status: &RolloutStatus) -> Option<Told> {
         reason: "Paused".to_owned(),
         note: format!("waiting for: {}", waiting.message),
     })
-}
-
-fn shorten(mut note: String) -> String {
-    if note.len() > MAX_NOTE {
-        let ellipsis = "…";
-        let mut end = MAX_NOTE - ellipsis.len();
-        while !note.is_char_boundary(end) {
-            end -= 1;
-        }
-        note.truncate(end);
-        note.push_str(ellipsis);
-    }
-    note
 }
 
 /// The Rollout that an event is about.

@@ -36,6 +36,7 @@ pub mod shift;
 pub mod snapshot;
 pub mod step;
 pub mod template;
+mod text;
 pub mod traffic;
 pub mod validate;
 pub mod wait;

@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use crate::api::names::HASH_LABEL;
 use crate::plan::revision::replica_set_name;
+use crate::plan::text::shorten;
 use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
 use crate::routers::Destination;
 
 /// More than these help nobody at once.
 const SHOWN: usize = 5;
+const MAX_TEXT: usize = 2_048;
 
 /// Shown as `<object>: <problem>; <fix>`, under the condition `Valid=False/<reason>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl fmt::Display for Problem {
 /// The first few of them in one line.
 pub fn join_problems(problems: &[Problem]) -> String {
     let texts = problems.iter().map(|problem| problem.text.as_str());
-    texts.take(SHOWN).collect::<Vec<_>>().join(" · ")
+    shorten(texts.take(SHOWN).collect::<Vec<_>>().join(" · "), MAX_TEXT)
 }
 
 pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {

@@ -12,6 +12,7 @@ use crate::plan::decide::{counts_as_stuck, overdue};
 use crate::plan::gate::{GateKind, OpenGate};
 use crate::plan::reference::{Problem, join_problems};
 use crate::plan::snapshot::ReplicaSetSeen;
+use crate::plan::text::shorten;
 use crate::plan::traffic::Traffic;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
@@ -23,6 +24,8 @@ pub const VALID: &str = "Valid";
 /// The message while the controller is at work and waits for nothing.
 pub const PROGRESSING: &str = "progressing";
 const KEPT_REVERTS: usize = 3;
+/// Repeated in most of the conditions.
+const MAX_MESSAGE: usize = 1_024;
 
 /// What a round found out beside the decision.
 #[derive(Default)]
@@ -162,7 +165,7 @@ fn phase(world: &World, status: &RolloutStatus, problems: &[Problem], at_rest: b
 
 fn message(status: &RolloutStatus, problems: &[Problem], stuck: bool) -> String {
     if let Some(problem) = problems.first() {
-        return problem.text.clone();
+        return shorten(problem.text.clone(), MAX_MESSAGE);
     }
     if let Some(abort) = status.abort_reason.as_ref().filter(|_| status.abort) {
         let blocked = status

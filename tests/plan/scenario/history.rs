@@ -64,6 +64,26 @@ fn every_decision_of_an_abort_is_told() {
     assert_eq!(history[0].who, "alice");
 }
 
+/// 32 KiB: a status is written often, and every watcher reads it.
+#[test]
+fn a_status_stays_small_whatever_people_write() {
+    let mut cluster = deployed(nginx(json!([{"setWeight": 20}, {"pause": {}}])));
+    cluster.deploy("v2");
+    cluster.run();
+    for verb in ["Abort", "Retry"].repeat(12) {
+        cluster.command_with(verb, json!({"reason": "ü".repeat(1_024)}));
+        cluster.run();
+    }
+    cluster.edit_rollout(|rollout| {
+        let step = json!({"setWeight": 5, "pause": {}, "unknown".repeat(30): 1});
+        rollout["spec"]["strategy"]["canary"]["steps"] = json!(vec![step; 50]);
+    });
+    cluster.run();
+    let status = cluster.rollout().unwrap()["status"].to_string();
+    assert_eq!(cluster.status().history.len(), 20);
+    assert!(status.len() < 32 * 1024, "{} bytes", status.len());
+}
+
 #[test]
 fn decisions_that_differ_in_their_text_only_are_all_told() {
     let mut cluster = deployed(nginx(json!([{"setWeight": 20}, {"pause": {}}])));
