@@ -184,10 +184,8 @@ async fn promote(stage: &Stage, size: &Size) -> Result<Value> {
 
 /// Many releases in progress, then one abort after the other: from the command to weight 0.
 async fn abort(stage: &Stage, size: &Size, controller: &Controller) -> Result<Value> {
-    let begin = |numbers: std::ops::Range<usize>| {
-        numbers
-            .map(|number| stage.release(&key(number), "v2"))
-            .collect::<Result<()>>()
+    let begin = |mut numbers: std::ops::Range<usize>| {
+        numbers.try_for_each(|number| stage.release(&key(number), "v2"))
     };
     let at_pause = |rollout: &Value| phase(rollout) == "Paused";
     begin(0..size.aborts)?;

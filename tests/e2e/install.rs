@@ -24,7 +24,7 @@ pub async fn become_ready(world: &World, replicas: &[Replica]) {
     let probe = probe_path(&deployment);
     apply(&world.client, deployment).await;
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), chart::NAMESPACE);
-    let made = until("the chart's Deployment has its pods", async || {
+    let made = until("the chart's Deployment has its pods", || async {
         let made = pods.list(&ListParams::default()).await.unwrap().items;
         let count = made.len();
         (count == replicas.len())
@@ -41,7 +41,7 @@ pub async fn become_ready(world: &World, replicas: &[Replica]) {
         report_ready(&pods, pod.metadata.name.as_deref().unwrap(), number).await;
     }
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), chart::NAMESPACE);
-    until("the chart's Deployment is available", async || {
+    until("the chart's Deployment is available", || async {
         let status = deployments.get(&name).await.unwrap().status.unwrap_or_default();
         let is_available = status.available_replicas == i32::try_from(replicas.len()).ok();
         is_available.then_some(()).ok_or(format!("{status:?}"))

@@ -8,7 +8,10 @@ pub const POLL: Duration = Duration::from_millis(100);
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What `look` finds, as soon as it does; its error says what is there instead.
-pub async fn until<T>(what: &str, look: impl AsyncFn() -> Result<T, String>) -> T {
+pub async fn until<T, F>(what: &str, look: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
     let stopwatch = Stopwatch::start();
     loop {
         let seen = match look().await {

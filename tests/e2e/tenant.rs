@@ -139,7 +139,7 @@ impl<'a> Tenant<'a> {
         };
         let api = self.objects(group, version, kind);
         let what = format!("{} has {count} {kind}s", self.namespace);
-        until(&what, async || {
+        until(&what, || async {
             let found = api.list(&ListParams::default()).await.unwrap().items.len();
             (found == count).then_some(()).ok_or(found.to_string())
         })
@@ -150,7 +150,7 @@ impl<'a> Tenant<'a> {
     pub async fn until_ended(&self, run: &str) {
         let api: Api<AnalysisRun> = Api::namespaced(self.world.client.clone(), &self.namespace);
         let what = format!("AnalysisRun {run} in {} has ended", self.namespace);
-        until(&what, async || {
+        until(&what, || async {
             let status = api.get(run).await.unwrap().status.unwrap_or_default();
             let ended = status.completed_at.map(drop);
             ended.ok_or(format!("{:?}", status.phase))
@@ -201,9 +201,11 @@ impl<'a> Tenant<'a> {
         let api = self.rollouts();
         api.delete(NAME, &orphan).await.unwrap();
         let what = format!("the Rollout in {} is gone", self.namespace);
-        until(&what, async || match api.get_opt(NAME).await.unwrap() {
-            None => Ok(()),
-            Some(rollout) => Err(format!("{:?}", rollout.status)),
+        until(&what, || async {
+            match api.get_opt(NAME).await.unwrap() {
+                None => Ok(()),
+                Some(rollout) => Err(format!("{:?}", rollout.status)),
+            }
         })
         .await;
     }
@@ -220,7 +222,7 @@ impl<'a> Tenant<'a> {
     /// Waits until the status is as wanted.
     pub async fn until(&self, what: &str, wanted: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
         let what = format!("{}: {what}", self.namespace);
-        until(&what, async || {
+        until(&what, || async {
             let status = self.shop.status().await.unwrap();
             if wanted(&status) {
                 Ok(status)
@@ -291,7 +293,7 @@ async fn await_route(entry: SocketAddr, host: &str) {
         .tls_certs_only([])
         .build()
         .unwrap();
-    until(&format!("a pod answers behind {host}"), async || {
+    until(&format!("a pod answers behind {host}"), || async {
         let request = client.get(format!("http://{entry}/")).header("host", host);
         match request.send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),
