@@ -22,8 +22,8 @@
 //!   decided it (which rule, what was measured, against which threshold, what is being waited for). Writes in one
 //!   stage have no order between them; a stage starts when the one before it has succeeded. So the order of
 //!   effects is data that can be read and tested, not an order of statements.
-//! * `check`, also in [`plan`], looks at snapshot and plan with code that shares nothing with the planner and asks
-//!   only: could this lose a request? If it could, nothing is written but a condition that says so.
+//! * `check`, also in [`plan`], looks at snapshot and plan with code of its own and asks only: could this lose a
+//!   request? If it could, nothing is written but a condition that says so.
 //! * [`apply`] carries the stages out. Every write says which state of the object it was decided on
 //!   (resourceVersion, and uid on a delete), so a write decided on old news fails instead of doing harm. A
 //!   conflict ends the turn: the news that caused it starts the next one.

@@ -25,6 +25,7 @@ use crate::plan::world::World;
 
 const KEPT_HISTORY: usize = 20;
 const MAX_WHY: usize = 400;
+const MAX_REASON: usize = 1_024;
 
 /// What a decision may look at.
 pub struct Evidence<'a, 't> {
@@ -250,7 +251,8 @@ pub fn judge_analyses(evidence: &Evidence) -> Option<Moved> {
     Some((status, "PausedInconclusive"))
 }
 
-fn abort(world: &World, status: &mut RolloutStatus, grounds: AbortReason) {
+fn abort(world: &World, status: &mut RolloutStatus, mut grounds: AbortReason) {
+    grounds.reason = shorten(grounds.reason, MAX_REASON);
     let who = grounds.who.clone().unwrap_or_else(|| "controller".to_owned());
     let why = grounds.reason.clone();
     status.abort = true;
@@ -362,7 +364,7 @@ pub fn at_rest(world: &World, traffic: Option<&Traffic>) -> bool {
 pub fn note(world: &World, status: &mut RolloutStatus, who: &str, what: &str, why: String) {
     status.history.push(HistoryEntry {
         at: world.now,
-        who: who.to_owned(),
+        who: shorten(who.to_owned(), MAX_WHY),
         what: what.to_owned(),
         revision: status.revision,
         why: shorten(why, MAX_WHY),

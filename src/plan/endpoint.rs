@@ -11,28 +11,51 @@ use crate::plan::shift::find_goal;
 use crate::plan::traffic::{Backend, Traffic};
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
-use crate::routers::{self, Destination, RouteTarget};
+use crate::routers::{self, Destination, RouteKind, RouteTarget};
 
-/// Where a route leads to a port that the Service does not have. A path that nobody has ever answered is no concern of
-/// a release: what counts is what stable answers and the canary would not, or a stable that answers nowhere.
-pub fn find_astray(world: &World, target: &RouteTarget, routing: &TrafficRouting) -> Vec<Destination> {
-    let destinations = routers::destinations(target, routing, &world.snapshot.routes);
-    let answers = |service: &str, destination: &Destination| {
-        let service = world.service(service);
-        service.is_none_or(|service| service.answers_at(&destination.port, destination.kind))
+/// Where requests would find nobody, because the Service does not have the port that a route leads to.
+pub struct Reach {
+    /// What must be mended first.
+    pub astray: Vec<Destination>,
+    /// Requests that the canary gets as the routes are now find nobody.
+    pub is_cut_off: bool,
+}
+
+/// A path that stable does not answer either is no concern of a release: what counts is what the canary would not answer
+/// in its place, or a stable that answers nowhere.
+pub fn find_reach(world: &World, target: &RouteTarget, routing: &TrafficRouting) -> Reach {
+    let routes = &world.snapshot.routes;
+    let is_answered = |destination: &Destination| is_answered(world, target, destination);
+    let (stable, canary): (Vec<Destination>, Vec<Destination>) =
+        routers::destinations(target, routing, routes)
+            .into_iter()
+            .partition(|destination| destination.service == target.stable_service);
+    let dead: Vec<&Destination> = stable.iter().filter(|asked| !is_answered(asked)).collect();
+    let is_lost = |asked: &Destination| {
+        let is_dead = |dead: &&&Destination| (dead.kind, &dead.port) == (asked.kind, &asked.port);
+        !is_answered(asked) && !dead.iter().any(|it| is_dead(&it))
     };
-    let (stable, canary): (Vec<Destination>, Vec<Destination>) = destinations
-        .into_iter()
-        .partition(|destination| destination.service == target.stable_service);
-    let by_stable = |destination: &Destination| answers(target.stable_service, destination);
-    if !stable.is_empty() && !stable.iter().any(by_stable) {
-        return stable;
-    }
-    let by_canary = |destination: &Destination| answers(target.canary_service, destination);
-    canary
-        .into_iter()
-        .filter(|destination| by_stable(destination) && !by_canary(destination))
-        .collect()
+    let now = routers::canary_destinations(target, routing, routes);
+    let is_cut_off = now.iter().any(is_lost);
+    let astray = if !stable.is_empty() && dead.len() == stable.len() {
+        stable
+    } else {
+        canary.into_iter().filter(is_lost).collect()
+    };
+    Reach { astray, is_cut_off }
+}
+
+/// Of the ingress controllers some take the pods' port for the Service's, and those do so for both Services.
+fn is_answered(world: &World, target: &RouteTarget, asked: &Destination) -> bool {
+    let Some(service) = world.service(&asked.service) else {
+        return true;
+    };
+    let stable = world.service(target.stable_service);
+    let is_by_pods =
+        asked.kind == RouteKind::Ingress && stable.is_some_and(|stable| !stable.ports.contains(&asked.port));
+    service.ports.is_empty()
+        || service.ports.contains(&asked.port)
+        || is_by_pods && service.target_ports.contains(&asked.port)
 }
 
 impl Traffic<'_> {
@@ -87,7 +110,7 @@ impl Traffic<'_> {
         for (backend, needed) in backends {
             let hash = &backend.pod_template_hash;
             // No request reaches what is behind a port that the canary Service does not have.
-            let is_reached = backend.service_name != self.routing.canary_service || !self.leads_astray();
+            let is_reached = backend.service_name != self.routing.canary_service || !self.reach.is_cut_off;
             let endpoints = ready.get(&backend.service_name).filter(|_| is_reached);
             let count = endpoints.map_or(0, |ready| {
                 if hash.is_empty() {
@@ -121,14 +144,6 @@ impl Traffic<'_> {
             for_weight(Weight(stable)),
             for_weight(goal.max(self.seen_weight())),
         )
-    }
-
-    /// A route leads to a port that the canary Service does not have.
-    fn leads_astray(&self) -> bool {
-        let canary = &self.routing.canary_service;
-        self.astray
-            .iter()
-            .any(|destination| destination.service == *canary)
     }
 }
 

@@ -62,7 +62,7 @@ pub fn find_problems(world: &World, traffic: Option<&Traffic>) -> Vec<Problem> {
             text: violation.to_string(),
         });
         problems.extend(found);
-        problems.extend(traffic.astray.iter().map(unknown_port));
+        problems.extend(traffic.reach.astray.iter().map(unknown_port));
     }
     problems
 }

@@ -62,7 +62,7 @@ pub fn report(
     status.waiting_on = findings.wait.map(|wait| wait.recorded(before, world.now));
     let stuck = overdue(world).is_some();
     status.phase = Some(phase(world, &status, findings.problems, findings.at_rest, stuck));
-    status.message = Some(message(&status, findings.problems, stuck));
+    status.message = Some(shorten(message(&status, findings.problems, stuck), MAX_MESSAGE));
     let reason = findings.problems.first().map(|problem| problem.reason);
     set_conditions(world, &mut status, reason.or(findings.invalid_analysis), stuck);
     status
@@ -165,7 +165,7 @@ fn phase(world: &World, status: &RolloutStatus, problems: &[Problem], at_rest: b
 
 fn message(status: &RolloutStatus, problems: &[Problem], stuck: bool) -> String {
     if let Some(problem) = problems.first() {
-        return shorten(problem.text.clone(), MAX_MESSAGE);
+        return problem.text.clone();
     }
     if let Some(abort) = status.abort_reason.as_ref().filter(|_| status.abort) {
         let blocked = status

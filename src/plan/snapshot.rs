@@ -18,7 +18,6 @@ use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::RolloutStatus;
 pub use crate::routers::ObservedRoutes;
-use crate::routers::RouteKind;
 
 /// One Rollout and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -100,13 +99,6 @@ impl ServiceSeen {
             ports: ports(object, &["port", "name"]),
             target_ports: ports(object, &["targetPort"]),
         }
-    }
-
-    /// Whether a route of this kind finds the port. Of the ingress controllers some take the pods' port for the
-    /// Service's.
-    pub fn answers_at(&self, port: &str, kind: RouteKind) -> bool {
-        let by_pods = || kind == RouteKind::Ingress && self.target_ports.contains(port);
-        self.ports.is_empty() || self.ports.contains(port) || by_pods()
     }
 
     pub fn annotation(&self, key: &str) -> Option<&String> {

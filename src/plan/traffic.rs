@@ -10,12 +10,12 @@ use crate::api::names::{HASH_LABEL, PodTemplateHash, Weight};
 use crate::api::rollout_status::{
     BackendWeight, FastTrack, RoutingInUse, TrafficSplit, TrafficWeights, WaitingReason,
 };
-use crate::plan::endpoint::find_astray;
+use crate::plan::endpoint::{Reach, find_reach};
 use crate::plan::replicas::pods_for_share;
 use crate::plan::wait::Wait;
 use crate::plan::witness::doubt;
 use crate::plan::world::World;
-use crate::routers::{self, Destination, Inspection, ObservedRoutes, RouteTarget, Verification, WeightState};
+use crate::routers::{self, Inspection, ObservedRoutes, RouteTarget, Verification, WeightState};
 
 /// The traffic of a Rollout with routing, as observed now.
 pub struct Traffic<'a> {
@@ -32,8 +32,7 @@ pub struct Traffic<'a> {
     pub unsettled: Option<Wait>,
     /// The newest split is in place, and whether it is in effect is still to be found out.
     pub is_unproven: bool,
-    /// Where a route leads to a port that the Service does not have: requests would find nobody.
-    pub astray: Vec<Destination>,
+    pub reach: Reach,
     routes: &'a ObservedRoutes,
 }
 
@@ -60,7 +59,7 @@ pub fn observe_traffic<'a>(world: &World<'a>) -> Option<Traffic<'a>> {
         retiring: retiring || world.is_deleting(),
         max,
         settle,
-        astray: find_astray(world, &target, &routing.traffic_routing),
+        reach: find_reach(world, &target, &routing.traffic_routing),
         routes,
     };
     traffic.take_in(world);

@@ -3,11 +3,13 @@
 use chrono::{DateTime, Duration, Utc};
 
 use crate::api::rollout_status::{WaitingOn, WaitingReason};
+use crate::plan::text::shorten;
 
 /// For so long it is looked every second whether what is not watched has come to pass, then every ten.
 pub const PATIENCE: Duration = Duration::seconds(60);
 const SOON: Duration = Duration::seconds(1);
 const LATER: Duration = Duration::seconds(10);
+const MAX_MESSAGE: usize = 2_048;
 
 /// The next look at what is expected since `since`.
 pub fn look_again(since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -48,7 +50,7 @@ impl Wait {
             .map_or(now, |before| before.since);
         WaitingOn {
             reason: self.reason,
-            message: self.message,
+            message: shorten(self.message, MAX_MESSAGE),
             since,
             until: self.until,
         }

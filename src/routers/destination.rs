@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{ObservedRoutes, RouteKind, RouteTarget, gateway, nginx};
 use crate::api::rollout::TrafficRouting;
 
-/// A route leads here, or will once the canary has weight.
+/// Where a route leads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Destination {
     pub kind: RouteKind,
@@ -18,33 +18,67 @@ pub struct Destination {
     pub port: String,
 }
 
+/// Where the routes of a Rollout lead once the canary has weight.
 pub fn destinations(
     target: &RouteTarget,
     routing: &TrafficRouting,
     observed: &ObservedRoutes,
 ) -> BTreeSet<Destination> {
-    let ingresses = routing.nginx.iter().flat_map(nginx::names);
-    let http_routes = routing.gateway_api.iter().flat_map(gateway::names);
-    let of_ingresses = ingresses.filter_map(|name| {
-        let ingress = observed.ingresses.get(name)?.as_ref()?;
-        Some((RouteKind::Ingress, name, nginx::ports(target, ingress)))
+    let names = routing.nginx.iter().flat_map(nginx::names);
+    let of_ingresses = names.flat_map(|name| {
+        let ports = ingress(observed, name).map(|stable| nginx::ports(stable, target.stable_service));
+        let services = [target.stable_service, target.canary_service];
+        let ports = ports.into_iter().flatten();
+        ports.flat_map(move |port| services.map(|service| leads(RouteKind::Ingress, name, service, port)))
     });
-    let of_http_routes = http_routes.filter_map(|name| {
-        let route = observed.http_routes.get(name)?.as_ref()?;
-        Some((RouteKind::HttpRoute, name, gateway::ports(target, route)))
+    let of_http_routes = http_routes(routing, observed).flat_map(|(name, route)| {
+        let ports = gateway::ports(target, route).into_iter();
+        ports.map(move |(service, port)| leads(RouteKind::HttpRoute, name, service, port))
     });
-    let found = of_ingresses.chain(of_http_routes);
-    let destinations = found.flat_map(|(kind, route, ports)| {
-        ports.into_iter().filter_map(move |(service, port)| {
-            Some(Destination {
-                kind,
-                route: route.to_owned(),
-                service: service.to_owned(),
-                port: port_text(port?)?,
-            })
-        })
+    of_ingresses.chain(of_http_routes).flatten().collect()
+}
+
+/// Where they lead to the canary Service as they are.
+pub fn canary_destinations(
+    target: &RouteTarget,
+    routing: &TrafficRouting,
+    observed: &ObservedRoutes,
+) -> BTreeSet<Destination> {
+    let names = routing.nginx.iter().flat_map(nginx::names);
+    let service = target.canary_service;
+    let of_ingresses = names.flat_map(|name| {
+        let name = nginx::canary_name(target.rollout_name, name);
+        let ports = ingress(observed, &name).map(|canary| nginx::ports(canary, service));
+        let ports = ports.into_iter().flatten();
+        let found = ports.map(|port| leads(RouteKind::Ingress, &name, service, port));
+        found.collect::<Vec<_>>()
     });
-    destinations.collect()
+    let of_http_routes = http_routes(routing, observed).flat_map(|(name, route)| {
+        let ports = gateway::canary_ports(target, route).into_iter();
+        ports.map(move |port| leads(RouteKind::HttpRoute, name, service, port))
+    });
+    of_ingresses.chain(of_http_routes).flatten().collect()
+}
+
+fn ingress<'a>(observed: &'a ObservedRoutes, name: &str) -> Option<&'a Value> {
+    observed.ingresses.get(name)?.as_ref()
+}
+
+fn http_routes<'a>(
+    routing: &'a TrafficRouting,
+    observed: &'a ObservedRoutes,
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    let names = routing.gateway_api.iter().flat_map(gateway::names);
+    names.filter_map(|name| Some((name, observed.http_routes.get(name)?.as_ref()?)))
+}
+
+fn leads(kind: RouteKind, route: &str, service: &str, port: Option<&Value>) -> Option<Destination> {
+    Some(Destination {
+        kind,
+        route: route.to_owned(),
+        service: service.to_owned(),
+        port: port_text(port?)?,
+    })
 }
 
 fn port_text(port: &Value) -> Option<String> {

@@ -29,7 +29,7 @@ use crate::api::names::Weight;
 use crate::api::patch::PatchOp;
 use crate::api::rollout::TrafficRouting;
 
-pub use destination::{Destination, destinations};
+pub use destination::{Destination, canary_destinations, destinations};
 pub use gateway::ADDED_BACKEND_PREFIX;
 pub use nginx::refused_keys as refused_annotations;
 pub use share::WeightState;

@@ -20,7 +20,7 @@ use crate::api::names::{
 };
 use crate::api::rollout::{CanaryStep, CanaryStrategy, Rollout};
 use crate::api::rollout_command::{CommandPhase, RolloutCommand};
-use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus, RunSummary};
+use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus, RunSummary, WaitingReason};
 use crate::api::time;
 use crate::plan::analysis::Limits;
 use crate::plan::decide::patience_ends;
@@ -102,6 +102,10 @@ fn invalid(status: &RolloutStatus) -> Option<InvalidView> {
 
 /// Of the analyses that are open, the one that keeps the release from going on.
 fn awaited_run(status: &RolloutStatus) -> Option<&RunSummary> {
+    let waiting = status.waiting_on.as_ref()?;
+    if waiting.reason != WaitingReason::Analysis {
+        return None;
+    }
     let canary = &status.canary;
     if status.promotion == Some(Promotion::Bake) {
         return canary.bake_analysis_run_status.as_ref();

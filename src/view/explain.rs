@@ -244,9 +244,7 @@ fn step_after(view: &RolloutView) -> String {
 fn when(view: &RolloutView, moments: Moments) -> Option<String> {
     let of_analysis = || {
         let awaited = view.awaited_run.as_ref();
-        let mut runs = view
-            .runs_of_interest()
-            .filter(|_| view.waits_for(WaitingReason::Analysis));
+        let mut runs = view.runs_of_interest();
         runs.find(|run| Some(&run.name) == awaited)?.ends_at
     };
     let at = view.waiting_on.as_ref()?.until.or_else(of_analysis)?;

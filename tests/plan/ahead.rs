@@ -5,7 +5,7 @@ use tidegate::api::analysis_run::{AnalysisRun, Gate, Verdict};
 use tidegate::api::names::{PodTemplateHash, StepIndex};
 use tidegate::api::rollout_status::Promotion;
 use tidegate::plan::check::check;
-use tidegate::plan::model::Plan;
+use tidegate::plan::model::{Kind, Plan};
 
 use crate::cluster::Cluster;
 use crate::fixture::{five_steps, hash, nginx, nginx_with};
@@ -107,6 +107,23 @@ fn a_promotion_asks_its_own_analyses() {
         plan.status.promotion = Some(Promotion::FullWeight);
     };
     assert_eq!(status_rules(&background, begun), ["S8"]);
+    // One that is only tried out decides nothing, and one that was accepted need not be there.
+    let mut tried_out = background.clone();
+    tried_out.judge("Running");
+    let (_, run) = tried_out
+        .objects
+        .iter_mut()
+        .find(|((kind, _), _)| *kind == Kind::AnalysisRun)
+        .unwrap();
+    let metrics = run["status"]["metricResults"].as_array_mut().unwrap();
+    metrics.push(json!({"name": "tried", "phase": "Running", "failed": 1, "successful": 0, "dryRun": true}));
+    assert_eq!(status_rules(&tried_out, begun), [""; 0]);
+    let accepted = |plan: &mut Plan| {
+        begun(plan);
+        let name = format!("checkout-{}-2-background", hash("v2"));
+        plan.status.canary.accepted_runs = vec![name];
+    };
+    assert_eq!(status_rules(&background, accepted), [""; 0]);
     let bake = json!({"bake": {"duration": "1h", "analysis": analysis}});
     let mut baking = judged(json!([{"setWeight": 20}]), bake);
     baking.run_until(|cluster| cluster.status().promotion == Some(Promotion::Bake));

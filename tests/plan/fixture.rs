@@ -47,7 +47,7 @@ pub fn service(name: &str) -> Value {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "namespace": "shop", "annotations": {"team": "payments"}},
-        "spec": {"selector": {"app": "checkout"}, "ports": [{"port": 80}]},
+        "spec": {"selector": {"app": "checkout"}, "ports": [{"name": "http", "port": 80, "targetPort": 9080}]},
     })
 }
 

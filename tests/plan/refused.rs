@@ -316,6 +316,23 @@ fn traffic_goes_back_only_to_a_stable_that_can_take_it() {
         service["spec"]["ports"] = json!([{"port": 8080}]);
     });
     assert_eq!(found(&astray), [""; 0], "no request reaches the canary Service");
+    let mut dead_path = cluster.clone();
+    for name in ["web", "checkout-web-canary"] {
+        dead_path.edit(Kind::Ingress, name, |ingress| {
+            let paths = ingress["spec"]["rules"][0]["http"]["paths"]
+                .as_array_mut()
+                .unwrap();
+            let mut old = paths[0].clone();
+            old["path"] = json!("/old");
+            old["backend"]["service"]["port"]["number"] = json!(9090);
+            paths.push(old);
+        });
+    }
+    assert_eq!(
+        found(&dead_path),
+        ["S7"],
+        "a path that neither Service answers proves nothing"
+    );
     set_available(&mut cluster, "v2", 0);
     assert_eq!(found(&cluster), [""; 0], "nobody serves the canary");
     set_available(&mut cluster, "v2", 3);

@@ -1,5 +1,6 @@
 //! May this plan lose a request? A second opinion on every plan, from the raw objects and the raw writes alone:
-//! it knows the rules a release must keep, not how the planner keeps them, and shares no code with it.
+//! it knows the rules a release must keep, not how the planner keeps them, and shares no code with it but the hash
+//! by which an analysis is known.
 //!
 //! Guarantee: a plan that breaks a rule is never carried out. Assumes that the snapshot is what the cluster says.
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::api::names::HASH_LABEL;
 use crate::plan::check::scene::{Scene, Split};
 use crate::plan::model::{Kind, Write};
+use crate::plan::snapshot::ServiceSeen;
 
 /// What the plan has changed so far.
 #[derive(Default)]
@@ -186,7 +187,7 @@ fn judge_weight(before: &Scene, after: &Scene, changes: &mut Changes) -> Vec<Obj
     }
     let mut objections = Vec::new();
     if new.weight <= old.weight {
-        objections.extend(judge_lowering(&old, &new, after));
+        objections.extend(judge_lowering(&old, &new, before, after));
         return objections;
     }
     let rollout = &after.snapshot.rollout;
@@ -214,10 +215,10 @@ fn judge_weight(before: &Scene, after: &Scene, changes: &mut Changes) -> Vec<Obj
 
 /// S7: traffic goes back only to a version that can take it, unless the canary has nobody to serve it. An abort
 /// asks for one pod, for what is bad about the canary may be worse than a stable that is short of pods.
-fn judge_lowering(old: &Split, new: &Split, after: &Scene) -> Option<Objection> {
+fn judge_lowering(old: &Split, new: &Split, before: &Scene, after: &Scene) -> Option<Objection> {
     let all = after.replicas.filter(|all| *all > 0)?;
     let known = after.pods.contains_key(&new.stable);
-    let served = after.pods_of(&old.canary).available > 0 && !has_no_endpoint(after, &old.canary);
+    let served = after.pods_of(&old.canary).available > 0 && !has_no_endpoint(before, &old.canary);
     if new.weight == old.weight || !known || after.deleting || !served {
         return None;
     }
@@ -255,26 +256,38 @@ fn has_no_endpoint(scene: &Scene, hash: &str) -> bool {
     })
 }
 
-/// A route asks the canary Service for a port that it does not have.
+/// A route asks the canary Service for a port that it does not have, and that stable has where it is asked as well.
 fn lacks_port(scene: &Scene) -> bool {
-    let seen = scene.snapshot.services.get(&scene.canary_service);
-    let Some(service) = seen
-        .and_then(Option::as_ref)
-        .filter(|seen| !seen.ports.is_empty())
+    let service = |name: &str| scene.snapshot.services.get(name).and_then(Option::as_ref);
+    let (Some(canary), Some(stable)) = (service(&scene.canary_service), service(&scene.stable_service))
     else {
         return false;
     };
-    let is_known = |port: &Value| {
-        let text = port.as_str().map_or_else(|| port.to_string(), str::to_owned);
-        service.ports.contains(&text) || service.target_ports.contains(&text)
+    let routes = scene.routes.iter();
+    let asked: Vec<(Kind, &str, String)> = routes
+        .flat_map(|((kind, _), route)| {
+            let backends = backends(route).into_iter();
+            backends.map(|(name, port)| (*kind, name, port))
+        })
+        .collect();
+    let finds = |seen: &ServiceSeen, kind: Kind, port: &String| {
+        let by_pods = kind == Kind::Ingress && !stable.ports.contains(port);
+        seen.ports.is_empty() || seen.ports.contains(port) || by_pods && seen.target_ports.contains(port)
     };
-    let backends = scene.routes.values().flat_map(backends);
-    let ours = backends.filter(|(name, _)| *name == scene.canary_service);
-    ours.filter_map(|(_, port)| port).any(|port| !is_known(port))
+    let stable_lacks = |kind: Kind, port: &String| {
+        let same = |(other, name, asked): &(Kind, &str, String)| {
+            *other == kind && *name == scene.stable_service && asked == port
+        };
+        asked.iter().any(same) && !finds(stable, kind, port)
+    };
+    asked
+        .iter()
+        .filter(|(_, name, _)| *name == scene.canary_service)
+        .any(|(kind, _, port)| !finds(canary, *kind, port) && !stable_lacks(*kind, port))
 }
 
 /// Service and port of every backend of an Ingress or HTTPRoute.
-fn backends(route: &Value) -> impl Iterator<Item = (&str, Option<&Value>)> {
+fn backends(route: &Value) -> Vec<(&str, String)> {
     fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
         value
             .pointer(path)
@@ -282,16 +295,24 @@ fn backends(route: &Value) -> impl Iterator<Item = (&str, Option<&Value>)> {
             .into_iter()
             .flatten()
     }
-    list(route, "/spec/rules").flat_map(|rule| {
-        let of_ingress = list(rule, "/http/paths").filter_map(|path| {
-            let service = path.pointer("/backend/service")?;
+    let rules = || list(route, "/spec/rules");
+    let paths = rules().flat_map(|rule| list(rule, "/http/paths"));
+    let of_ingress = paths
+        .filter_map(|path| path.pointer("/backend/service"))
+        .chain(route.pointer("/spec/defaultBackend/service"))
+        .map(|service| {
             let port = service.pointer("/port/number").or(service.pointer("/port/name"));
-            Some((service.get("name")?.as_str()?, port))
+            (service.get("name"), port)
         });
-        let of_http_route = list(rule, "/backendRefs")
-            .filter_map(|backend| Some((backend.get("name")?.as_str()?, backend.get("port"))));
-        of_ingress.chain(of_http_route)
-    })
+    let references = rules().flat_map(|rule| list(rule, "/backendRefs"));
+    let of_http_route = references.map(|backend| (backend.get("name"), backend.get("port")));
+    let found = of_ingress.chain(of_http_route);
+    let found = found.filter_map(|(name, port)| {
+        let port = port?;
+        let port = port.as_str().map_or_else(|| port.to_string(), str::to_owned);
+        Some((name?.as_str()?, port))
+    });
+    found.collect()
 }
 
 /// S1: nobody is sent to a version without pods, unless there is nowhere else.

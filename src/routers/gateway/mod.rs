@@ -25,7 +25,7 @@ use super::{ObservedRoutes, RouteKind, RouteTarget, RouteWrite, object};
 use crate::api::patch::PatchOp;
 use crate::api::rollout::GatewayApiRouting;
 
-pub use rule::ports;
+pub use rule::{canary_ports, ports};
 pub use status::refusal;
 pub use validate::validate;
 

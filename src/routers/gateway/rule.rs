@@ -72,6 +72,13 @@ pub fn ports<'a>(target: &RouteTarget<'a>, route: &'a Value) -> Vec<(&'a str, Op
     ports.collect()
 }
 
+/// The ports of the references to the canary that there are.
+pub fn canary_ports<'a>(target: &RouteTarget, route: &'a Value) -> Vec<Option<&'a Value>> {
+    let rules = read_rules(target, route).into_iter();
+    let canary = rules.flat_map(|rule| rule.canary);
+    canary.map(|backend| backend.raw.get("port")).collect()
+}
+
 fn is_service(target: &RouteTarget, backend: &Value, service: &str) -> bool {
     let is = |path: &str, value: &str, default: &str| match backend.pointer(path) {
         None | Some(Value::Null) => value == default,

@@ -56,18 +56,18 @@ pub fn paths(ingress: &Value) -> impl Iterator<Item = (Option<&str>, &Value)> {
     })
 }
 
-/// Services and ports that the stable Ingress and our canary Ingress lead to.
-pub fn ports<'a>(target: &RouteTarget<'a>, stable: &'a Value) -> Vec<(&'a str, Option<&'a Value>)> {
-    let default_backend = stable.pointer("/spec/defaultBackend");
-    let backends = paths(stable).filter_map(|(_, path)| path.get("backend"));
-    let backends = backends.chain(default_backend);
-    let ports = backends
-        .filter(|backend| leads_to(backend, target.stable_service))
-        .map(|backend| ["number", "name"].map(|key| backend.get("service")?.get("port")?.get(key)))
-        .map(|[number, name]| number.or(name));
-    ports
-        .flat_map(|port| [(target.stable_service, port), (target.canary_service, port)])
-        .collect()
+/// The ports by which an Ingress leads to a Service, numbers or names.
+pub fn ports<'a>(ingress: &'a Value, service: &str) -> Vec<Option<&'a Value>> {
+    let default_backend = ingress.pointer("/spec/defaultBackend");
+    let backends = paths(ingress).filter_map(|(_, path)| path.get("backend"));
+    let ours = backends
+        .chain(default_backend)
+        .filter(|backend| leads_to(backend, service));
+    ours.map(|backend| {
+        let port = backend.pointer("/service/port")?;
+        port.get("number").or(port.get("name"))
+    })
+    .collect()
 }
 
 /// A rule without paths leads to the default backend.

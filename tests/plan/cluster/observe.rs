@@ -112,26 +112,13 @@ fn strings(object: &Value, path: &str) -> BTreeMap<String, String> {
         .unwrap_or_default()
 }
 
+/// Of the annotations the controller keeps its own.
 fn see_service(service: &Value) -> ServiceSeen {
-    ServiceSeen {
-        ports: service["spec"]["ports"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|port| port["port"].to_string())
-            .collect(),
-        name: text(service, "/metadata/name"),
-        uid: text(service, "/metadata/uid"),
-        resource_version: text(service, "/metadata/resourceVersion"),
-        selector: strings(service, "/spec/selector"),
-        annotations: service.pointer("/metadata/annotations").map(|_| {
-            let mut annotations = strings(service, "/metadata/annotations");
-            annotations.retain(|key, _| key.starts_with("tidegate.dev/"));
-            annotations
-        }),
-        target_ports: BTreeSet::new(),
-        external_name: false,
+    let mut service = service.clone();
+    if let Some(annotations) = service["metadata"]["annotations"].as_object_mut() {
+        annotations.retain(|key, _| key.starts_with("tidegate.dev/"));
     }
+    ServiceSeen::read(&service)
 }
 
 fn see_replica_set(set: &Value, is_deleted: bool) -> ReplicaSetSeen {

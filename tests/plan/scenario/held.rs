@@ -143,6 +143,75 @@ fn weight_leaves_a_canary_service_without_the_port_of_the_route() {
     }
 }
 
+/// Each in a way of its own, where stable has given up pods.
+#[test]
+fn weight_leaves_whatever_port_the_canary_service_lacks() {
+    type Change = fn(&mut Cluster);
+    let by_name: Change = |cluster| {
+        cluster.edit(Kind::Service, "checkout-canary", |service| {
+            service["spec"]["ports"] = json!([{"name": "web", "port": 80}]);
+        });
+    };
+    let by_pods: Change = |cluster| {
+        cluster.edit(Kind::Service, "checkout-canary", |service| {
+            service["spec"]["ports"] = json!([{"port": 81, "targetPort": 80}]);
+        });
+    };
+    let default_backend: fn(&mut serde_json::Value) = |web| {
+        let backend = json!({"service": {"name": "checkout-stable", "port": {"name": "http"}}});
+        web["spec"] = json!({"ingressClassName": "nginx", "defaultBackend": backend});
+    };
+    let own_port: fn(&mut serde_json::Value) = |web| {
+        web["spec"]["rules"][0]["backendRefs"] = json!([
+            {"name": "checkout-stable", "port": 80}, {"name": "checkout-canary", "port": 8081},
+        ]);
+    };
+    let dynamic = || json!({"dynamicStableScale": true});
+    let mut by_default = nginx_with(five_steps(), dynamic());
+    by_default.edit(Kind::Ingress, "web", default_backend);
+    let mut apart = gateway_with(five_steps(), dynamic());
+    apart.edit(Kind::HttpRoute, "web", own_port);
+    move_port(&mut apart, "checkout-canary", 8081);
+    let back: Change = |cluster| move_port(cluster, "checkout-canary", 80);
+    for (routed, change) in [
+        (by_default, by_name),
+        (gateway_with(five_steps(), dynamic()), by_pods),
+        (nginx_with(five_steps(), dynamic()), by_pods),
+        (apart, back),
+    ] {
+        let mut cluster = paused(routed);
+        change(&mut cluster);
+        cluster.run();
+        assert_eq!(
+            cluster.condition("Valid").1,
+            "ServiceInvalid",
+            "{}",
+            cluster.explain()
+        );
+        assert_eq!(
+            (cluster.weight(), cluster.pods("v1")),
+            (0, 5),
+            "{}",
+            cluster.explain()
+        );
+    }
+}
+
+/// The canary still answers as its Ingress is: the new port holds the release, and takes no traffic from it.
+#[test]
+fn a_port_that_the_canary_would_lack_holds_and_moves_nothing() {
+    let mut cluster = paused(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
+    cluster.edit(Kind::Service, "checkout-stable", |service| {
+        service["spec"]["ports"] = json!([{"name": "http", "port": 80}, {"name": "new", "port": 8080}]);
+    });
+    cluster.edit(Kind::Ingress, "web", |web| {
+        web["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"]["number"] = json!(8080);
+    });
+    cluster.run();
+    assert_eq!(cluster.condition("Valid").1, "ServiceInvalid");
+    assert_eq!(cluster.weight(), 50, "{}", cluster.explain());
+}
+
 /// Stable would answer no better: that is no concern of a release.
 #[test]
 fn a_path_to_a_port_that_neither_service_has_holds_nothing() {

@@ -71,16 +71,22 @@ fn a_status_stays_small_whatever_people_write() {
     cluster.deploy("v2");
     cluster.run();
     for verb in ["Abort", "Retry"].repeat(12) {
-        cluster.command_with(verb, json!({"reason": "ü".repeat(1_024)}));
+        let extra = json!({"reason": "🦀".repeat(1_024), "requestedBy": "🦀".repeat(253)});
+        cluster.command_with(verb, extra);
         cluster.run();
+        assert_small(&cluster);
     }
     cluster.edit_rollout(|rollout| {
         let step = json!({"setWeight": 5, "pause": {}, "unknown".repeat(30): 1});
         rollout["spec"]["strategy"]["canary"]["steps"] = json!(vec![step; 50]);
     });
     cluster.run();
-    let status = cluster.rollout().unwrap()["status"].to_string();
     assert_eq!(cluster.status().history.len(), 20);
+    assert_small(&cluster);
+}
+
+fn assert_small(cluster: &Cluster) {
+    let status = cluster.rollout().unwrap()["status"].to_string();
     assert!(status.len() < 32 * 1024, "{} bytes", status.len());
 }
 
