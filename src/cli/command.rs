@@ -69,6 +69,22 @@ impl Standing {
         self.status.stable_rs.is_none()
     }
 
+    /// Before there is a revision nothing can be decided about one.
+    pub fn require_revision(&self) -> Result<(), CliError> {
+        if self.status.revision.is_some() {
+            return Ok(());
+        }
+        let why = self
+            .status
+            .message
+            .as_deref()
+            .unwrap_or("the controller has not looked at it");
+        Err(CliError::Refused(format!(
+            "{} has no revision yet: {why}",
+            self.name
+        )))
+    }
+
     /// A command that acts on the step must not act on what nobody has looked at.
     pub fn require_fresh(&self) -> Result<(), CliError> {
         match self.stale {

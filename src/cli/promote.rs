@@ -36,6 +36,7 @@ pub async fn run(args: &PromoteArgs, session: &Session, out: &mut Output) -> Res
 pub fn decide(standing: &Standing, args: &PromoteArgs) -> Result<Decision, CliError> {
     let name = &standing.name;
     standing.require_fresh()?;
+    standing.require_revision()?;
     if standing.status.abort {
         return Err(CliError::Refused(format!(
             "{} of {name} is aborted and cannot be promoted; `kubectl tidegate retry {name}` starts it again",
@@ -51,6 +52,12 @@ pub fn decide(standing: &Standing, args: &PromoteArgs) -> Result<Decision, CliEr
     if !standing.in_progress {
         return Ok(Decision::Nothing(format!(
             "{} is promoted already",
+            standing.revision_text()
+        )));
+    }
+    if standing.status.promotion.is_some() && standing.status.pause_conditions.is_empty() {
+        return Ok(Decision::Nothing(format!(
+            "{} has done its steps and is being promoted",
             standing.revision_text()
         )));
     }
@@ -92,13 +99,14 @@ fn bad_verdict(standing: &Standing) -> Option<(&str, Verdict)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::names::PodTemplateHash;
+    use crate::api::names::{PodTemplateHash, Revision};
     use crate::api::rollout_status::RolloutStatus;
 
     fn decide_full(spec_paused: bool) -> Result<Decision, CliError> {
         let status = RolloutStatus {
             stable_rs: Some(PodTemplateHash("5d4".to_owned())),
             verdict: Some(Verdict::Failed),
+            revision: Some(Revision(2)),
             ..RolloutStatus::default()
         };
         let standing = Standing {

@@ -28,6 +28,7 @@ pub async fn run(args: &RetryArgs, session: &Session, out: &mut Output) -> Resul
 
 pub fn decide(standing: &Standing, reason: Option<String>) -> Result<Decision, CliError> {
     standing.require_fresh()?;
+    standing.require_revision()?;
     match standing.status.abort {
         true => Ok(Decision::Send(standing.ask(Verb::Retry, reason))),
         false => Err(CliError::Refused(format!(

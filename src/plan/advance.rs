@@ -2,6 +2,7 @@
 //! next status or what it waits for.
 
 use crate::api::duration::Duration;
+use crate::api::names::Weight;
 use crate::api::rollout_status::{PauseReason, Promotion, RolloutStatus, WaitingReason};
 use crate::plan::decide::{Evidence, Moved, note};
 use crate::plan::gate::{Finding, GateKind, OpenGate, unobserved};
@@ -225,7 +226,7 @@ fn stable_service_moved(evidence: &Evidence) -> Result<(), Wait> {
     let needed = (world.replicas - world.budgets().unavailable)
         .max(1)
         .min(world.replicas);
-    traffic.endpoints_settled(Backend::Stable, needed, world.now)?;
+    traffic.endpoints_settled(world, Backend::Stable, needed)?;
     traffic.unsettled.clone().map_or(Ok(()), Err)
 }
 
@@ -235,7 +236,10 @@ fn weight_back(evidence: &Evidence) -> Result<(), Wait> {
     };
     let newest = traffic.newest();
     if newest.canary_weight.0 != 0 || newest.canary_hash != evidence.world.current {
-        let message = format!("weight {} to become 0", newest.canary_weight);
+        let message = match newest.canary_weight {
+            Weight::ZERO => "the canary Service to select the new version".to_owned(),
+            weight => format!("weight {weight} to become 0"),
+        };
         return Err(Wait::on(WaitingReason::RouteAccepted, message));
     }
     traffic.unsettled.clone().map_or(Ok(()), Err)

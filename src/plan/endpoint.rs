@@ -60,7 +60,7 @@ fn is_answered(world: &World, target: &RouteTarget, asked: &Destination) -> bool
 
 impl Traffic<'_> {
     /// At least `pods` endpoints of this Service have been ready for the settle time.
-    pub fn endpoints_settled(&self, service: Backend, pods: i64, now: DateTime<Utc>) -> Result<(), Wait> {
+    pub fn endpoints_settled(&self, world: &World, service: Backend, pods: i64) -> Result<(), Wait> {
         let name = self.service_name(service);
         let seen = self
             .weights
@@ -69,11 +69,17 @@ impl Traffic<'_> {
             .find(|seen| seen.service_name == name);
         let ready = seen.map_or(0, |seen| seen.ready);
         let Some(seen) = seen.filter(|_| ready >= pods) else {
-            let message = format!("Service {name} has {ready} ready endpoints of {pods}");
+            let hint = unknown_target_port(world, name).filter(|_| ready == 0);
+            let hint =
+                hint.map(|port| format!("; its targetPort {port} is the name of no port in spec.template"));
+            let message = format!(
+                "Service {name} has {ready} ready endpoints of {pods}{}",
+                hint.unwrap_or_default()
+            );
             return Err(Wait::on(WaitingReason::Endpoints, message));
         };
         let until = if pods <= 1 { seen.any_since } else { seen.since } + self.settle;
-        if now >= until {
+        if world.now >= until {
             return Ok(());
         }
         let message = format!("the endpoints of Service {name} to reach the data plane");
@@ -145,6 +151,27 @@ impl Traffic<'_> {
             for_weight(goal.max(self.seen_weight())),
         )
     }
+}
+
+/// A Service that asks for ports by names alone, none of which a container of the new version has.
+fn unknown_target_port<'a>(world: &World<'a>, service: &str) -> Option<&'a str> {
+    let asked = &world.service(service)?.target_ports;
+    let containers = ["containers", "initContainers"].map(|list| format!("/spec/{list}"));
+    let containers = containers
+        .iter()
+        .filter_map(|path| world.spec.template.pointer(path)?.as_array());
+    let ports = containers
+        .flatten()
+        .filter_map(|container| container.get("ports")?.as_array());
+    let names: Vec<&str> = ports
+        .flatten()
+        .filter_map(|port| port.get("name")?.as_str())
+        .collect();
+    let is_missing = |port: &String| port.parse::<u16>().is_err() && !names.contains(&port.as_str());
+    asked
+        .first()
+        .filter(|_| asked.iter().all(is_missing))
+        .map(String::as_str)
 }
 
 /// Follows a count of ready endpoints: fewer is taken at once, more restarts the clock, and only while more are

@@ -134,7 +134,13 @@ fn service_problem(world: &World, field: &str, name: &str) -> Option<Problem> {
         .iter()
         .find(|(key, value)| *key != HASH_LABEL && label(key) != Some(value));
     wrong.and_then(|(key, value)| {
-        let text = format!("spec.selector {key}={value} selects no pod of this Rollout; spec.template.metadata.labels says otherwise");
+        let text = format!(
+            "spec.selector {key}={value} selects no pod of this Rollout; {}",
+            label(key).map_or_else(
+                || format!("spec.template.metadata.labels has no {key}"),
+                |label| format!("spec.template.metadata.labels says {key}={label}"),
+            )
+        );
         problem("ServiceInvalid", &text)
     })
 }

@@ -184,7 +184,7 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
             let message = format!("stable has {available} available pods of {needed}");
             return Err(Wait::on(WaitingReason::StablePods, message));
         }
-        traffic.endpoints_settled(Backend::Stable, needed, world.now)
+        traffic.endpoints_settled(world, Backend::Stable, needed)
     };
     let refused = match fits(goal) {
         Ok(()) => return Ok(Shift::Weight(goal)),
@@ -221,7 +221,7 @@ fn raise(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
         let message = format!("canary has {available} available pods of {needed} for weight {weight}");
         return Err(Wait::on(WaitingReason::CanaryPods, message));
     }
-    traffic.endpoints_settled(Backend::Canary, needed, world.now)?;
+    traffic.endpoints_settled(world, Backend::Canary, needed)?;
     Ok(Shift::Weight(weight))
 }
 

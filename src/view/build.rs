@@ -421,7 +421,8 @@ fn ends_at(run: &AnalysisRun, results: &[MetricResult]) -> Option<DateTime<Utc>>
 }
 
 fn last_measurement(run: &AnalysisRun, result: &MetricResult) -> Option<DateTime<Utc>> {
-    let limits = Limits::of(metric_of(run, result)?).ok()?;
+    // As long as nothing counts, nobody knows.
+    let limits = Limits::of(metric_of(run, result).filter(|_| result.count > 0)?).ok()?;
     let left = i32::try_from(limits.count?.saturating_sub(result.count)).ok()?;
     let time = limits.interval?.checked_mul(left.max(0))?;
     result.measurements.last()?.started_at.checked_add_signed(time)
@@ -435,6 +436,7 @@ fn build_metric(run: &AnalysisRun, result: &MetricResult) -> MetricView {
         verdict: result.phase,
         dry_run: result.dry_run,
         count: metric.and_then(count_of),
+        counted: result.count,
         successful: result.successful,
         failed: result.failed,
         undecided: result

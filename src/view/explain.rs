@@ -174,6 +174,11 @@ fn next_action(view: &RolloutView) -> String {
         waiting.reason,
         WaitingReason::NewVersion | WaitingReason::Invalid | WaitingReason::RouteContended
     );
+    if view.course == Course::Abort && waiting.reason == WaitingReason::ScaleDownDelay {
+        return format!(
+            "the pods of the aborted version go; a new version or `kubectl tidegate retry {name}` goes on at any time"
+        );
+    }
     if matches!(view.course, Course::Abort | Course::Deletion) && !needs_mending {
         return way_on(view);
     }

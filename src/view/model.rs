@@ -188,6 +188,8 @@ pub struct MetricView {
     pub dry_run: bool,
     /// Measurements to take; nothing for one that goes on until it is ended.
     pub count: Option<i64>,
+    /// Measurements that counted toward it.
+    pub counted: i64,
     pub successful: i64,
     pub failed: i64,
     /// Measurements that decided nothing: errors, no data, inconclusive.

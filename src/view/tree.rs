@@ -361,7 +361,7 @@ fn run_row(branch: &Branch, run: &AnalysisRunView, now: DateTime<Utc>) -> Vec<Ce
     ]
 }
 
-/// `error-rate ✔ 3 ✖ 1 ⚠ 2 of 12`, without the marks that count nothing.
+/// `error-rate ✔ 3 ✖ 1 ⚠ 2 (4 of 12)`, without the marks that count nothing.
 pub fn describe_counts(metric: &MetricView) -> String {
     let counts = [
         ("✔", metric.successful),
@@ -373,7 +373,9 @@ pub fn describe_counts(metric: &MetricView) -> String {
         .filter(|(_, count)| *count > 0)
         .map(|(mark, count)| format!(" {mark} {count}"))
         .collect();
-    let count = metric.count.map(|count| format!(" of {count}"));
+    let count = metric
+        .count
+        .map(|count| format!(" ({} of {count})", metric.counted));
     let dry_run = if metric.dry_run { " (dry run)" } else { "" };
     format!("{}{counts}{}{dry_run}", metric.name, count.unwrap_or_default())
 }

@@ -10,7 +10,48 @@ pub fn warn(rollout: &Value) -> Vec<Warning> {
     let valid = validate_rollout(rollout).ok();
     let mut warnings = valid.map(|valid| warn_rollout(&valid)).unwrap_or_default();
     warnings.extend(warn_drain(rollout));
+    warnings.extend(warn_single(rollout));
+    warnings.extend(warn_containers(rollout));
     warnings
+}
+
+fn warn_single(rollout: &Value) -> Option<Warning> {
+    let replicas = rollout.pointer("/spec/replicas").and_then(Value::as_i64);
+    (replicas == Some(1)).then(|| Warning {
+        path: "spec.replicas".to_owned(),
+        message: "one replica: while its node is drained nothing serves; 2 or more keep serving".to_owned(),
+    })
+}
+
+fn warn_containers(rollout: &Value) -> Vec<Warning> {
+    let containers = rollout
+        .pointer("/spec/template/spec/containers")
+        .and_then(Value::as_array);
+    let mut warnings = Vec::new();
+    for (index, container) in containers.into_iter().flatten().enumerate() {
+        let path = format!("spec.template.spec.containers[{index}]");
+        warnings.extend(warn_image(&path, container));
+        if container.get("readinessProbe").is_none() {
+            let message = "no readinessProbe: a pod counts as ready before it can answer".to_owned();
+            warnings.push(Warning { path, message });
+        }
+    }
+    warnings
+}
+
+fn warn_image(path: &str, container: &Value) -> Option<Warning> {
+    let image = container.get("image")?.as_str()?;
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let problem = match (last.contains('@'), last.split_once(':')) {
+        (true, _) => return None,
+        (false, Some((_, tag))) if tag != "latest" => return None,
+        (false, Some(_)) => "the tag latest",
+        (false, None) => "no tag, which means latest",
+    };
+    Some(Warning {
+        path: format!("{path}.image"),
+        message: format!("{image} has {problem}: a new version starts no rollout and cannot be undone"),
+    })
 }
 
 fn warn_drain(rollout: &Value) -> Vec<Warning> {
@@ -47,8 +88,8 @@ mod tests {
                 "template": {
                     "metadata": {"labels": {"app": "a"}},
                     "spec": {"containers": [
-                        {"name": "app", "image": "a:1"},
-                        {"name": "proxy", "image": "p:1", "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
+                        {"name": "app", "image": "a:1", "readinessProbe": {}},
+                        {"name": "proxy", "image": "p:1", "readinessProbe": {}, "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
                     ]},
                 },
                 "strategy": {"canary": {"steps": steps}},
@@ -58,6 +99,23 @@ mod tests {
             rollout["spec"][field] = value.clone();
         }
         warn(&rollout).into_iter().map(|warning| warning.path).collect()
+    }
+
+    #[test]
+    fn an_image_without_a_tag_of_its_own_is_warned_of() {
+        for (image, fine) in [
+            ("a:latest", false),
+            ("a", false),
+            ("registry:5000/a", false),
+            ("a:1", true),
+            ("a@sha256:0", true),
+        ] {
+            assert_eq!(
+                warn_image("", &json!({"image": image})).is_none(),
+                fine,
+                "{image}"
+            );
+        }
     }
 
     #[test]

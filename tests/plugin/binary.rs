@@ -137,6 +137,19 @@ fn row_108_sigint_ends_a_lint_that_reads() {
     }
 }
 
+/// What users copy.
+#[test]
+fn the_examples_have_no_findings() {
+    let folder = |name: &str| format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (code, out, err) = run(&[
+        "lint",
+        &folder("examples/checkout"),
+        &folder("analysis-templates"),
+    ]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(err.contains(" 0 errors"), "{err}");
+}
+
 #[test]
 fn row_101_weights_out_of_range_are_found_offline() {
     let manifest = |weight: &str| {

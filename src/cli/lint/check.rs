@@ -151,40 +151,9 @@ fn check_as_server(schema: &Value, object: &Value) -> Vec<Finding> {
 /// What works and then hurts.
 fn find_pitfalls(rollout: &Value) -> Vec<Finding> {
     let warnings = warn(rollout).into_iter();
-    let mut findings: Vec<_> = warnings
+    warnings
         .map(|warning| Finding::warning(warning.path, warning.message))
-        .collect();
-    if rollout.pointer("/spec/replicas").and_then(Value::as_i64) == Some(1) {
-        findings.push(Finding::warning(
-            "spec.replicas",
-            "one replica: while its node is drained nothing serves; 2 or more keep serving",
-        ));
-    }
-    let containers = rollout
-        .pointer("/spec/template/spec/containers")
-        .and_then(Value::as_array);
-    for (index, container) in containers.into_iter().flatten().enumerate() {
-        let path = format!("spec.template.spec.containers[{index}]");
-        findings.extend(image_pitfall(&path, container));
-        if container.get("readinessProbe").is_none() {
-            let message = "no readinessProbe: a pod counts as ready before it can answer";
-            findings.push(Finding::warning(path.clone(), message));
-        }
-    }
-    findings
-}
-
-fn image_pitfall(path: &str, container: &Value) -> Option<Finding> {
-    let image = container.get("image")?.as_str()?;
-    let last = image.rsplit('/').next().unwrap_or(image);
-    let problem = match (last.contains('@'), last.split_once(':')) {
-        (true, _) => return None,
-        (false, Some((_, tag))) if tag != "latest" => return None,
-        (false, Some(_)) => "the tag latest",
-        (false, None) => "no tag, which means latest",
-    };
-    let message = format!("{image} has {problem}: a new version starts no rollout and cannot be undone");
-    Some(Finding::warning(format!("{path}.image"), message))
+        .collect()
 }
 
 #[cfg(test)]
@@ -256,18 +225,6 @@ mod tests {
         let found = messages(&object);
         assert_eq!(found.len(), 4, "{found:?}");
         assert!(found.iter().all(|line| line.starts_with("Warning ")), "{found:?}");
-        for (image, fine) in [
-            ("a:latest", false),
-            ("a", false),
-            ("a:1", true),
-            ("a@sha256:0", true),
-        ] {
-            assert_eq!(
-                image_pitfall("", &json!({"image": image})).is_none(),
-                fine,
-                "{image}"
-            );
-        }
     }
 
     #[test]

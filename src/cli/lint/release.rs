@@ -51,7 +51,7 @@ fn snapshot(rollout: &Value, needs: &Needs, catalogue: &Catalogue) -> Snapshot {
     };
     let services = routes("Service", &needs.services).into_iter();
     Snapshot {
-        rollout: rollout.clone(),
+        rollout: in_a_namespace(rollout),
         services: services
             .map(|(name, service)| (name, service.as_ref().map(ServiceSeen::read)))
             .collect(),
@@ -62,6 +62,17 @@ fn snapshot(rollout: &Value, needs: &Needs, catalogue: &Catalogue) -> Snapshot {
         templates: templates(rollout, &needs.templates, catalogue),
         ..Snapshot::default()
     }
+}
+
+/// Which one it is applied to is not known, but that there is one: an argument may be its name.
+fn in_a_namespace(rollout: &Value) -> Value {
+    let mut rollout = rollout.clone();
+    if let Some(metadata) = rollout.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata
+            .entry("namespace")
+            .or_insert_with(|| Value::from("default"));
+    }
+    rollout
 }
 
 /// The templates that the Rollout names, and those that they name in turn; only those without a finding of their own.

@@ -55,7 +55,7 @@ pub struct ArgContext {
 
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum TemplateError {
-    #[error("{kind} {name:?} does not exist")]
+    #[error("{kind} {name:?} does not exist; create it, or correct the name")]
     TemplateMissing { kind: &'static str, name: String },
     #[error("templates include each other in a circle: {}", .0.join(" -> "))]
     Cycle(Vec<String>),
@@ -69,7 +69,7 @@ pub enum TemplateError {
     ArgConflict(String),
     #[error("argument {0:?} is given twice")]
     DuplicateArg(String),
-    #[error("argument {0:?} is given, but no template has it")]
+    #[error("argument {0:?} is given, but no template has it; correct its name, or remove it")]
     UnknownArg(String),
     #[error("argument {0:?} has no value; give it one in args")]
     MissingArg(String),

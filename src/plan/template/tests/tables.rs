@@ -13,11 +13,11 @@ pub const REFUSED_TEMPLATES: &[(&str, &str)] = &[
     ),
     (
         "{templates: [{templateName: lost}]}",
-        "AnalysisTemplate \"nowhere\" does not exist",
+        "AnalysisTemplate \"nowhere\" does not exist; create it, or correct the name",
     ),
     (
         "{templates: [{templateName: rate, clusterScope: true}]}",
-        "ClusterAnalysisTemplate \"rate\" does not exist",
+        "ClusterAnalysisTemplate \"rate\" does not exist; create it, or correct the name",
     ),
     (
         "{templates: [{templateName: one}, {templateName: two}]}",
@@ -33,7 +33,7 @@ pub const REFUSED_TEMPLATES: &[(&str, &str)] = &[
     ),
     (
         "{templates: [{templateName: one}], args: [{name: y, value: z}]}",
-        "argument \"y\" is given, but no template has it",
+        "argument \"y\" is given, but no template has it; correct its name, or remove it",
     ),
     (
         "{templates: [{templateName: rate}], args: [{name: service, value: a}, {name: service, value: b}]}",
