@@ -125,12 +125,8 @@ pub fn endpoints<'a>(slices: impl Iterator<Item = &'a Value>, names: &PodNames) 
 
 /// A slice of pods that have none of the ports that the Service asks for by name: requests find nobody there.
 pub fn is_portless(slice: &Value) -> bool {
-    !has_entries(slice.get("ports"))
-}
-
-fn has_entries(list: Option<&Value>) -> bool {
-    list.and_then(Value::as_array)
-        .is_some_and(|list| !list.is_empty())
+    let ports = slice.get("ports").and_then(Value::as_array);
+    ports.is_none_or(Vec::is_empty)
 }
 
 fn entry<'a>(object: &'a Value, map: &str, name: &str) -> Option<&'a str> {

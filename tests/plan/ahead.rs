@@ -78,6 +78,16 @@ fn a_success_for_something_else_passes_no_gate() {
         check(&snapshot, &plan).is_empty()
     };
     assert!(goes_on(&|_| ()));
+    let mut accepted = idle(&cluster);
+    accepted.status.current_step_index = Some(StepIndex(2));
+    accepted.status.canary.accepted_runs = vec![name.clone()];
+    let mut failed = cluster.snapshot();
+    let status = failed.runs.get_mut(&name).unwrap().status.get_or_insert_default();
+    status.phase = Verdict::Failed;
+    assert!(
+        !check(&failed, &accepted).is_empty(),
+        "a failure cannot be accepted"
+    );
     fn gate(run: &mut AnalysisRun) -> &mut Gate {
         run.spec.gate.as_mut().unwrap()
     }

@@ -212,8 +212,14 @@ impl Progress<'_> {
         )
     }
 
-    fn run_name(&self, gate: &str) -> String {
-        self.run_prefix() + &self.gate_name(gate)
+    /// Somebody took the responsibility for a run that was never made.
+    fn is_accepted_unmade(&self, gate: &str) -> bool {
+        let name = self.run_prefix() + &self.gate_name(gate);
+        self.after.canary.accepted_runs.iter().any(|accepted| {
+            // An analysis that was edited has five digits more.
+            let rest = accepted.strip_prefix(&name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.len() == 6 && rest.starts_with('-'))
+        })
     }
 
     /// AnalysisRuns of ours for this version, revision and gate, and for the analysis as it is now.
@@ -251,35 +257,28 @@ impl Progress<'_> {
     /// A success, or somebody who took the responsibility.
     fn judge_gate(&self, gate: &str, analysis: &Value) -> Option<Objection> {
         let goes_on = analysis.get("onInconclusive").and_then(Value::as_str) == Some("continue");
-        let passed =
-            self.runs(gate, analysis)
-                .any(|run| match run.status.as_ref().map(|status| status.phase) {
-                    Some(Verdict::Successful) => true,
-                    Some(Verdict::Failed | Verdict::Error) => false,
-                    verdict => {
-                        let accepted = &self.after.canary.accepted_runs;
-                        let goes_on = goes_on && verdict.is_some_and(|verdict| verdict.is_final());
-                        goes_on
-                            || run
-                                .metadata
-                                .name
-                                .as_ref()
-                                .is_some_and(|name| accepted.contains(name))
-                    }
-                });
+        let accepted = &self.after.canary.accepted_runs;
+        let runs: Vec<&AnalysisRun> = self.runs(gate, analysis).collect();
+        let passes = |run: &&AnalysisRun| match run.status.as_ref().map(|status| status.phase) {
+            Some(Verdict::Successful) => true,
+            Some(Verdict::Failed | Verdict::Error) => false,
+            verdict => {
+                let name = run.metadata.name.as_ref();
+                goes_on && verdict.is_some_and(|verdict| verdict.is_final())
+                    || name.is_some_and(|name| accepted.contains(name))
+            }
+        };
+        let passed = if runs.is_empty() {
+            self.is_accepted_unmade(gate)
+        } else {
+            runs.iter().any(passes)
+        };
         let promoted = self
             .after
             .handled_commands
             .iter()
             .any(|uid| !self.had_handled(uid));
         let full = self.after.fast_track == Some(FastTrack::PromoteFull);
-        let name = self.run_name(gate);
-        let accepted = self.after.canary.accepted_runs.iter().any(|accepted| {
-            // An analysis that was edited has five digits more.
-            let rest = accepted.strip_prefix(&name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.len() == 6 && rest.starts_with('-'))
-        });
-        let passed = passed || accepted;
         let message = || format!("gate {gate} is passed without a successful AnalysisRun or a promote");
         (!passed && !promoted && !full).then(|| ("S8", message()))
     }
