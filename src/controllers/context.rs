@@ -8,8 +8,8 @@ use super::data_planes::DataPlanes;
 use super::metrics::Metrics;
 use super::recorder::Recorder;
 use crate::api::selector::LabelSelector;
-use crate::apply::Writer;
 use crate::apply::postponed::Postponed;
+use crate::apply::{Writer, Written};
 use crate::client::Api;
 use crate::clock::Clock;
 use crate::observe::Observer;
@@ -56,6 +56,16 @@ impl Context {
             postponed: Postponed::default(),
             recorder: Recorder::default(),
             selector: LabelSelector::default(),
+        }
+    }
+
+    /// Counts writes, and keeps what their answers told: the watches will tell the same, later.
+    pub fn note_written(&self, writes: &[Written]) {
+        for written in writes {
+            self.metrics.count_write(written);
+            if let Some(object) = &written.object {
+                self.observer.note_written(written.resource, &written.key, object);
+            }
         }
     }
 
