@@ -24,7 +24,12 @@ const MAX_NAME: usize = 200;
 /// The name of the command.
 pub fn command_name(rollout: &ObjectKey, release: &Release, alert: &Alert) -> String {
     let starts_at = alert.starts_at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    let parts = [&rollout.name, &release.revision.to_string(), &alert.fingerprint, &starts_at];
+    let parts = [
+        &rollout.name,
+        &release.revision.to_string(),
+        &alert.fingerprint,
+        &starts_at,
+    ];
     let digest = Sha256::digest(parts.map(String::as_str).join("\n"));
     let mut name: String = rollout.name.chars().take(MAX_NAME).collect();
     name.push_str("-alert-");
@@ -64,7 +69,10 @@ pub fn abort_command(rollout: &ObjectKey, release: &Release, alert: &Alert) -> V
 pub fn alert_name(alert: &Alert) -> String {
     let name = alert.labels.get("alertname").map_or("", String::as_str);
     let is_plain = |c: char| c.is_alphanumeric() || "._:-".contains(c);
-    let plain = name.chars().take(MAX_ALERT_NAME).map(|c| if is_plain(c) { c } else { '_' });
+    let plain = name
+        .chars()
+        .take(MAX_ALERT_NAME)
+        .map(|c| if is_plain(c) { c } else { '_' });
     match name {
         "" => "unnamed".to_owned(),
         _ => plain.collect(),
@@ -74,10 +82,16 @@ pub fn alert_name(alert: &Alert) -> String {
 fn reason(alert: &Alert) -> String {
     let name = alert_name(alert);
     let summary = alert.summary.as_deref().unwrap_or_default();
-    let words: Vec<&str> = summary.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = summary
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect();
     match words.is_empty() {
         true => format!("alert {name} fires"),
-        false => format!("alert {name} fires: {}", words.join(" ")).chars().take(MAX_REASON).collect(),
+        false => format!("alert {name} fires: {}", words.join(" "))
+            .chars()
+            .take(MAX_REASON)
+            .collect(),
     }
 }
 
@@ -108,7 +122,10 @@ mod tests {
     fn the_name_depends_on_rollout_revision_fingerprint_and_start() {
         let key = ObjectKey::new("shop", "checkout");
         let first = command_name(&key, &release(7), &alert("A", None));
-        assert!(first.starts_with("checkout-alert-") && first.len() == 35, "{first}");
+        assert!(
+            first.starts_with("checkout-alert-") && first.len() == 35,
+            "{first}"
+        );
         let retried = Release {
             retries: 1,
             ..release(7)
@@ -144,8 +161,14 @@ mod tests {
         );
         let long = alert(&"n".repeat(1_000), Some(&"é ".repeat(1_000)));
         let command = abort_command(&ObjectKey::new("shop", "checkout"), &release(7), &long);
-        assert_eq!(command["spec"]["reason"].as_str().unwrap().chars().count(), MAX_REASON);
-        assert_eq!(command["spec"]["requestedBy"].as_str().unwrap().len(), 6 + MAX_ALERT_NAME);
+        assert_eq!(
+            command["spec"]["reason"].as_str().unwrap().chars().count(),
+            MAX_REASON
+        );
+        assert_eq!(
+            command["spec"]["requestedBy"].as_str().unwrap().len(),
+            6 + MAX_ALERT_NAME
+        );
         let nameless = abort_command(&ObjectKey::new("shop", "checkout"), &release(7), &alert("", None));
         assert_eq!(nameless["spec"]["reason"], "alert unnamed fires");
     }

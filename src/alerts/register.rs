@@ -93,9 +93,10 @@ impl Register {
                 ignored: Some(Ignored::Resolved),
             };
         }
-        let matched = self.armed.iter().filter(|(key, armed)| {
-            reach.namespaces.reach(&key.namespace) && armed.is_met_by(&alert.labels)
-        });
+        let matched = self
+            .armed
+            .iter()
+            .filter(|(key, armed)| reach.namespaces.reach(&key.namespace) && armed.is_met_by(&alert.labels));
         let mut keys: BTreeSet<ObjectKey> = matched.map(|(key, _)| key.clone()).collect();
         let mut ignored = match named(&alert.labels, reach) {
             Ok(Some(key)) => {
@@ -144,7 +145,11 @@ fn named(labels: &Labels, reach: Reach<'_>) -> Result<Option<ObjectKey>, Ignored
     };
     let written = |name: &String| labels.get(name).filter(|value| !value.is_empty());
     let (namespace, rollout) = (written(namespace), written(rollout));
-    if [namespace, rollout].into_iter().flatten().any(|name| !is_name(name)) {
+    if [namespace, rollout]
+        .into_iter()
+        .flatten()
+        .any(|name| !is_name(name))
+    {
         return Err(Ignored::Malformed);
     }
     match (namespace, rollout) {
@@ -189,7 +194,11 @@ fn selectors(rollout: &Value) -> Vec<AlertSelector> {
 
 /// `None` for one that is not valid, which the Rollout's status says.
 fn compile(selector: &AlertSelector) -> Option<Vec<Matcher>> {
-    let matchers: Result<Vec<_>, _> = selector.matchers.iter().map(|text| Matcher::parse(text)).collect();
+    let matchers: Result<Vec<_>, _> = selector
+        .matchers
+        .iter()
+        .map(|text| Matcher::parse(text))
+        .collect();
     let matchers: Vec<Matcher> = matchers.ok()?.into_iter().flatten().collect();
     let is_met_by_any = matchers.iter().all(Matcher::matches_absence);
     (!is_met_by_any).then_some(matchers)
@@ -224,8 +233,16 @@ mod tests {
         let rollouts = [
             ("shop", "checkout", rollout(errors.clone(), json!({}))),
             ("shop", "plain", rollout(json!([]), json!({"retries": 2}))),
-            ("shop", "rest", rollout(errors.clone(), json!({"stableRS": "new"}))),
-            ("shop", "first", rollout(errors.clone(), json!({"stableRS": null}))),
+            (
+                "shop",
+                "rest",
+                rollout(errors.clone(), json!({"stableRS": "new"})),
+            ),
+            (
+                "shop",
+                "first",
+                rollout(errors.clone(), json!({"stableRS": null})),
+            ),
             ("shop", "aborted", rollout(errors.clone(), json!({"abort": true}))),
             ("bank", "ledger", rollout(errors, json!({}))),
         ];
@@ -235,9 +252,16 @@ mod tests {
         register
     }
 
-    fn decide(register: &Register, labels: &[(&str, &str)], namespaces: &[&str]) -> (Vec<String>, Option<Ignored>) {
+    fn decide(
+        register: &Register,
+        labels: &[(&str, &str)],
+        namespaces: &[&str],
+    ) -> (Vec<String>, Option<Ignored>) {
         let alert = Alert {
-            labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            labels: labels
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             fingerprint: "f".to_owned(),
             starts_at: BEGAN.parse().unwrap(),
             is_firing: true,
@@ -260,23 +284,59 @@ mod tests {
         let register = register();
         type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], Option<Ignored>);
         let rows: [Row; 17] = [
-            (&[("alertname", "Errors"), ("service", "checkout")], &["shop/checkout"], None),
+            (
+                &[("alertname", "Errors"), ("service", "checkout")],
+                &["shop/checkout"],
+                None,
+            ),
             (&[("alertname", "Errors")], &[], Some(Unaddressed)),
             (&[("alertname", "Down")], &["shop/checkout"], None),
-            (&[("alertname", "Other"), ("namespace", "shop")], &[], Some(Unaddressed)),
+            (
+                &[("alertname", "Other"), ("namespace", "shop")],
+                &[],
+                Some(Unaddressed),
+            ),
             (&[("rollout", "plain")], &[], Some(Unaddressed)),
             (&[("namespace", ""), ("rollout", "plain")], &[], Some(Unaddressed)),
-            (&[("namespace", "shop"), ("rollout", "plain")], &["shop/plain"], None),
-            (&[("namespace", "shop"), ("rollout", "none")], &[], Some(UnknownRollout)),
+            (
+                &[("namespace", "shop"), ("rollout", "plain")],
+                &["shop/plain"],
+                None,
+            ),
+            (
+                &[("namespace", "shop"), ("rollout", "none")],
+                &[],
+                Some(UnknownRollout),
+            ),
             (&[("namespace", "shop"), ("rollout", "rest")], &[], Some(AtRest)),
             (&[("namespace", "shop"), ("rollout", "first")], &[], Some(AtRest)),
-            (&[("namespace", "shop"), ("rollout", "aborted")], &[], Some(Aborted)),
-            (&[("namespace", "bank"), ("rollout", "ledger")], &[], Some(Forbidden)),
-            (&[("namespace", "shop"), ("rollout", "../x")], &[], Some(Malformed)),
-            (&[("namespace", "Shop"), ("rollout", "plain")], &[], Some(Malformed)),
+            (
+                &[("namespace", "shop"), ("rollout", "aborted")],
+                &[],
+                Some(Aborted),
+            ),
+            (
+                &[("namespace", "bank"), ("rollout", "ledger")],
+                &[],
+                Some(Forbidden),
+            ),
+            (
+                &[("namespace", "shop"), ("rollout", "../x")],
+                &[],
+                Some(Malformed),
+            ),
+            (
+                &[("namespace", "Shop"), ("rollout", "plain")],
+                &[],
+                Some(Malformed),
+            ),
             (&[("rollout", "a..b")], &[], Some(Malformed)),
             (
-                &[("alertname", "Down"), ("namespace", "bank"), ("rollout", "ledger")],
+                &[
+                    ("alertname", "Down"),
+                    ("namespace", "bank"),
+                    ("rollout", "ledger"),
+                ],
                 &["shop/checkout"],
                 Some(Forbidden),
             ),
@@ -288,7 +348,11 @@ mod tests {
         ];
         for (labels, aborts, ignored) in rows {
             let aborts: Vec<String> = aborts.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(decide(&register, labels, &["shop"]), (aborts, ignored), "{labels:?}");
+            assert_eq!(
+                decide(&register, labels, &["shop"]),
+                (aborts, ignored),
+                "{labels:?}"
+            );
         }
         let both = ["bank/ledger".to_owned(), "shop/checkout".to_owned()];
         assert_eq!(

@@ -45,8 +45,9 @@ impl Tokens {
         if file.len() > MAX_FILE_BYTES {
             return Err(TokenError::TooLong);
         }
-        let entries: Vec<Entry> = serde_saphyr::from_slice(file)
-            .map_err(|error| TokenError::Yaml(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
+        let entries: Vec<Entry> = serde_saphyr::from_slice(file).map_err(|error| {
+            TokenError::Yaml(error.to_string().lines().next().unwrap_or_default().to_owned())
+        })?;
         let mut tokens = Tokens::default();
         for (index, entry) in entries.into_iter().enumerate() {
             let namespaces = read_namespaces(entry.namespaces).ok_or(TokenError::Namespaces(index))?;
@@ -67,7 +68,10 @@ impl Tokens {
     /// How far a token reaches. Every hash is compared, and each to its end, so that the time tells nothing.
     pub fn reach_of(&self, token: &str) -> Option<&Namespaces> {
         let hash: [u8; 32] = Sha256::digest(token).into();
-        let all = self.0.iter().map(|(known, namespaces)| (known.ct_eq(&hash), namespaces));
+        let all = self
+            .0
+            .iter()
+            .map(|(known, namespaces)| (known.ct_eq(&hash), namespaces));
         all.fold(None, |found, (is_it, namespaces)| match bool::from(is_it) {
             true => Some(namespaces),
             false => found,
@@ -89,7 +93,10 @@ fn read_hash(text: &str) -> Option<[u8; 32]> {
         .chars()
         .map(|digit| u8::try_from(digit.to_digit(16)?).ok())
         .collect();
-    let bytes = digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect::<Vec<u8>>();
+    let bytes = digits?
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+        .collect::<Vec<u8>>();
     bytes.try_into().ok()
 }
 
@@ -130,19 +137,38 @@ mod tests {
             ("a: 1".to_owned(), "YAML"),
             ("- namespaces: [shop]\n  tokens: []".to_owned(), "one token"),
             (format!("- namespaces: []\n  tokens: ['{hash}']"), "one namespace"),
-            (format!("- namespaces: ['*', shop]\n  tokens: ['{hash}']"), "one namespace"),
-            ("- namespaces: [shop]\n  tokens: [plain]".to_owned(), "64 hexadecimal"),
-            ("- namespaces: [shop]\n  tokens: ['sha256:12']".to_owned(), "64 hexadecimal"),
-            (format!("- namespaces: [shop]\n  token: ['{hash}']"), "YAML"),
-            (format!("- namespaces: [shop]\n  tokens: ['{hash}', '{hash}']"), "twice"),
             (
-                format!("- namespaces: [shop]\n  tokens: ['{}', '{}', '{hash}']", hash_of("1"), hash_of("2")),
+                format!("- namespaces: ['*', shop]\n  tokens: ['{hash}']"),
+                "one namespace",
+            ),
+            (
+                "- namespaces: [shop]\n  tokens: [plain]".to_owned(),
+                "64 hexadecimal",
+            ),
+            (
+                "- namespaces: [shop]\n  tokens: ['sha256:12']".to_owned(),
+                "64 hexadecimal",
+            ),
+            (format!("- namespaces: [shop]\n  token: ['{hash}']"), "YAML"),
+            (
+                format!("- namespaces: [shop]\n  tokens: ['{hash}', '{hash}']"),
+                "twice",
+            ),
+            (
+                format!(
+                    "- namespaces: [shop]\n  tokens: ['{}', '{}', '{hash}']",
+                    hash_of("1"),
+                    hash_of("2")
+                ),
                 "or two",
             ),
         ] {
             let error = Tokens::parse(file.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{file}: {error}");
         }
-        assert_eq!(Tokens::parse(&vec![b'#'; MAX_FILE_BYTES + 1]), Err(TokenError::TooLong));
+        assert_eq!(
+            Tokens::parse(&vec![b'#'; MAX_FILE_BYTES + 1]),
+            Err(TokenError::TooLong)
+        );
     }
 }

@@ -183,12 +183,19 @@ impl Context {
         for alert in alerts.iter().filter(|_| !is_on_its_way) {
             let name = command_name(&rollout, &release, alert);
             let command = ObjectKey::new(rollout.namespace.clone(), name);
-            let is_there = self.observer.stores.get(Resource::RolloutCommand, &command).is_some();
+            let is_there = self
+                .observer
+                .stores
+                .get(Resource::RolloutCommand, &command)
+                .is_some();
             if is_there || !names.insert(command.name.clone()) {
                 continue;
             }
             let api = &self.observer.api;
-            match api.ask(&rollout.namespace, &abort_command(&rollout, &release, alert)).await {
+            match api
+                .ask(&rollout.namespace, &abort_command(&rollout, &release, alert))
+                .await
+            {
                 Ok(_) => {
                     let at = known.stopwatch.elapsed();
                     *asked = Some(Asked { attempt, at });

@@ -27,8 +27,8 @@ use tokio::time::{sleep, timeout};
 use crate::alerts::RoutingLabels;
 use crate::alerts::token::Tokens;
 use crate::controllers::context::Context;
-use file::{Followed, follow};
 pub use file::FileError;
+use file::{Followed, follow};
 use request::Receiver;
 use tls::{Tls, read_tls};
 
@@ -96,7 +96,8 @@ impl Listening {
             tokens,
             labels,
         } = settings;
-        let read_tokens = |files: &[Vec<u8>]| Tokens::parse(&files.concat()).map_err(|error| error.to_string());
+        let read_tokens =
+            |files: &[Vec<u8>]| Tokens::parse(&files.concat()).map_err(|error| error.to_string());
         let tokens = Followed::read("tokens", vec![tokens], read_tokens)?;
         let tls = match tls {
             Some(files) => Some(Followed::read("tls", files.paths(), read_tls)?),

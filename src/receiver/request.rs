@@ -69,8 +69,12 @@ impl Refusal {
             Refusal::ContentType => "alerts are sent as application/json",
             Refusal::TooLong => "the body is longer than 1 MiB; lower max_alerts of the receiver",
             Refusal::Unreadable => "the body is not the webhook of Alertmanager, version 4",
-            Refusal::Malformed => "an alert has no fingerprint or start, or labels that cannot be; the others were taken",
-            Refusal::Forbidden => "an alert names a namespace that the token does not reach; the others were taken",
+            Refusal::Malformed => {
+                "an alert has no fingerprint or start, or labels that cannot be; the others were taken"
+            }
+            Refusal::Forbidden => {
+                "an alert names a namespace that the token does not reach; the others were taken"
+            }
             Refusal::Unready => "the caches are not complete yet",
             Refusal::Busy => "others are being taken",
             Refusal::Unstored => "not everything could be stored",
@@ -115,12 +119,19 @@ impl Receiver {
         if let Some(refusal) = refusal
             && self.refused.is_due()
         {
-            tracing::warn!(status = status.as_u16(), why = refusal.text(), "alerts were refused");
+            tracing::warn!(
+                status = status.as_u16(),
+                why = refusal.text(),
+                "alerts were refused"
+            );
         }
         let mut response = Response::new(Full::from(refusal.map_or("ok", Refusal::text)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         match refusal {
             Some(Refusal::Method) => {
                 headers.insert(ALLOW, HeaderValue::from_static("POST"));
@@ -179,7 +190,10 @@ impl Receiver {
             metrics.count_truncated(batch.truncated);
             if self.truncated.is_due() {
                 let left_out = batch.truncated;
-                tracing::warn!(left_out, "Alertmanager left alerts out (max_alerts of the receiver)");
+                tracing::warn!(
+                    left_out,
+                    "Alertmanager left alerts out (max_alerts of the receiver)"
+                );
             }
         }
         let mut taken = self.context.take_alerts(Source::Push, &batch.alerts, reach).await;
@@ -221,7 +235,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 fn is_json(headers: &HeaderMap) -> bool {
     let written = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = written.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let essence = written
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 

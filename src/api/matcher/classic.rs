@@ -6,7 +6,10 @@ use super::{MatcherError, Operator, Parsed};
 pub(super) fn parse(text: &str) -> Result<Vec<Parsed>, MatcherError> {
     let inner = text.trim();
     let inner = inner.strip_prefix('{').unwrap_or(inner);
-    let inner = inner.strip_suffix('}').filter(|_| is_braced(text)).unwrap_or(inner);
+    let inner = inner
+        .strip_suffix('}')
+        .filter(|_| is_braced(text))
+        .unwrap_or(inner);
     let parts = split(inner)?;
     let parts = parts.iter().map(|part| part.trim());
     parts.filter(|part| !part.is_empty()).map(parse_one).collect()

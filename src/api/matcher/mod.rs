@@ -104,7 +104,8 @@ impl Matcher {
                     .size_limit(MAX_REGEX_BYTES)
                     .nest_limit(MAX_NESTING)
                     .build();
-                let last = |error: regex::Error| error.to_string().lines().last().unwrap_or_default().to_owned();
+                let last =
+                    |error: regex::Error| error.to_string().lines().last().unwrap_or_default().to_owned();
                 Some(whole.map_err(|error| MatcherError::Regex(value.clone(), last(error)))?)
             }
         };
@@ -138,7 +139,9 @@ impl Matcher {
 
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = Operator::ALL.iter().find(|(_, operator)| *operator == self.operator);
+        let sign = Operator::ALL
+            .iter()
+            .find(|(_, operator)| *operator == self.operator);
         let sign = sign.map_or("", |(sign, _)| sign);
         write!(f, "{:?}{sign}{:?}", self.name, self.value)
     }
@@ -237,11 +240,7 @@ mod tests {
             ("c!=x", true),
         ] {
             let matchers = Matcher::parse(text).unwrap();
-            assert_eq!(
-                matchers.iter().all(|one| one.matches(&labels)),
-                matches,
-                "{text}"
-            );
+            assert_eq!(matchers.iter().all(|one| one.matches(&labels)), matches, "{text}");
         }
     }
 }

@@ -94,7 +94,8 @@ fn escaped(rest: &mut Chars<'_>) -> Option<char> {
 
 fn number(rest: &mut Chars<'_>, digits: usize, radix: u32) -> Option<char> {
     let code = (0..digits).try_fold(0u32, |code, _| {
-        code.checked_mul(radix)?.checked_add(rest.next()?.to_digit(radix)?)
+        code.checked_mul(radix)?
+            .checked_add(rest.next()?.to_digit(radix)?)
     });
     char::from_u32(code?)
 }

@@ -46,7 +46,9 @@ impl AlertCounters {
     }
 
     pub fn count(&self, source: &'static str, result: &'static str, alerts: usize) {
-        let counter = self.alerts.get_or_create(&[("source", source), ("result", result)]);
+        let counter = self
+            .alerts
+            .get_or_create(&[("source", source), ("result", result)]);
         counter.inc_by(u64::try_from(alerts).unwrap_or(u64::MAX));
     }
 
