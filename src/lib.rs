@@ -86,18 +86,21 @@
 //! | `routers` | pure | api | k8s_openapi, serde, serde_json, sha2, thiserror |
 //! | `plan` | pure | api, routers | chrono, expr_lang, k8s_openapi::apimachinery, promql_parser, serde, serde_json, sha2, thiserror |
 //! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror |
+//! | `alerts` | pure | api | chrono, serde, serde_json, serde_saphyr, sha2, subtle, thiserror |
 //! | `clock` | IO | | chrono, tokio |
 //! | `client` | IO | api, clock | http, kube, serde, serde_json, thiserror, tokio |
 //! | `observe` | IO | api, client, plan::needs, plan::snapshot | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `apply` | IO | api, client, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `providers` | IO | api | chrono, futures, http, prometheus_http_query, promql_parser, reqwest, rustls, serde, serde_json, thiserror, tokio, tracing, url |
-//! | `controllers` | IO | api, apply, client, clock, observe, plan, providers | chrono, futures, http, k8s_openapi, kube, prometheus_client, rustls, serde, serde_json, thiserror, tokio, tower, tracing |
+//! | `controllers` | IO | alerts, api, apply, client, clock, observe, plan, providers | chrono, futures, http, k8s_openapi, kube, prometheus_client, rustls, serde, serde_json, thiserror, tokio, tower, tracing |
 //! | `server` | IO | controllers::metrics | axum, futures, http, http_body_util, prometheus_client, serde, serde_json, thiserror, tokio, tower, tracing |
+//! | `receiver` | IO | alerts, api, clock, controllers::alerts, controllers::context, controllers::metrics | http, http_body_util, hyper, hyper_util, rustls, thiserror, tokio, tokio_rustls, tracing |
 //! | `sandbox` | IO | api, clock | axum, cel, chrono, form_urlencoded, futures, http, http_body_util, hyper, hyper_util, json_patch, k8s_openapi, kube, prometheus_client, rustls, schemars, serde, serde_json, serde_saphyr, sha2, thiserror, tokio, tower, tracing |
-//! | `cli` | IO | api, client, clock, controllers, plan, providers, server, view | any |
+//! | `cli` | IO | alerts, api, client, clock, controllers, plan, providers, receiver, server, view | any |
 //! | `cli::demo*` | IO | sandbox | |
 //! | `bin` | IO | cli | any |
 
+pub mod alerts;
 pub mod api;
 pub mod apply;
 pub mod cli;
@@ -107,6 +110,7 @@ pub mod controllers;
 pub mod observe;
 pub mod plan;
 pub mod providers;
+pub mod receiver;
 pub mod routers;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

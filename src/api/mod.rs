@@ -10,6 +10,7 @@ pub mod crd;
 pub mod data_plane;
 pub mod duration;
 pub mod failure;
+pub mod matcher;
 pub mod measure;
 pub mod names;
 pub mod patch;

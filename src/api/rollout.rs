@@ -99,6 +99,23 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<AnalysisHistory>,
     pub strategy: Strategy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort_on: Option<AbortOn>,
+}
+
+/// What aborts a release from outside of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AbortOn {
+    /// Alerts: one that fires is enough.
+    #[schemars(length(max = 16))]
+    pub alerts: Vec<AlertSelector>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AlertSelector {
+    /// In Alertmanager's syntax, such as `alertname="HighErrorRate"`; an alert must match all of them.
+    #[schemars(length(min = 1, max = 16), inner(length(max = 1024)))]
+    pub matchers: Vec<String>,
 }
 
 /// Going back to one of the last revisions skips steps and analysis.

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{Revision, StepIndex};
 
+/// What `requestedBy` begins with where an alert asks; its name follows.
+pub const ALERT_PREFIX: &str = "alert:";
+
 /// Promote, abort or retry one Rollout of this namespace.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -50,7 +53,7 @@ pub struct RolloutCommandSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub requested_by: Option<String>,
-    /// The alert that asks, instead of a person. Nothing in Tidegate sets it yet.
+    /// The alert that asks, instead of a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<AlertRef>,
     /// `PromoteFull` although an analysis failed; needs a reason.

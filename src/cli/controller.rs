@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::alerts::{AlertArguments, AlertError};
 use super::connect::{self, ConnectError, ConnectOptions};
 use super::target::{parse_name, parse_namespace};
 use crate::api;
@@ -23,12 +24,14 @@ use crate::api::resource::ObjectKey;
 use crate::api::selector::LabelSelector;
 use crate::client::Api;
 use crate::clock::Clock;
+use crate::controllers::alerts::Alerts;
 use crate::controllers::context::Context;
 use crate::controllers::data_planes::DataPlanes;
 use crate::controllers::lease::campaign::LeaseSettings;
 use crate::controllers::lease::election::{Timing, TimingError};
 use crate::controllers::run::{Handle, Settings, start};
 use crate::providers::{DataPlaneReader, Prometheus};
+use crate::receiver::{self, Listening, ReceiverError};
 use crate::server::{Shown, serve};
 
 /// Longer than the API server lets a watch be silent, so that only a dead connection is cut.
@@ -87,6 +90,8 @@ pub struct ControllerArguments {
     /// error, warn, info, debug or trace, or directives such as tidegate=debug,kube=warn.
     #[arg(long, env = "TIDEGATE_LOG_LEVEL", default_value = "info,kube_client=error")]
     log_level: String,
+    #[command(flatten)]
+    alerts: AlertArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -104,6 +109,10 @@ pub enum ControllerError {
     LogLevel(String),
     #[error(transparent)]
     Timing(#[from] TimingError),
+    #[error(transparent)]
+    Alerts(#[from] AlertError),
+    #[error("cannot receive alerts on --alert-address")]
+    Receiver(#[from] ReceiverError),
     #[error("--prometheus-url cannot be used")]
     PrometheusUrl(#[source] AddressError),
     #[error("cannot connect to the cluster")]
@@ -132,6 +141,7 @@ pub fn run(arguments: ControllerArguments) -> Result<(), ControllerError> {
         check_address(address, &policy).map_err(ControllerError::PrometheusUrl)?;
     }
     arguments.timing().check()?;
+    arguments.alerts.check(&policy)?;
     start_logging(&arguments)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -153,6 +163,7 @@ async fn control(arguments: ControllerArguments, policy: AddressPolicy) -> Resul
     let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Process)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Process)?;
     let address = arguments.metrics_address;
+    let receiver = arguments.alerts.receiver();
     let mut controller = begin(arguments, policy).await?;
     let shown = Shown {
         metrics: Arc::clone(&controller.context.metrics),
@@ -163,16 +174,44 @@ async fn control(arguments: ControllerArguments, policy: AddressPolicy) -> Resul
         shown,
         |address| tracing::info!(%address, "serving metrics"),
     );
+    let receiving = receive(receiver, &controller).await?;
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         served = serving => served.map_err(|source| ControllerError::Serve { address, source }),
+        never = receiving => never,
         ended = controller.ended() => Err(ControllerError::Ended(ended.err())),
     };
     tracing::info!("stopping");
     controller.stop().await;
     tracing::info!("stopped");
     ended
+}
+
+/// Listens for alerts at once, so that what is wrong ends the process, and serves until dropped.
+async fn receive(
+    settings: Option<receiver::Settings>,
+    controller: &Handle,
+) -> Result<impl Future<Output = Result<(), ControllerError>> + use<>, ControllerError> {
+    let listening = match settings {
+        Some(settings) => {
+            crate::providers::install_tls();
+            let context = Arc::clone(&controller.context);
+            Some(Listening::begin(settings, context, controller.readiness()).await?)
+        }
+        None => None,
+    };
+    if let Some(listening) = &listening {
+        let address = listening.address().map_err(ControllerError::Process)?;
+        tracing::info!(alert_address = %address, "receiving alerts");
+    }
+    Ok(async move {
+        match listening {
+            Some(listening) => listening.serve().await,
+            None => std::future::pending().await,
+        }
+        Ok(())
+    })
 }
 
 async fn begin(arguments: ControllerArguments, policy: AddressPolicy) -> Result<Handle, ControllerError> {
@@ -183,7 +222,8 @@ async fn begin(arguments: ControllerArguments, policy: AddressPolicy) -> Result<
     };
     let mut connection = connect::load(&options).await?;
     connection.config.read_timeout = Some(READ_TIMEOUT);
-    let settings = arguments.settings(&connection.config.default_namespace);
+    let mut settings = arguments.settings(&connection.config.default_namespace);
+    settings.alerts = arguments.alerts.poll(policy);
     if let Some(LeaseSettings { lease, identity, .. }) = &settings.lease {
         tracing::info!(%lease, identity, "asks for the lead");
     }
@@ -192,6 +232,7 @@ async fn begin(arguments: ControllerArguments, policy: AddressPolicy) -> Result<
     let data_planes = DataPlaneReader::new(Arc::clone(&prometheus), policy)?;
     let mut context = Context::new(api, Clock::System, Arc::new(crate::plan::plan), prometheus);
     context.data_planes = DataPlanes::new(Arc::new(data_planes));
+    context.alerts = arguments.alerts.are_taken().then(Alerts::default);
     Ok(start(context, settings))
 }
 
@@ -220,6 +261,7 @@ impl ControllerArguments {
             namespaces,
             selector: self.selector.clone(),
             lease,
+            alerts: None,
         }
     }
 }
@@ -243,7 +285,7 @@ fn identity(now: DateTime<Utc>) -> String {
     format!("{host}_{id}_{time}")
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed = api::duration::Duration::parse(text).map_err(|error| error.to_string())?;
     parsed.to_chrono().to_std().map_err(|error| error.to_string())
 }

@@ -5,6 +5,7 @@
 //! [`session::Session`], so that a closed pipe and a refusing server are handled in one place each.
 
 pub mod abort;
+pub mod alerts;
 pub mod command;
 pub mod completion;
 pub mod connect;

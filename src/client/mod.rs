@@ -1,8 +1,8 @@
 //! The API server as Tidegate speaks to it: one request, one answer, a time limit, no retries.
 //!
 //! Guarantees: every create and patch names our field manager, is decoded strictly and carries the leader's epoch; every
-//! write is sent in the leader's term only; no call outlives [`CALL_TIMEOUT`], and no write the term; what an answer means is said once,
-//! in [`Failure`].
+//! write is sent in the leader's term only, but for one that only asks the leader ([`Api::ask`]); no call outlives
+//! [`CALL_TIMEOUT`], and no write the term; what an answer means is said once, in [`Failure`].
 //! Assumes a client whose own retries are off.
 
 use std::time::Duration;
@@ -110,6 +110,17 @@ impl Api {
         .await
     }
 
+    /// Creates a RolloutCommand, whether we lead or not: it changes nothing by itself, and whoever leads decides on it.
+    pub async fn ask(&self, namespace: &str, command: &Value) -> Result<Value, Failure> {
+        let collection = Resource::RolloutCommand.collection_path(namespace);
+        let path = format!("{collection}?{}", write_options());
+        let body = Some(("application/json", command.to_string()));
+        let answer: Object = self
+            .send(Method::POST, &path, body, self.leadership.epoch(), CALL_TIMEOUT)
+            .await?;
+        Ok(answer.value)
+    }
+
     /// A JSON Patch of the object, or of its status, that the API server refuses on any other version of it.
     pub async fn patch(
         &self,
@@ -162,7 +173,17 @@ impl Api {
             Method::GET => (self.leadership.epoch(), CALL_TIMEOUT),
             _ => self.leadership.admit()?,
         };
-        let patience = left.min(CALL_TIMEOUT);
+        self.send(method, path, body, epoch, left.min(CALL_TIMEOUT)).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, String)>,
+        epoch: u64,
+        patience: Duration,
+    ) -> Result<T, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)

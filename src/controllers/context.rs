@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::alerts::Alerts;
 use super::data_planes::DataPlanes;
 use super::metrics::Metrics;
 use super::recorder::Recorder;
@@ -31,6 +32,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Rollouts that this controller looks after; others belong to other controllers.
     pub selector: LabelSelector,
+    /// Where alerts are taken; `None`: nowhere.
+    pub alerts: Option<Alerts>,
 }
 
 /// When to look again.
@@ -56,6 +59,7 @@ impl Context {
             postponed: Postponed::default(),
             recorder: Recorder::default(),
             selector: LabelSelector::default(),
+            alerts: None,
         }
     }
 

@@ -118,6 +118,9 @@ impl Intake {
 
     fn pass_on(&self, wakes: BTreeSet<Wake>) {
         for wake in wakes {
+            if let (Work::Rollout(rollout), Cause::Itself) = (&wake.work, wake.cause) {
+                self.context.note_for_alerts(rollout);
+            }
             self.wake_runs_of(&wake);
             let queue = match wake.work {
                 Work::Rollout(_) => &self.rollouts,

@@ -1,6 +1,7 @@
 //! What the controller counts. Labels are bounded: kinds, verbs and categories; names only of Rollouts that are not
 //! Healthy at rest, and of so many of them at most (`rollouts`).
 
+mod alerts;
 mod rollouts;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::apply::Written;
 use crate::clock::Stopwatch;
 use crate::plan::model::{Plan, REFUSED};
 
+use alerts::AlertCounters;
 use rollouts::RolloutGauges;
 
 /// From an abort as fast as it can be to one that nobody should have to wait for.
@@ -46,6 +48,7 @@ pub struct Metrics {
     overdue: Mutex<BTreeMap<&'static str, Option<Overdue>>>,
     stopwatch: Stopwatch,
     pub rollouts: RolloutGauges,
+    pub alerts: AlertCounters,
     quarantined: Family<Labels<1>, Gauge<i64>>,
     unlisted: Family<Labels<1>, Gauge<i64>>,
     leader: Gauge<i64>,
@@ -77,6 +80,7 @@ impl Default for Metrics {
             overdue: Mutex::default(),
             stopwatch: Stopwatch::start(),
             rollouts: RolloutGauges::default(),
+            alerts: AlertCounters::default(),
             quarantined: Family::default(),
             unlisted: Family::default(),
             leader: Gauge::default(),
@@ -149,6 +153,7 @@ impl Metrics {
             self.abort_seconds.clone(),
         );
         self.rollouts.register(registry);
+        self.alerts.register(registry);
         registry.register("leader", "Whether this replica leads", self.leader.clone());
         registry.register(
             "leader_epoch",

@@ -4,6 +4,8 @@
 //! The reconcile functions in [`rollout`] and [`analysis_run`] know stores and an API handle and nothing of
 //! watches or queues, so that a simulation can drive the very same ones.
 
+pub mod alert_poll;
+pub mod alerts;
 pub mod analysis_run;
 pub mod context;
 pub mod data_planes;

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::context::{Context, Next};
 use crate::api::names::Weight;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
+use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::{AbortReason, AbortSource, RolloutStatus};
 use crate::api::time::from_meta;
 use crate::apply::problem::{self, Problem};
@@ -206,13 +207,21 @@ fn measure_abort(context: &Context, snapshot: &Snapshot, plan: &Plan) {
 
 fn asked_at(snapshot: &Snapshot, abort: &AbortReason) -> DateTime<Utc> {
     let asked = match abort.by {
-        AbortSource::Command | AbortSource::Alert => {
+        AbortSource::Command => {
             let command = abort
                 .rule
                 .as_deref()
                 .and_then(|rule| rule.strip_prefix("RolloutCommand "));
             let command = command.and_then(|name| snapshot.commands.get(name));
-            command.and_then(|command| command.metadata.creation_timestamp.as_ref().map(from_meta))
+            command.and_then(created_at)
+        }
+        AbortSource::Alert => {
+            let is_its = |command: &&RolloutCommand| {
+                let alert = command.spec.alert.as_ref();
+                alert.map(|alert| format!("alert:{}", alert.fingerprint)) == abort.who
+            };
+            let asked = snapshot.commands.values().filter(is_its);
+            asked.filter_map(created_at).filter(|at| *at <= abort.at).max()
         }
         AbortSource::Analysis => {
             let run = abort.who.as_ref().and_then(|name| snapshot.runs.get(name));
@@ -221,6 +230,10 @@ fn asked_at(snapshot: &Snapshot, abort: &AbortReason) -> DateTime<Utc> {
         AbortSource::ProgressDeadline => None,
     };
     asked.unwrap_or(abort.at)
+}
+
+fn created_at(command: &RolloutCommand) -> Option<DateTime<Utc>> {
+    command.metadata.creation_timestamp.as_ref().map(from_meta)
 }
 
 fn after(context: &Context, key: &ObjectKey, after: After) -> Result<Next, ReconcileError> {

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
+use super::alert_poll::{AlertPoll, poll};
 use super::analysis_run::reconcile_run;
 use super::context::{Context, Next};
 use super::intake::{Intake, Listed};
@@ -80,13 +81,15 @@ impl Handle {
 }
 
 /// What a controller looks after, and whether it must be elected to do so.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// All of them if none is named.
     pub namespaces: BTreeSet<String>,
     pub selector: LabelSelector,
     /// `None`: there is no other controller, and this one leads.
     pub lease: Option<LeaseSettings>,
+    /// Whom to ask for alerts.
+    pub alerts: Option<AlertPoll>,
 }
 
 pub fn start(mut context: Context, settings: Settings) -> Handle {
@@ -130,7 +133,12 @@ pub fn start(mut context: Context, settings: Settings) -> Handle {
     };
     let rollouts = dispatcher("rollouts", ROLLOUTS, rollout_wakes);
     let runs = dispatcher("analysis_runs", RUNS, run_wakes);
-    let telling = Arc::clone(&context);
+    let beside = Beside {
+        context: Arc::clone(&context),
+        instance,
+        alerts: settings.alerts,
+        role,
+    };
     let task = tokio::spawn(async move {
         // Watches end with the intake; reconciles in flight are waited for.
         let mut until = stopped.clone();
@@ -144,7 +152,7 @@ pub fn start(mut context: Context, settings: Settings) -> Handle {
             let ((), rollouts, runs) = tokio::join!(intake, rollouts.run(stopped.clone()), runs.run(stopped));
             rollouts && runs
         };
-        lead_while(campaign, work, &telling, &instance).await;
+        lead_while(campaign, work, beside).await;
     });
     Handle {
         context,
@@ -154,20 +162,36 @@ pub fn start(mut context: Context, settings: Settings) -> Handle {
     }
 }
 
-/// Campaigns, and tells people what happened, until the work has ended. The lead is given back only if no round was left
+/// What goes on beside the reconciles.
+struct Beside {
+    context: Arc<Context>,
+    /// Names the process in what it tells.
+    instance: String,
+    alerts: Option<AlertPoll>,
+    role: watch::Receiver<Role>,
+}
+
+/// Campaigns, asks for alerts, and tells people what happened, until the work has ended. The lead is given back only if no round was left
 /// in flight, because what it wrote may still land. An Event that is cut off may, too: nobody decides on it, and whoever
 /// tells it again gives it the same name.
-async fn lead_while(
-    mut campaign: Option<Campaign>,
-    work: impl Future<Output = bool>,
-    context: &Context,
-    instance: &str,
-) {
+async fn lead_while(mut campaign: Option<Campaign>, work: impl Future<Output = bool>, beside: Beside) {
+    let Beside {
+        context,
+        instance,
+        alerts,
+        role,
+    } = beside;
     let teller = Teller {
         api: &context.observer.api,
         clock: &context.clock,
         metrics: &context.metrics,
-        instance,
+        instance: &instance,
+    };
+    let polling = async {
+        match &alerts {
+            Some(alerts) => poll(&context, alerts, role).await,
+            None => std::future::pending().await,
+        }
     };
     let campaigning = async {
         match &mut campaign {
@@ -179,6 +203,7 @@ async fn lead_while(
         is_done = work => is_done,
         never = campaigning => never,
         never = context.recorder.run(&teller) => never,
+        never = polling => never,
     };
     if tokio::time::timeout(TELL_WITHIN, context.recorder.flush(&teller))
         .await

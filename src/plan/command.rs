@@ -116,7 +116,8 @@ fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Optio
         (None, Verb::Abort) => None,
         _ => created_at(command),
     };
-    if expected.revision.is_none() && asked.is_some_and(older) {
+    let is_bound = expected.revision.is_some() && command.spec.alert.is_none();
+    if !is_bound && asked.is_some_and(older) {
         return Some((
             CommandPhase::Expired,
             format!("it is older than revision {revision}"),

@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::api::names::StepIndex;
-use crate::api::rollout_command::{RolloutCommand, Verb};
+use crate::api::rollout_command::{ALERT_PREFIX, RolloutCommand, Verb};
 use crate::api::rollout_status::{
     AbortReason, AbortSource, FastTrack, HistoryEntry, PauseReason, RolloutStatus, WaitingOn, WaitingReason,
 };
@@ -148,6 +148,7 @@ pub fn carry_out_command(evidence: &Evidence) -> Option<Moved> {
 
 fn abort_by_command(world: &World, command: &RolloutCommand, who: &str, given: &str) -> AbortReason {
     let alert = command.spec.alert.as_ref();
+    let name = command.metadata.name.as_ref();
     AbortReason {
         at: world.now,
         by: if alert.is_some() {
@@ -157,11 +158,10 @@ fn abort_by_command(world: &World, command: &RolloutCommand, who: &str, given: &
         },
         who: Some(alert.map_or_else(|| who.to_owned(), |alert| format!("alert:{}", alert.fingerprint))),
         reason: given.to_owned(),
-        rule: command
-            .metadata
-            .name
-            .as_ref()
-            .map(|name| format!("RolloutCommand {name}")),
+        rule: match alert {
+            Some(_) => Some(format!("alert {}", who.strip_prefix(ALERT_PREFIX).unwrap_or(who))),
+            None => name.map(|name| format!("RolloutCommand {name}")),
+        },
         measured: None,
         threshold: None,
     }

@@ -14,7 +14,7 @@ use crate::api::failure::with_causes;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
-#[error("the HTTP client for metric queries cannot be built")]
+#[error("the HTTP client cannot be built")]
 pub struct BuildError(#[from] reqwest::Error);
 
 /// One client for each scheme.
@@ -74,7 +74,7 @@ pub async fn next_chunk(response: &mut Response) -> Result<Option<Vec<u8>>, Stri
 }
 
 /// No redirects, no proxies, no retries of its own.
-fn builder(policy: AddressPolicy) -> reqwest::ClientBuilder {
+pub fn builder(policy: AddressPolicy) -> reqwest::ClientBuilder {
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())

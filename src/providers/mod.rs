@@ -1,9 +1,11 @@
-//! Metric providers and witnesses of data planes: the only code that asks anything outside the cluster a question.
+//! Metric providers, witnesses of data planes and sources of alerts: the only code that asks anything outside the cluster
+//! a question.
 //!
 //! A provider answers a task with numbers or says which kind of nothing it got; it never judges and never
 //! holds state between tasks. Every answer is untrusted: its size, its nesting and its time are bounded,
 //! redirects are not followed, and where a connection goes is checked again after the name was resolved.
 
+pub mod alertmanager;
 mod answer;
 mod dial;
 mod limits;
@@ -17,6 +19,7 @@ use futures::future::BoxFuture;
 use crate::api::data_plane::{Question, Said};
 use crate::api::measure::{MeasureTask, Outcome};
 
+pub use alertmanager::Alertmanager;
 pub use dial::BuildError;
 use limits::Limits;
 pub use prometheus::Prometheus;
@@ -31,6 +34,12 @@ pub trait Provider: Send + Sync {
 /// Somebody who knows what a data plane does. A call takes at most 20 seconds.
 pub trait Witness: Send + Sync {
     fn ask<'a>(&'a self, question: &'a Question, now: DateTime<Utc>) -> BoxFuture<'a, Said>;
+}
+
+/// Somebody who knows which alerts fire. The answer is a body of Alertmanager's `/api/v2/alerts`, or why there is none;
+/// it takes at most five seconds.
+pub trait AlertSource: Send + Sync {
+    fn active(&self) -> BoxFuture<'_, Result<Vec<u8>, String>>;
 }
 
 /// Must run before the first client is built, in every binary and test; a second call changes nothing.

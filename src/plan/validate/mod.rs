@@ -5,6 +5,7 @@
 //! is known; a `ValidRollout` needs no further check. What needs other objects (Services, routes, templates)
 //! is not judged here.
 
+mod alert;
 mod analysis;
 mod canary;
 mod rollout;

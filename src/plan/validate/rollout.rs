@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use serde_json::Value;
 
+use super::alert::check_abort_on;
 use super::canary::build_canary;
 use super::shape;
 use super::valid::{Step, ValidRollout};
@@ -105,6 +106,7 @@ fn build(
     findings: &mut Findings,
 ) -> Option<ValidRollout> {
     check_selector(&spec.selector, &spec.template, findings);
+    check_abort_on(spec.abort_on.as_ref(), findings);
     let progress_deadline = deadline(&spec, findings);
     let canary = match spec.strategy.canary {
         Some(canary) => build_canary(canary, raw_steps, findings),

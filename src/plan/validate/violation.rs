@@ -21,6 +21,7 @@ pub enum InvalidReason {
     AddressNotAllowed,
     InvalidAnalysis,
     InvalidMetric,
+    InvalidAlert,
 }
 
 impl InvalidReason {
@@ -42,6 +43,7 @@ impl InvalidReason {
             InvalidReason::AddressNotAllowed => "AddressNotAllowed",
             InvalidReason::InvalidAnalysis => "InvalidAnalysis",
             InvalidReason::InvalidMetric => "InvalidMetric",
+            InvalidReason::InvalidAlert => "InvalidAlert",
         }
     }
 }

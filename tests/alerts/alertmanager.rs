@@ -1,0 +1,118 @@
+//! A real Alertmanager: it posts over TLS with a bearer token, and it is asked where it cannot post.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate::api::address::AddressPolicy;
+use tidegate::controllers::alert_poll::AlertPoll;
+use tidegate::providers;
+use tidegate::sandbox::alertmanager::Alertmanager;
+
+use crate::client::PATH;
+use crate::release::Release;
+use crate::replica::{ALL, until};
+use crate::tls::{Authority, ca_of};
+
+/// A configuration with one receiver, and the route that the documentation tells to copy.
+fn config(webhook: &Value) -> Value {
+    json!({
+        "route": {
+            "receiver": "tidegate", "group_by": ["..."],
+            "group_wait": "0s", "group_interval": "10s", "repeat_interval": "1m",
+        },
+        "receivers": [{"name": "tidegate", "webhook_configs": [webhook]}],
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alertmanager_posts_over_tls_and_the_release_is_turned_back() {
+    let release = Release::begin(2, Some(|folder| Authority::new().write(folder)), None).await;
+    let token = release.folder.join("token");
+    std::fs::write(&token, ALL).unwrap();
+    let alertmanager = Alertmanager::start(&config(&json!({
+        "url": format!("https://{}{PATH}", release.receiver),
+        "send_resolved": false,
+        "http_config": {
+            "authorization": {"credentials_file": token},
+            "tls_config": {"ca_file": ca_of(&release.folder)},
+        },
+    })));
+    let alertmanager = alertmanager.await.unwrap();
+    for (namespace, _) in &release.shops {
+        let began = release.stopwatch.elapsed();
+        let labels = json!({"alertname": "HighErrorRate", "shop": namespace});
+        assert!(alertmanager.fire(&labels, "12 % of requests fail").await);
+        let took = release.zeroed(namespace).await - began;
+        println!("fired in Alertmanager to weight 0 written, by push: {took:?}");
+    }
+    release.wait_for(|status| status.abort).await;
+    release.assert_aborted_once("HighErrorRate").await;
+    let command = release.commands("shop-0").remove(0);
+    assert_eq!(command["spec"]["requestedBy"], "alert:HighErrorRate");
+    assert_eq!(
+        command["spec"]["reason"],
+        "alert HighErrorRate fires: 12 % of requests fail"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alertmanager_that_cannot_post_is_asked() {
+    // It waits for half an hour before it would send anything, to nobody who listens.
+    let mut config = config(&json!({"url": "http://127.0.0.1:1/", "send_resolved": false}));
+    config["route"]["group_wait"] = json!("30m");
+    config["inhibit_rules"] =
+        json!([{"source_matchers": ["a=b"], "target_matchers": ["alertname=Inhibited"]}]);
+    let alertmanager = Alertmanager::start(&config).await.unwrap();
+    let policy = AddressPolicy {
+        allow_loopback: true,
+        ..AddressPolicy::default()
+    };
+    let interval = Duration::from_secs(1);
+    let poll = AlertPoll {
+        source: Arc::new(providers::Alertmanager::new(
+            alertmanager.url(),
+            None,
+            None,
+            policy,
+        )),
+        interval,
+    };
+    let release = Release::begin(2, None, Some(poll)).await;
+    let polls = |result: &str| {
+        let metrics = release.controller.context.metrics.encode();
+        let name = format!("tidegate_alert_polls_total{{result=\"{result}\"}} ");
+        let count = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&name)?.parse().ok());
+        count.unwrap_or(0)
+    };
+    // What is inhibited does not count.
+    assert!(alertmanager.fire(&json!({"a": "b"}), "").await);
+    assert!(
+        alertmanager
+            .fire(&json!({"alertname": "Inhibited", "shop": "all"}), "")
+            .await
+    );
+    let before = polls("ok");
+    until(|| polls("ok") >= before + 2).await;
+    assert!(release.commands("shop-0").is_empty());
+
+    let began = release.stopwatch.elapsed();
+    assert!(
+        alertmanager
+            .fire(&json!({"alertname": "Polled", "shop": "all"}), "")
+            .await
+    );
+    for (namespace, _) in &release.shops {
+        let took = release.zeroed(namespace).await - began;
+        println!("fired in Alertmanager to weight 0 written, by a poll every {interval:?}: {took:?}");
+    }
+    release.wait_for(|status| status.abort).await;
+    release.assert_aborted_once("Polled").await;
+    // Nothing is in progress any more, so nobody is asked.
+    let after = polls("ok");
+    tokio::time::sleep(3 * interval).await;
+    assert!(polls("ok") <= after + 1);
+    assert_eq!(polls("error"), 0);
+}
