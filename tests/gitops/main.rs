@@ -19,4 +19,5 @@ mod cluster;
 #[allow(dead_code, reason = "the tests of the planner use the rest")]
 mod fixture;
 mod kstatus;
+mod kustomize;
 mod stage;
