@@ -18,6 +18,7 @@ mod cluster;
 #[path = "../plan/fixture.rs"]
 #[allow(dead_code, reason = "the tests of the planner use the rest")]
 mod fixture;
+mod flux;
 mod krew;
 mod kstatus;
 mod kustomize;
