@@ -1,9 +1,13 @@
-//! People with the chart's ClusterRoles, who type the plugin: what each may do, and where it is written who did.
+//! People with the chart's ClusterRoles, who type the plugin: what each may do, and where it is written who did it.
 
+use std::collections::BTreeSet;
 use std::process::Output;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
 use serde_json::json;
-use tidegate::api::names::GROUP;
+use tidegate::api::names::{GROUP, HASH_LABEL};
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{NAME, is_promoted};
 use tokio::process::Command;
@@ -21,7 +25,10 @@ const REASON: &str = "the payment team has looked";
 
 /// A viewer looks and is refused, an editor edits and is refused, an operator promotes; the audit log names them.
 pub async fn people(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let shop = open_at_half(world, name, dialect, throttle, |_| ()).await;
+    let shop = open_at_half(world, name, dialect, throttle, |spec| {
+        spec["drainSeconds"] = 5.into()
+    })
+    .await;
     for (person, role) in [
         (VIEWER, "tidegate-viewer"),
         (EDITOR, "tidegate-editor"),
@@ -59,7 +66,37 @@ pub async fn people(world: &World, name: &str, dialect: Dialect, throttle: Throt
     in_the_log(&shop, VIEWER, &format!("{create} 403")).await;
     in_the_log(&shop, EDITOR, &format!("{create} 403")).await;
     in_the_log(&shop, OPERATOR, &format!("{create} 201")).await;
+    restart(&shop).await;
     shop.close().await
+}
+
+/// Every pod is replaced under a budget of one, while customers come.
+async fn restart(shop: &Tenant<'_>) {
+    shop.until_all_answered_by("v2").await;
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": NAME, "namespace": shop.namespace},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": NAME}}},
+    });
+    apply(&shop.world.client, budget).await;
+    let hash = shop.until("v2 is promoted", is_promoted).await.stable_rs.unwrap();
+    let pods = async || -> BTreeSet<String> {
+        let api: Api<Pod> = Api::namespaced(shop.world.client.clone(), &shop.namespace);
+        let own = ListParams::default().labels(&format!("{HASH_LABEL}={hash}"));
+        let pods = api.list(&own).await.unwrap().items.into_iter();
+        let pods = pods.filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        pods.map(|pod| pod.metadata.uid.unwrap()).collect()
+    };
+    let before = pods().await;
+    let namespace = &shop.namespace;
+    let why = "Error from server (Forbidden): you may not create pods/eviction ";
+    refused(shop, OPERATOR, &["restart", NAME], why).await;
+    done(shop, EDITOR, &["restart", NAME, "--timeout", "3m"]).await;
+    let after = pods().await;
+    assert_eq!(before.len(), after.len(), "{namespace}");
+    assert!(before.is_disjoint(&after), "{namespace}");
+    in_the_log(shop, EDITOR, "create /pods/eviction 201").await;
+    shop.until_all_answered_by("v2").await;
 }
 
 /// `kubectl create rolebinding`.
