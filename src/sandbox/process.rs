@@ -180,7 +180,7 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Error> {
     std::fs::write(path, content).map_err(file_error("write", path))
 }
 
-fn file_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+pub fn file_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::File { verb, path, source }
 }

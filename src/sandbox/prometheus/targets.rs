@@ -7,7 +7,7 @@ use futures::StreamExt;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::{Error, file_error};
+use super::super::process::{Error, file_error};
 use crate::sandbox::resource::{Key, list, pods, text};
 use crate::sandbox::watch::{Event, watch};
 
