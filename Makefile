@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint crds bench bench-cluster clean-tools prometheus alertmanager control-plane traefik
+.PHONY: help demo test e2e lint crds bench bench-cluster clean-tools prometheus alertmanager kustomize control-plane traefik
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,7 +12,7 @@ demo: prometheus ## Watch a good version promote itself and bad ones come back (
 	$(CARGO) build --locked --bins
 	$(CARGO) run --locked --bin tidegate -- demo $(DEMO)
 
-test: prometheus alertmanager ## Run every test but those of make e2e
+test: prometheus alertmanager kustomize ## Run every test but those of make e2e
 	CARGO="$(CARGO)" scripts/test
 
 e2e: prometheus ## Test the chart, and all against a real control plane, Traefik, Prometheus (E2E=part of a scenario's title)
@@ -44,6 +44,9 @@ prometheus: ## Find or install the Prometheus that demo and test start
 
 alertmanager: ## Find or install the Alertmanager that test starts
 	@scripts/ensure-alertmanager
+
+kustomize: ## Find or build the Kustomize that test starts
+	@scripts/ensure-kustomize
 
 control-plane: ## Find or build the real control plane that e2e starts
 	@scripts/ensure-control-plane

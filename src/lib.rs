@@ -43,9 +43,12 @@
 //!    fact about that object; it never ends the watch.
 //! 3. [`controllers`] maps the event to the Rollout it concerns and queues that Rollout's key.
 //! 4. The reconcile function of the kind takes the key. It knows stores and an API handle and nothing of queues.
-//! 5. [`observe`] builds the `Snapshot`, reading live what is too large or too volatile to keep.
+//! 5. [`observe`] builds the `Snapshot`, reading live what is too large or too volatile to keep. Endpoints that it read a
+//!    moment ago will do for a plan that moves no traffic.
 //! 6. The snapshot is validated, 7. [`plan`]ned, and 8. checked.
-//! 9. [`apply`] carries out the stages, and 10. the status is written.
+//! 9. [`apply`] carries out the stages, and 10. the status is written. What the answers to these writes tell goes into
+//!    the stores at once. If the status was a decision and nothing else, steps 6 to 10 follow once more, on the status as
+//!    it is persisted now.
 //! 11. The key is queued again for the earliest deadline that the plan named, or rests until something changes.
 //!
 //! Our own writes come back as step 1 until the plan is empty.

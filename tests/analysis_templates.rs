@@ -1,5 +1,5 @@
-//! Every file in `analysis-templates/` against a real Prometheus that scrapes a healthy, a failing and a slow
-//! version.
+//! Every template in `analysis-templates/` against a real Prometheus, which scrapes versions that are healthy, failing,
+//! slow, without requests, short of memory and so on, as each source of metrics would show them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,11 +8,15 @@
     reason = "a test that panics has failed, as it should"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "analysis_templates/series.rs"]
+mod series;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::json;
 use tidegate::api::address::AddressPolicy;
 use tidegate::api::analysis_run::{AnalysisRun, AnalysisRunStatus, Verdict};
 use tidegate::api::analysis_template::AnalysisTemplate;
@@ -23,37 +27,26 @@ use tidegate::clock::Clock;
 use tidegate::plan::analysis::{deciding_metric, record, schedule};
 use tidegate::plan::template::{ArgContext, TemplateSet, build_run, check_bounded};
 use tidegate::providers::{Prometheus, Provider, install_tls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
-fn template_directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("analysis-templates")
-}
-
-fn template_names() -> BTreeSet<String> {
-    let files = std::fs::read_dir(template_directory()).unwrap();
-    files
-        .map(|file| {
-            file.unwrap()
-                .path()
-                .file_stem()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned()
-        })
-        .collect()
-}
-
+/// By name, from every file.
 fn templates() -> TemplateSet {
-    let namespaced = template_names().into_iter().map(|name| {
-        let text = std::fs::read_to_string(template_directory().join(format!("{name}.yaml"))).unwrap();
-        let template: AnalysisTemplate = serde_saphyr::from_str(&text).unwrap();
-        assert_eq!(template.metadata.name.as_ref(), Some(&name));
-        (name, template.spec)
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("analysis-templates");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let manifests = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let named = manifests.flat_map(|path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let documents: Vec<AnalysisTemplate> = serde_saphyr::from_multiple(&text).unwrap();
+        documents
+            .into_iter()
+            .map(|template| (template.metadata.name.unwrap(), template.spec))
     });
+    let named: Vec<_> = named.collect();
+    let namespaced: BTreeMap<_, _> = named.iter().cloned().collect();
+    assert_eq!(namespaced.len(), named.len(), "two templates of one name");
     TemplateSet {
-        namespaced: namespaced.collect(),
+        namespaced,
         cluster: BTreeMap::new(),
     }
 }
@@ -107,88 +100,57 @@ fn start_prometheus(target: &str) -> RealPrometheus {
     }
 }
 
-/// Requests per scrape of a version: answered well, answered with a 500, slower than half a second.
-const VERSIONS: [(&str, u64, u64, u64); 4] = [
-    ("healthy", 100, 0, 0),
-    ("failing", 95, 5, 0),
-    ("slow", 100, 0, 20),
-    ("idle", 0, 0, 0),
-];
-
-/// What the pods would have counted after so many scrapes.
-fn metrics_page(scrapes: u64) -> String {
-    let mut page = String::from("# TYPE http_requests_total counter\n");
-    for (hash, good, bad, _) in VERSIONS {
-        let labels =
-            format!(r#"namespace="shop",pod="checkout-{hash}",tidegate_dev_pod_template_hash="{hash}""#);
-        page += &format!(
-            "http_requests_total{{{labels},code=\"200\"}} {}\n",
-            good * scrapes
-        );
-        if bad > 0 {
-            page += &format!("http_requests_total{{{labels},code=\"500\"}} {}\n", bad * scrapes);
-        }
-    }
-    page += "# TYPE http_request_duration_seconds histogram\n";
-    for (hash, good, bad, slow) in VERSIONS {
-        let labels =
-            format!(r#"namespace="shop",pod="checkout-{hash}",tidegate_dev_pod_template_hash="{hash}""#);
-        let all = (good + bad) * scrapes;
-        for (bound, count) in [
-            ("0.1", all - slow * scrapes),
-            ("0.5", all - slow * scrapes),
-            ("1", all),
-            ("+Inf", all),
-        ] {
-            page += &format!("http_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {count}\n");
-        }
-        page += &format!("http_request_duration_seconds_sum{{{labels}}} {all}\n");
-        page += &format!("http_request_duration_seconds_count{{{labels}}} {all}\n");
-    }
-    page
-}
-
-async fn serve_metrics() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        let scrapes = AtomicU64::new(0);
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let body = metrics_page(scrapes.fetch_add(1, Ordering::SeqCst));
-            let _ = stream.read(&mut [0; 4096]).await;
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            let _ = stream.write_all((head + &body).as_bytes()).await;
-        }
-    });
-    address
-}
-
-fn run_of(template: &str, hash: &str) -> AnalysisRun {
-    let step: AnalysisStep = serde_saphyr::from_str(&format!(
-        "templates: [{{templateName: {template}}}]\n\
-         args:\n\
-         - {{name: namespace, valueFrom: {{fieldRef: {{fieldPath: metadata.namespace}}}}}}\n\
-         - {{name: hash, valueFrom: {{podTemplateHashValue: Latest}}}}\n\
-         - {{name: window, value: 2s}}\n\
-         - {{name: count, value: '3'}}\n\
-         - {{name: failureLimit, value: '1'}}\n"
-    ))
+/// `service` is the argument of Traefik's templates.
+fn run_of(template: &str, version: &str, service: &str, dry_run: &[&str]) -> AnalysisRun {
+    let templates = templates();
+    let spec = &templates.namespaced[template];
+    let args = [
+        (
+            "namespace",
+            json!({"valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}),
+        ),
+        (
+            "rollout",
+            json!({"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
+        ),
+        ("hash", json!({"valueFrom": {"podTemplateHashValue": "Latest"}})),
+        ("service", json!({"value": service})),
+        ("canaryService", json!({"value": format!("checkout-{version}")})),
+        ("port", json!({"value": "80"})),
+        ("window", json!({"value": "2s"})),
+        ("cpuWindow", json!({"value": "2s"})),
+        ("count", json!({"value": "3"})),
+        ("failureLimit", json!({"value": "1"})),
+    ];
+    let declared = |name: &str| spec.args.iter().any(|arg| arg.name == name);
+    let args = args
+        .into_iter()
+        .filter(|(name, _)| declared(name))
+        .map(|(name, mut arg)| {
+            arg["name"] = json!(name);
+            arg
+        });
+    let step: AnalysisStep = serde_json::from_value(json!({
+        "templates": [{"templateName": template}],
+        "args": args.collect::<Vec<_>>(),
+        "dryRun": dry_run.iter().map(|name| json!({"metricName": name})).collect::<Vec<_>>(),
+    }))
     .unwrap();
     let context = ArgContext {
         name: "checkout".into(),
         namespace: "shop".into(),
-        latest_hash: PodTemplateHash(hash.into()),
+        latest_hash: PodTemplateHash(version.into()),
         ..ArgContext::default()
     };
-    let spec = build_run(&templates(), &step, &context).unwrap();
+    let spec = build_run(&templates, &step, &context).unwrap();
     check_bounded(&spec).unwrap();
     let mut run = AnalysisRun::new("run", spec);
     run.metadata.namespace = Some("shop".into());
     run
+}
+
+fn behind_an_ingress(version: &str) -> String {
+    format!("web-checkout-{version}-80-canary")
 }
 
 /// The loop of a controller, with the waits between measurements left out.
@@ -214,10 +176,12 @@ async fn drive(mut run: AnalysisRun, provider: &Prometheus) -> AnalysisRunStatus
 
 /// Until Prometheus is up and has scraped often enough for a rate.
 async fn wait_for_data(provider: &Prometheus) {
-    let mut run = run_of("latency-p95", "healthy");
+    // What wants the most requests has something to judge last.
+    let mut run = run_of("latency", "healthy", "", &[]);
     let now = Clock::System.now();
     run.status = Some(record(&run, &[], now));
-    let task = schedule(&run, now).tasks.remove(0);
+    let task = schedule(&run, now).tasks.pop().unwrap();
+    assert_eq!(task.metric, "latency-p99");
     for _ in 0..600 {
         match provider.measure(&task, Clock::System.now()).await {
             Outcome::Samples(_) => return,
@@ -230,10 +194,87 @@ async fn wait_for_data(provider: &Prometheus) {
     );
 }
 
+/// What each template must say of each version: the verdict, and of what is Failed the metric (after the template's
+/// name), the threshold and what is measured.
+type Expected = (&'static str, Verdict, Option<(&'static str, f64, Range<f64>)>);
+
+fn error_rate() -> Vec<Expected> {
+    vec![
+        ("healthy", Verdict::Successful, None),
+        ("failing", Verdict::Failed, Some(("", 0.01, 0.04..0.06))),
+        ("slow", Verdict::Successful, None),
+        ("idle", Verdict::Inconclusive, None),
+        ("absent", Verdict::Inconclusive, None),
+    ]
+}
+
+fn latency() -> Vec<Expected> {
+    vec![
+        ("healthy", Verdict::Successful, None),
+        ("failing", Verdict::Successful, None),
+        ("tail", Verdict::Failed, Some(("-p99", 1.0, 1.0..2.5))),
+        ("slow", Verdict::Failed, Some(("-p95", 0.5, 1.0..2.5))),
+        ("sluggish", Verdict::Failed, Some(("-p50", 0.25, 1.0..2.5))),
+        ("idle", Verdict::Inconclusive, None),
+        ("absent", Verdict::Inconclusive, None),
+    ]
+}
+
+/// Of `template`, if it is known here.
+fn expected_of(template: &str) -> Vec<Expected> {
+    match template {
+        "latency-p95" => vec![
+            ("healthy", Verdict::Successful, None),
+            ("failing", Verdict::Successful, None),
+            ("slow", Verdict::Failed, Some(("", 0.5, 1.0..2.5))),
+            ("idle", Verdict::Inconclusive, None),
+            ("absent", Verdict::Inconclusive, None),
+        ],
+        "saturation" => vec![
+            ("healthy", Verdict::Successful, None),
+            ("hot", Verdict::Failed, Some(("cpu-", 0.9, 0.9..2.0))),
+            ("full", Verdict::Failed, Some(("memory-", 0.9, 0.94..0.96))),
+            ("unlimited", Verdict::Failed, Some(("memory-", 0.9, 1.4..1.6))),
+            ("boundless", Verdict::Inconclusive, None),
+            ("absent", Verdict::Inconclusive, None),
+        ],
+        "restarts" => vec![
+            ("healthy", Verdict::Successful, None),
+            ("restarting", Verdict::Failed, Some(("", 0.0, 0.9..1.1))),
+            ("absent", Verdict::Inconclusive, None),
+        ],
+        other if other.ends_with("error-rate") => error_rate(),
+        other if other.ends_with("latency") => latency(),
+        other => panic!("{other} is a template without a test"),
+    }
+}
+
+async fn check(provider: &Prometheus, template: &str, service: &str, expected: &Expected) {
+    let (version, verdict, decided) = expected;
+    let status = drive(run_of(template, version, service, &[]), provider).await;
+    assert_eq!(status.phase, *verdict, "{template} of {version}: {status:?}");
+    let Some((metric, threshold, range)) = decided else {
+        return;
+    };
+    let rule = match metric.strip_suffix('-') {
+        Some(resource) => format!("{resource}-{template}"),
+        None => format!("{template}{metric}"),
+    };
+    let decision = deciding_metric(&status).unwrap();
+    assert_eq!((decision.rule, decision.threshold), (rule, Some(*threshold)));
+    assert!(
+        decision
+            .measured
+            .is_some_and(|measured| range.contains(&measured)),
+        "{template} of {version} measured {:?}",
+        decision.measured
+    );
+}
+
 #[tokio::test]
 async fn templates_tell_good_versions_from_bad_ones() {
     install_tls();
-    let prometheus = start_prometheus(&serve_metrics().await);
+    let prometheus = start_prometheus(&series::serve().await);
     let provider = Prometheus::new(
         Some(prometheus.address.clone()),
         AddressPolicy {
@@ -243,40 +284,24 @@ async fn templates_tell_good_versions_from_bad_ones() {
     )
     .unwrap();
     wait_for_data(&provider).await;
-    let mut tried = BTreeSet::new();
-    for (template, hash, verdict) in [
-        ("error-rate", "healthy", Verdict::Successful),
-        ("error-rate", "failing", Verdict::Failed),
-        ("error-rate", "slow", Verdict::Successful),
-        ("error-rate", "idle", Verdict::Inconclusive),
-        ("error-rate", "absent", Verdict::Inconclusive),
-        ("latency-p95", "healthy", Verdict::Successful),
-        ("latency-p95", "failing", Verdict::Successful),
-        ("latency-p95", "slow", Verdict::Failed),
-        ("latency-p95", "idle", Verdict::Inconclusive),
-        ("latency-p95", "absent", Verdict::Inconclusive),
-    ] {
-        tried.insert(template.to_owned());
-        let status = drive(run_of(template, hash), &provider).await;
-        assert_eq!(status.phase, verdict, "{template} of {hash}: {status:?}");
-        let Some(decision) = deciding_metric(&status).filter(|_| verdict == Verdict::Failed) else {
-            continue;
-        };
-        let (threshold, expected) = if template == "error-rate" {
-            (0.01, 0.04..0.06)
-        } else {
-            (0.5, 0.5..1.0)
-        };
-        assert_eq!(
-            (decision.rule.as_str(), decision.threshold),
-            (template, Some(threshold))
-        );
-        assert!(
-            decision
-                .measured
-                .is_some_and(|measured| expected.contains(&measured)),
-            "{decision:?}"
-        );
+    let mut tried = 0;
+    for template in templates().namespaced.keys() {
+        for expected in expected_of(template) {
+            check(&provider, template, &behind_an_ingress(expected.0), &expected).await;
+            tried += 1;
+            if template.starts_with("traefik-") {
+                // Of an HTTPRoute, whose index in the rule nobody wants to count.
+                let service = format!("checkout-{}-[0-9]+", expected.0);
+                check(&provider, template, &service, &expected).await;
+                tried += 1;
+            }
+        }
     }
-    assert_eq!(tried, template_names(), "a template without a test");
+    println!("{tried} verdicts of {} templates", templates().namespaced.len());
+
+    // One metric of a template alone: the others are measured, and decide nothing.
+    let alone = run_of("latency", "tail", "", &["latency-p99"]);
+    assert_eq!(drive(alone, &provider).await.phase, Verdict::Successful);
+    let alone = run_of("latency", "tail", "", &["latency-p50", "latency-p95"]);
+    assert_eq!(drive(alone, &provider).await.phase, Verdict::Failed);
 }

@@ -1,10 +1,14 @@
 //! The documentation keeps up: every relative link leads to a file that exists, and to a heading in it if it names
-//! one, every page is in the index of its folder, and every reason to wait is explained.
+//! one, every page is in the index of its folder, every reason to wait is explained, and what pages about other tools
+//! have to copy is YAML and calls the plugin as it can be called.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Parser as _;
+use serde_json::Value;
 use tidegate::api::rollout_status::WaitingReason;
+use tidegate::cli::plugin::Plugin;
 
 /// The targets of `[text](target)` outside code blocks, without those that leave the repository.
 fn relative_links(markdown: &str) -> Vec<&str> {
@@ -70,10 +74,16 @@ fn documents(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn links_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let at_the_root = ["README.md", "CONTRIBUTING.md"].map(|name| root.join(name));
+    let elsewhere = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "analysis-templates/README.md",
+        "gitops/README.md",
+    ]
+    .map(|name| root.join(name));
     let files = documents(&root.join("docs"))
         .into_iter()
-        .chain(at_the_root)
+        .chain(elsewhere)
         .filter(|file| file.exists());
     let mut broken = Vec::new();
     for file in files {
@@ -161,4 +171,79 @@ fn every_reason_to_wait_is_explained() {
         reasons.contains(&"Settle") && missing.is_empty(),
         "not in docs/troubleshooting.md: {missing:?}"
     );
+}
+
+/// What stands between fences of this language.
+fn fenced<'a>(markdown: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    markdown
+        .split(fence.as_str())
+        .skip(1)
+        .filter_map(|rest| rest.split_once("```"))
+        .map(|(code, _)| code)
+        .collect()
+}
+
+/// Pages about other tools, with their files to copy.
+const PAGES_TO_COPY_FROM: [&str; 2] = ["docs/ci.md", "docs/gitops.md"];
+
+#[test]
+fn pipelines_are_yaml() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = PAGES_TO_COPY_FROM.map(|page| fs::read_to_string(root.join(page)).unwrap());
+    let mut found = 0;
+    for code in pages.iter().flat_map(|page| fenced(page, "yaml")) {
+        let parsed: Result<Vec<Value>, _> = serde_saphyr::from_multiple(code);
+        assert!(parsed.is_ok(), "{code}{}", parsed.unwrap_err());
+        found += 1;
+    }
+    for file in [
+        "argocd/application.yaml",
+        "argocd/argocd-cm.yaml",
+        "argocd/rbac.yaml",
+        "flux/kustomization.yaml",
+    ] {
+        let text = fs::read_to_string(root.join("gitops").join(file)).unwrap();
+        let parsed: Result<Vec<Value>, _> = serde_saphyr::from_multiple(&text);
+        assert!(
+            parsed.is_ok_and(|documents| documents.iter().all(|object| object["kind"].is_string())),
+            "{file}"
+        );
+    }
+    assert_eq!(found, 5, "pipelines and a kustomization");
+}
+
+/// The arguments of every `kubectl tidegate` on a page, quotes taken away. A verb alone is a mention.
+fn plugin_commands(markdown: &str) -> Vec<Vec<String>> {
+    let calls = markdown.split("kubectl tidegate ").skip(1);
+    let ends = |character: char| matches!(character, '`' | '\n' | '|' | '<' | '"');
+    calls
+        .filter_map(|call| call.split(ends).next())
+        .map(|call| call.split_whitespace().map(str::to_owned).collect())
+        .filter(|arguments: &Vec<String>| arguments.len() > 1)
+        .collect()
+}
+
+#[test]
+fn commands_of_the_plugin_exist_with_these_flags() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tried = 0;
+    for page in PAGES_TO_COPY_FROM {
+        for arguments in plugin_commands(&fs::read_to_string(root.join(page)).unwrap()) {
+            let parsed =
+                Plugin::try_parse_from([&["kubectl-tidegate".to_owned()], arguments.as_slice()].concat());
+            assert!(parsed.is_ok(), "{page}: {arguments:?}: {}", parsed.unwrap_err());
+            tried += 1;
+        }
+    }
+    assert!(tried > 5, "{tried} commands");
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_found() {
+    let page = "`kubectl tidegate wait checkout --for ready` and `kubectl tidegate status`";
+    let commands = plugin_commands(page);
+    assert_eq!(commands, [["wait", "checkout", "--for", "ready"]]);
+    let parsed = Plugin::try_parse_from([&["kubectl-tidegate".to_owned()], commands[0].as_slice()].concat());
+    assert!(parsed.is_err());
 }

@@ -1,5 +1,5 @@
-//! What `scripts/ensure-control-plane` and `scripts/ensure-traefik` take without building, and what they say when they
-//! cannot build, on a machine that has no Go.
+//! What `scripts/ensure-control-plane`, `scripts/ensure-traefik` and `scripts/ensure-kustomize` take without building, and
+//! what they say when they cannot build, on a machine that has no Go.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -143,4 +143,28 @@ fn a_traefik_of_ones_own_is_taken_when_it_knows_ingress_nginx() {
         said.starts_with("TRAEFIK=/nowhere/traefik is not a program"),
         "{said}"
     );
+}
+
+#[test]
+fn a_kustomize_of_ones_own_is_taken_when_it_is_new_enough() {
+    let machine = Machine::new("own-kustomize");
+    let said = machine.ensure("kustomize", &[]).unwrap_err();
+    assert!(said.starts_with("Kustomize 5 or newer is needed"), "{said}");
+    for (answer, is_taken) in [
+        ("echo v5.8.1", true),
+        ("echo 5.0.0", true),
+        ("echo v10.0.0", true),
+        ("echo '{Version:kustomize/v4.5.7 GitCommit:56d8}'", false),
+        ("echo '(devel)'", false),
+        ("exit 3", false),
+    ] {
+        let own = machine.program("bin/kustomize", answer);
+        assert_eq!(
+            machine.ensure("kustomize", &[]).ok(),
+            is_taken.then(|| own.clone()),
+            "{answer}"
+        );
+        let named = machine.ensure("kustomize", &[("KUSTOMIZE", &own)]);
+        assert_eq!(named.is_ok(), is_taken, "{answer}: {named:?}");
+    }
 }

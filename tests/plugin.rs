@@ -20,5 +20,8 @@ mod hiccups;
 #[path = "plugin/no_op.rs"]
 mod no_op;
 
+#[path = "plugin/restart.rs"]
+mod restart;
+
 #[path = "plugin/verbs.rs"]
 mod verbs;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::apply::apply;
 use crate::chart::Chart;
-use crate::control_plane::{ControlPlane, client};
+use crate::control_plane::{ADMIN, ControlPlane, client};
 use crate::kubelet;
 use crate::object::{ingress, rollout, service, template};
 use crate::tools::Tools;
@@ -123,7 +123,7 @@ impl Stage {
         let command = json!({
             "apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutCommand",
             "metadata": {"name": format!("{}-{attempt}", rollout.name)},
-            "spec": {"rollout": rollout.name, "verb": "Abort", "reason": "benchmark", "requestedBy": "user"},
+            "spec": {"rollout": rollout.name, "verb": "Abort", "reason": "benchmark", "requestedBy": ADMIN},
         });
         let namespace = &rollout.namespace;
         let path = format!("/apis/tidegate.dev/v1alpha1/namespaces/{namespace}/rolloutcommands");

@@ -49,7 +49,7 @@ pub struct RolloutCommandSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
-    /// Who asks, as they say themselves.
+    /// Who asks: their own user name, to which the chart's admission policy holds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub requested_by: Option<String>,

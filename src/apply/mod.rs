@@ -48,13 +48,15 @@ pub struct Applied {
 }
 
 /// One write that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Written {
     pub resource: Resource,
     pub key: ObjectKey,
     pub verb: &'static str,
     /// `ok`, or the category of the failure.
     pub result: &'static str,
+    /// The object as the write left it, if the answer told.
+    pub object: Option<Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -150,7 +152,7 @@ fn is_refusal(error: &ApplyError) -> bool {
 pub async fn apply_writes(writer: Writer<'_>, rollout: &ObjectKey, writes: &[Write]) -> Applied {
     let mut applied = Applied::default();
     for write in writes {
-        if applied.note(writer.write(rollout, write).await).is_none() {
+        if !applied.note(writer.write(rollout, write).await) {
             break;
         }
     }
@@ -165,7 +167,7 @@ pub async fn write_status(
     key: &ObjectKey,
     expected: Expected<'_>,
     status: Value,
-) -> (Written, Result<Value, ApplyError>) {
+) -> (Written, Result<(), ApplyError>) {
     let ops = [PatchOp::add("/status", status)];
     let request = Request {
         resource,
@@ -189,14 +191,16 @@ fn differs(rollout: &Value, status: &RolloutStatus) -> bool {
 }
 
 impl Applied {
-    fn note(&mut self, (written, answer): (Written, Result<Value, ApplyError>)) -> Option<Value> {
+    /// Whether it was carried out.
+    fn note(&mut self, (written, outcome): (Written, Result<(), ApplyError>)) -> bool {
         self.writes.push(written);
-        answer.map_err(|error| self.failure = Some(error)).ok()
+        self.failure = outcome.err();
+        self.failure.is_none()
     }
 }
 
 impl Writer<'_> {
-    async fn write(self, rollout: &ObjectKey, write: &Write) -> (Written, Result<Value, ApplyError>) {
+    async fn write(self, rollout: &ObjectKey, write: &Write) -> (Written, Result<(), ApplyError>) {
         let Target { kind, name } = &write.target;
         tracing::info!(%rollout, ?kind, name, reason = write.reason, "write");
         self.carry_out(rollout, request(rollout, write)).await
@@ -213,15 +217,15 @@ impl Writer<'_> {
         let mut outcome = Ok(());
         for write in &stage.writes {
             let (written, answer) = self.write(rollout, write).await;
+            let object = written.object.as_ref();
+            let new = object.and_then(|object| metadata_text(object, "resourceVersion"));
+            // Our own write to the Rollout makes a version that we know everything about.
+            if let Some(new) = new.filter(|_| write.target.kind == Kind::Rollout) {
+                new.clone_into(version);
+            }
             applied.writes.push(written);
             match answer {
-                // Our own write to the Rollout makes a version that we know everything about.
-                Ok(answer) if write.target.kind == Kind::Rollout => {
-                    if let Some(new) = metadata_text(&answer, "resourceVersion") {
-                        new.clone_into(version);
-                    }
-                }
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(error) if is_on_its_own(stage) && is_refusal(&error) => outcome = outcome.and(Err(error)),
                 Err(error) => return Err(error),
             }
@@ -229,11 +233,7 @@ impl Writer<'_> {
         outcome
     }
 
-    async fn carry_out(
-        self,
-        rollout: &ObjectKey,
-        request: Request<'_>,
-    ) -> (Written, Result<Value, ApplyError>) {
+    async fn carry_out(self, rollout: &ObjectKey, request: Request<'_>) -> (Written, Result<(), ApplyError>) {
         let Request { resource, key, body } = request;
         let verb = body.verb();
         let answer = match &body {
@@ -251,14 +251,23 @@ impl Writer<'_> {
             key: key.clone(),
             verb,
             result: answer.as_ref().map_or_else(Failure::category, |_| "ok"),
+            object: None,
         };
-        let answer = answer.map_err(|source| ApplyError {
-            verb,
-            resource,
-            key,
-            source,
-        });
-        (written, answer)
+        match answer {
+            Ok(object) => {
+                let object = Some(object).filter(|object| is_a(resource, object));
+                (Written { object, ..written }, Ok(()))
+            }
+            Err(source) => {
+                let error = ApplyError {
+                    verb,
+                    resource,
+                    key,
+                    source,
+                };
+                (written, Err(error))
+            }
+        }
     }
 
     /// What a refused or unsent write would have changed is as it was; of anything else we must look again.
@@ -271,12 +280,10 @@ impl Writer<'_> {
         answer: &Result<Value, Failure>,
     ) {
         match (answer, body) {
-            (Ok(object), _) if object.get("kind").and_then(Value::as_str) == Some(resource.kind()) => {
-                match metadata_text(object, "resourceVersion") {
-                    Some(version) => self.own.record_version(rollout, resource, key, version),
-                    None => self.own.record_unknown(rollout, resource, key),
-                }
-            }
+            (Ok(object), _) if is_a(resource, object) => match metadata_text(object, "resourceVersion") {
+                Some(version) => self.own.record_version(rollout, resource, key, version),
+                None => self.own.record_unknown(rollout, resource, key),
+            },
             (Ok(_), Body::Delete(expected)) => self.own.record_deleted(rollout, resource, key, expected.uid),
             (
                 Err(Failure::Refused { .. } | Failure::Busy(_) | Failure::Unsent(_) | Failure::NotLeader),
@@ -285,6 +292,11 @@ impl Writer<'_> {
             _ => self.own.record_unknown(rollout, resource, key),
         }
     }
+}
+
+/// A delete is answered by the object, or by a word about it.
+fn is_a(resource: Resource, answer: &Value) -> bool {
+    answer.get("kind").and_then(Value::as_str) == Some(resource.kind())
 }
 
 impl Body<'_> {
@@ -347,7 +359,7 @@ pub async fn report_problem(
     writer: Writer<'_>,
     rollout: &Value,
     status: &RolloutStatus,
-) -> Option<(Written, Result<Value, ApplyError>)> {
+) -> Option<(Written, Result<(), ApplyError>)> {
     let key = ObjectKey::of(rollout)?;
     if !differs(rollout, status) {
         return None;

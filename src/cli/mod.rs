@@ -24,6 +24,7 @@ pub mod patience;
 pub mod pause;
 pub mod plugin;
 pub mod promote;
+pub mod restart;
 pub mod retry;
 pub mod session;
 pub mod set_image;

@@ -12,7 +12,8 @@ use super::output::Output;
 use super::session::Session;
 use super::target::parse_namespace;
 use super::{
-    abort, completion, explain, get, lint, list, pause, promote, retry, set_image, status, undo, version,
+    abort, completion, explain, get, lint, list, pause, promote, restart, retry, set_image, status, undo,
+    version,
 };
 
 /// Watch and steer the releases of Tidegate
@@ -83,6 +84,8 @@ pub enum ClusterVerb {
     Resume(pause::PauseArgs),
     /// Go back to the pod template of an older revision
     Undo(undo::UndoArgs),
+    /// Replace every pod by a new one of the same version, a few at a time
+    Restart(restart::RestartArgs),
     /// Change a field of a Rollout
     #[command(subcommand)]
     Set(SetVerb),
@@ -209,6 +212,7 @@ pub async fn run_in_cluster(
         ClusterVerb::Pause(args) => pause::run(true, args, session, out).await,
         ClusterVerb::Resume(args) => pause::run(false, args, session, out).await,
         ClusterVerb::Undo(args) => undo::run(args, session, out).await,
+        ClusterVerb::Restart(args) => restart::run(args, session, out).await,
         ClusterVerb::Set(SetVerb::Image(args)) => set_image::run(args, session, out).await,
     }
 }

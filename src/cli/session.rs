@@ -4,6 +4,7 @@
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::Selector;
 use kube::{Api, Client, Resource};
@@ -80,17 +81,10 @@ impl Session {
     pub async fn get_objects(&self, name: &RolloutName) -> Result<Objects, CliError> {
         let rollout = self.get_rollout(name).await?;
         let own = ListParams::default().labels(&format!("{ROLLOUT_LABEL}={name}"));
-        let selector: Selector =
-            rollout.spec.selector.clone().try_into().map_err(|error| {
-                CliError::Refused(format!("spec.selector of {name} cannot be used: {error}"))
-            })?;
-        let (selected, all) = (
-            ListParams::default().labels_from(&selector),
-            ListParams::default(),
-        );
+        let all = ListParams::default();
         let (replica_sets, pods, analysis_runs, commands) = futures::try_join!(
             self.list(&own),
-            self.list(&selected),
+            self.list_pods(&rollout),
             self.list::<AnalysisRun>(&own),
             self.list::<RolloutCommand>(&all),
         )?;
@@ -108,6 +102,15 @@ impl Session {
     pub async fn list_replica_sets(&self, name: &RolloutName) -> Result<Vec<ReplicaSet>, CliError> {
         self.list(&ListParams::default().labels(&format!("{ROLLOUT_LABEL}={name}")))
             .await
+    }
+
+    /// Those that its selector matches.
+    pub async fn list_pods(&self, rollout: &Rollout) -> Result<Vec<Pod>, CliError> {
+        let selector: Selector = rollout.spec.selector.clone().try_into().map_err(|error| {
+            let name = rollout.metadata.name.as_deref().unwrap_or_default();
+            CliError::Refused(format!("spec.selector of {name} cannot be used: {error}"))
+        })?;
+        self.list(&ListParams::default().labels_from(&selector)).await
     }
 
     async fn list<K>(&self, params: &ListParams) -> Result<Vec<K>, CliError>

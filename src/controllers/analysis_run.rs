@@ -85,7 +85,7 @@ async fn write(
         status_value,
     )
     .await;
-    context.metrics.count_write(&written);
+    context.note_written(&[written]);
     match answer {
         Ok(_) => {
             context.metrics.count_verdict(status.phase);

@@ -9,8 +9,8 @@ use super::data_planes::DataPlanes;
 use super::metrics::Metrics;
 use super::recorder::Recorder;
 use crate::api::selector::LabelSelector;
-use crate::apply::Writer;
 use crate::apply::postponed::Postponed;
+use crate::apply::{Writer, Written};
 use crate::client::Api;
 use crate::clock::Clock;
 use crate::observe::Observer;
@@ -60,6 +60,16 @@ impl Context {
             recorder: Recorder::default(),
             selector: LabelSelector::default(),
             alerts: None,
+        }
+    }
+
+    /// Counts writes, and keeps what their answers told: the watches will tell the same, later.
+    pub fn note_written(&self, writes: &[Written]) {
+        for written in writes {
+            self.metrics.count_write(written);
+            if let Some(object) = &written.object {
+                self.observer.note_written(written.resource, &written.key, object);
+            }
         }
     }
 

@@ -310,6 +310,7 @@ mod tests {
         metrics.count_abort(AbortSource::Command);
         metrics.observe_abort(AbortSource::Command, Duration::from_millis(300));
         metrics.count_write(&Written {
+            object: None,
             resource: Resource::HttpRoute,
             key: ObjectKey::new("shop", "checkout"),
             verb: "patch",

@@ -15,6 +15,7 @@ use crate::apply::problem::{self, Problem};
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::ObserveError;
+use crate::observe::rollout::Observed;
 use crate::plan::command::plan_unaddressed;
 use crate::plan::event::Regarding;
 use crate::plan::model::Plan;
@@ -56,36 +57,73 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
         Err(error) if is_refused(&error) => return refuse(context, key, error).await,
         observed => observed?,
     };
-    let Some(mut snapshot) = observed else {
+    let Some(mut observed) = observed else {
         forget(context, key);
         return refuse_commands(context, key, now).await;
     };
     // Read live, it may have been given to another controller just now.
-    if !context.selector.matches(&snapshot.rollout) {
+    if !context.selector.matches(&observed.snapshot.rollout) {
         return Ok(leave(context, key));
     }
-    tell(context, key, &snapshot.rollout, now);
-    snapshot.unwritten = context.postponed.recall(&snapshot.rollout);
-    match witness::question(&snapshot, now) {
-        Some(question) => snapshot.data_plane = context.data_planes.ask(key, question, now),
+    tell(context, key, &observed.snapshot.rollout, now);
+    observed.snapshot.unwritten = context.postponed.recall(&observed.snapshot.rollout);
+    match witness::question(&observed.snapshot, now) {
+        Some(question) => observed.snapshot.data_plane = context.data_planes.ask(key, question, now),
         None => context.data_planes.forget(key),
     }
-    let plan = (context.planner)(&snapshot, now);
-    context.metrics.count_plan(&plan);
-    let applied = apply::apply_plan(context.writer(), &snapshot, &plan, now).await;
-    if let Some(status) = &applied.status {
-        match applied.refused {
-            Some(_) => context.postponed.forget(key),
-            None => context.postponed.keep(&snapshot, &plan, now),
-        }
-        context.metrics.rollouts.show(key, status);
-        measure_abort(context, &snapshot, &plan);
+    let (mut plan, mut applied) = take_turn(context, key, &mut observed, now).await?;
+    if is_decided(&plan, &applied, now)
+        && let Some(rollout) = context.observer.read(Resource::Rollout, key).await?
+    {
+        // It is on record: what follows from it need not wait for another look.
+        observed.snapshot.rollout = rollout;
+        observed.snapshot.unwritten = None;
+        let now = context.clock.now();
+        (plan, applied) = take_turn(context, key, &mut observed, now).await?;
     }
+    let rollout = Some(&observed.snapshot.rollout);
     after(
         context,
         key,
-        conclude(context, key, Some(&snapshot.rollout), applied, plan.requeue_at).await?,
+        conclude(context, key, rollout, applied, plan.requeue_at).await?,
     )
+}
+
+/// Plans, on endpoints that were read just now if requests depend on them, and carries it out.
+async fn take_turn(
+    context: &Context,
+    key: &ObjectKey,
+    observed: &mut Observed,
+    now: DateTime<Utc>,
+) -> Result<(Plan, Applied), ReconcileError> {
+    let Observed {
+        snapshot,
+        remembers_endpoints,
+    } = observed;
+    let mut plan = (context.planner)(snapshot, now);
+    if *remembers_endpoints && plan.rests_on_endpoints() {
+        context.observer.read_endpoints(key, snapshot, now).await?;
+        *remembers_endpoints = false;
+        plan = (context.planner)(snapshot, now);
+    }
+    context.metrics.count_plan(&plan);
+    let applied = apply::apply_plan(context.writer(), snapshot, &plan, now).await;
+    context.note_written(&applied.writes);
+    if let Some(status) = &applied.status {
+        match applied.refused {
+            Some(_) => context.postponed.forget(key),
+            None => context.postponed.keep(snapshot, &plan, now),
+        }
+        context.metrics.rollouts.show(key, status);
+        measure_abort(context, snapshot, &plan);
+    }
+    Ok((plan, applied))
+}
+
+/// A decision was written, and nothing else: but for it the snapshot is as good as it was.
+fn is_decided(plan: &Plan, applied: &Applied, now: DateTime<Utc>) -> bool {
+    let is_to_go_on = plan.requeue_at.is_some_and(|at| at <= now);
+    is_to_go_on && plan.stages.is_empty() && applied.status.is_some() && applied.writes.len() == 1
 }
 
 fn is_refused(error: &ObserveError) -> bool {
@@ -218,6 +256,7 @@ async fn refuse_commands(
     let commands = context.observer.unaddressed_commands(key).await?;
     let (writes, next) = plan_unaddressed(key, &commands, now);
     let applied = apply::apply_writes(context.writer(), key, &writes).await;
+    context.note_written(&applied.writes);
     after(context, key, conclude(context, key, None, applied, next).await?)
 }
 
@@ -241,11 +280,11 @@ async fn report_refusal(
     };
     context.metrics.rollouts.show(key, &status);
     if let Some((written, _)) = apply::report_problem(context.writer(), rollout, &status).await {
-        context.metrics.count_write(&written);
+        context.note_written(&[written]);
     }
 }
 
-/// What the writes, and those that failed, mean for the round.
+/// What the writes that failed mean for the round.
 async fn conclude(
     context: &Context,
     key: &ObjectKey,
@@ -253,10 +292,6 @@ async fn conclude(
     applied: Applied,
     planned: Option<DateTime<Utc>>,
 ) -> Result<After, ReconcileError> {
-    applied
-        .writes
-        .iter()
-        .for_each(|written| context.metrics.count_write(written));
     if let Some(error) = &applied.refused {
         context.metrics.count_error(error.source.category());
     }

@@ -7,6 +7,7 @@
 
 pub mod cache;
 mod decode;
+mod endpoints;
 mod heal;
 pub mod kept;
 pub mod rollout;
@@ -26,6 +27,7 @@ use crate::client::own_writes::OwnWrites;
 use crate::client::{Api, Failure};
 use crate::plan::needs::needs;
 
+use endpoints::Endpoints;
 use heal::Heals;
 use stores::Stores;
 
@@ -52,6 +54,7 @@ pub struct Observer {
     pub stores: Arc<Stores>,
     pub own: Arc<OwnWrites>,
     heals: Heals,
+    endpoints: Endpoints,
 }
 
 /// One look: at `now`, from caches or, if `live`, past them.
@@ -68,6 +71,7 @@ impl Observer {
             stores: Arc::default(),
             own: Arc::default(),
             heals: Heals::default(),
+            endpoints: Endpoints::default(),
         }
     }
 
@@ -80,6 +84,13 @@ impl Observer {
     pub fn note_refused(&self, key: &ObjectKey, rollout: Option<&Value>, now: DateTime<Utc>) {
         let in_progress = rollout.is_some_and(|rollout| needs(rollout).in_progress);
         self.heals.plan(key, in_progress, true, now);
+    }
+
+    /// What the answer to a write of ours told. Nothing that is watched need be read live to see that write.
+    pub fn note_written(&self, resource: Resource, key: &ObjectKey, object: &Value) {
+        if self.stores.keeps(resource, &key.namespace) {
+            self.stores.heal(resource, key, Some(object));
+        }
     }
 
     /// One object, from its cache unless our own write to it is newer; `None` if there is none.

@@ -23,13 +23,20 @@ use crate::plan::snapshot::{
 /// Templates may name templates; more of them than this in one Rollout are not read.
 const MAX_TEMPLATES: usize = 100;
 
+/// What one look found.
+pub struct Observed {
+    pub snapshot: Snapshot,
+    /// Its endpoints were read a moment ago, for an earlier round.
+    pub remembers_endpoints: bool,
+}
+
 impl Observer {
     /// `None`: the Rollout is gone.
     pub async fn observe_rollout(
         &self,
         key: &ObjectKey,
         now: DateTime<Utc>,
-    ) -> Result<Option<Snapshot>, ObserveError> {
+    ) -> Result<Option<Observed>, ObserveError> {
         let look = Look {
             observer: self,
             live: self.heals.is_due(key, now),
@@ -37,6 +44,7 @@ impl Observer {
         let Some(rollout) = look.object(Resource::Rollout, key).await? else {
             self.own.forget(key);
             self.heals.forget(key);
+            self.endpoints.forget(key);
             return Ok(None);
         };
         if let Some(status) = rollout.get("status") {
@@ -48,9 +56,40 @@ impl Observer {
             })?;
         }
         let needs = needs(&rollout);
-        let snapshot = look.snapshot(key, rollout, &needs).await?;
+        let mut snapshot = look.snapshot(key, rollout, &needs).await?;
+        let remembered = self.endpoints.recall(key, &snapshot, now);
+        let remembered = remembered.filter(|_| needs.endpoints && !look.live);
+        let remembers_endpoints = remembered.is_some();
+        snapshot.endpoints = remembered;
+        if !needs.endpoints {
+            self.endpoints.forget(key);
+        } else if !remembers_endpoints {
+            self.read_endpoints(key, &mut snapshot, now).await?;
+        }
         self.heals.plan(key, needs.in_progress, look.live, now);
-        Ok(Some(snapshot))
+        Ok(Some(Observed {
+            snapshot,
+            remembers_endpoints,
+        }))
+    }
+
+    /// Reads the endpoints behind the Services of a snapshot, now.
+    pub async fn read_endpoints(
+        &self,
+        key: &ObjectKey,
+        snapshot: &mut Snapshot,
+        now: DateTime<Utc>,
+    ) -> Result<(), ObserveError> {
+        let look = Look {
+            observer: self,
+            live: true,
+        };
+        let (sets, services) = (&snapshot.replica_sets, &snapshot.services);
+        let pods = PodNames::new(&key.name, sets.values(), services.values().flatten());
+        let ready = look.endpoints(key, services, &pods).await?;
+        self.endpoints.keep(key, snapshot, &ready, now);
+        snapshot.endpoints = Some(ready);
+        Ok(())
     }
 
     /// Commands for a Rollout that is gone. Those without an answer are read live: what we remember of our own
@@ -94,12 +133,6 @@ impl Look<'_> {
             .into_iter()
             .map(|(name, object)| (name, object.as_ref().map(ServiceSeen::read)))
             .collect();
-        let endpoints = if needs.endpoints {
-            let pods = PodNames::new(&key.name, replica_sets.values(), services.values().flatten());
-            Some(self.endpoints(key, &services, &pods).await?)
-        } else {
-            None
-        };
         let mut ingresses = self.named(Resource::Ingress, key, needs.ingresses.iter()).await?;
         let http_routes = self
             .named(Resource::HttpRoute, key, needs.http_routes.iter())
@@ -107,11 +140,13 @@ impl Look<'_> {
         // Our canary Ingresses have our label, whoever has forgotten their names.
         let kept = self.observer.stores.of_rollout(Resource::Ingress, key);
         let kept = kept.iter().map(|ingress| &ingress.name);
-        ingresses.extend(self.named(Resource::Ingress, key, kept).await?);
+        let forgotten = kept.filter(|name| !ingresses.contains_key(*name));
+        let forgotten: Vec<&String> = forgotten.collect();
+        ingresses.extend(self.named(Resource::Ingress, key, forgotten.into_iter()).await?);
         Ok(Snapshot {
             replica_sets,
             services,
-            endpoints,
+            endpoints: None,
             routes: ObservedRoutes {
                 ingresses,
                 http_routes,

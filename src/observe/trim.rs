@@ -5,10 +5,15 @@ use serde_json::{Map, Value, json};
 use crate::api::names::{GROUP, POD_TEMPLATE_ANNOTATION, ROLLOUT_LABEL};
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 
-/// Routes and our own kinds stay whole but for managed fields; of the rest, only what we read.
+/// The whole object once more, as `kubectl apply` keeps it.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Routes and our own kinds stay whole but for what keeps account of their fields; of the rest, only what we read.
 pub fn trim(resource: Resource, object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
+        let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
+        annotations.and_then(|annotations| annotations.shift_remove(LAST_APPLIED));
     }
     match resource {
         Resource::ReplicaSet => keep(
@@ -127,7 +132,7 @@ mod tests {
     #[test]
     fn a_route_stays_whole_and_its_status_only_where_it_is_read() {
         let full = json!({
-            "metadata": {"name": "r", "managedFields": []},
+            "metadata": {"name": "r", "managedFields": [], "annotations": {LAST_APPLIED: "{}"}},
             "spec": {"rules": [{"unknown": true}]},
             "status": {"parents": []},
         });
@@ -137,6 +142,8 @@ mod tests {
             assert_eq!(object.get("spec"), full.get("spec"));
             assert_eq!(object.get("status").is_some(), keeps_status, "{resource}");
             assert_eq!(object.pointer("/metadata/managedFields"), None);
+            // That there are annotations is known: one more needs no new map.
+            assert_eq!(object.pointer("/metadata/annotations"), Some(&json!({})));
         }
     }
 }

@@ -24,6 +24,17 @@ pub struct Plan {
     pub report: Report,
 }
 
+impl Plan {
+    /// Whether requests would be lost by it if the endpoints were not what they were taken for.
+    pub fn rests_on_endpoints(&self) -> bool {
+        let rests = |stage: &Stage| {
+            let purpose = stage.purpose.as_str();
+            purpose != GROW && !ON_THEIR_OWN.contains(&purpose)
+        };
+        self.stages.iter().any(rests)
+    }
+}
+
 /// `report.rule` of a plan that the second opinion objected to.
 pub const REFUSED: &str = "Refused";
 

@@ -84,7 +84,7 @@ pub struct Present {
 /// One move from what is there toward `target`, inside the budgets: never more than `replicas + surge` pods are
 /// asked for, and pods go only while at least `replicas - unavailable` remain available. Stable grows first,
 /// older versions shrink before these two (by the caller). Pods that are not available go without that budget, so
-/// that a crash-looping side cannot wedge the other, as far as [`idle_may_go`] allows.
+/// that a crash-looping side cannot wedge the other, as far as [`Leeway`] allows.
 pub fn step_toward(target: Counts, present: Present, replicas: i64, surge: i64, unavailable: i64) -> Counts {
     let mut room = (replicas + surge - present.canary - present.stable - present.older).max(0);
     let mut next = Counts {
@@ -102,45 +102,54 @@ pub fn step_toward(target: Counts, present: Present, replicas: i64, surge: i64, 
     if present.older > 0 {
         return next;
     }
-    let available = present.canary_available + present.stable_available + present.older_available;
-    let mut spare = (available - (replicas - unavailable)).max(0);
-    let sides = [
-        (&mut next.stable, target.stable, present.stable_available),
-        (&mut next.canary, target.canary, present.canary_available),
-    ];
-    let mut beside = available;
-    for (count, goal, own) in sides {
-        beside -= own;
-        let excess = (*count - goal).max(0);
-        // A ReplicaSet lets go of pods that are not ready first.
-        let free = excess.min(idle_may_go(*count, own, beside, replicas - unavailable));
-        let costly = (excess - free).min(spare);
-        spare -= costly;
-        *count -= free + costly;
-        beside += own.min(*count);
-    }
+    let mut leeway = Leeway::of(present, replicas, unavailable);
+    next.stable = leeway.shrink(next.stable, target.stable, present.stable_available);
+    next.canary = leeway.shrink(next.canary, target.canary, present.canary_available);
     next
 }
 
-/// How many of a version's pods may go because they are not available. What we know of them may be old: they may
-/// have become available since, or be back in a moment. So `count` pods shrink only to what would be enough
-/// if all that remain were available, with the `beside` pods of other versions that surely are.
-fn idle_may_go(count: i64, available: i64, beside: i64, enough: i64) -> i64 {
-    (count - available).min(count + beside - enough).max(0)
+/// How many pods may still go, of one version after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Leeway {
+    /// Pods that have to remain available.
+    enough: i64,
+    /// Available pods beyond those.
+    spare: i64,
+    /// Available pods of all versions.
+    available: i64,
 }
 
-/// How many older pods may go now: those that are not available, and those not needed to keep up availability.
-pub fn older_may_go(
-    older: i64,
-    older_available: i64,
-    all_available: i64,
-    replicas: i64,
-    unavailable: i64,
-) -> i64 {
-    let enough = replicas - unavailable;
-    let idle = idle_may_go(older, older_available, all_available - older_available, enough);
-    let spare = (all_available - enough).max(0);
-    older.min(idle + spare.min(older_available))
+impl Leeway {
+    pub fn of(present: Present, replicas: i64, unavailable: i64) -> Leeway {
+        let enough = replicas - unavailable;
+        let available = present.canary_available + present.stable_available + present.older_available;
+        let spare = (available - enough).max(0);
+        Leeway {
+            enough,
+            spare,
+            available,
+        }
+    }
+
+    /// The size of a version that has `count` pods, `own` of them available, on its way to `goal`.
+    pub fn shrink(&mut self, count: i64, goal: i64, own: i64) -> i64 {
+        let excess = (count - goal).max(0);
+        // A ReplicaSet lets go of pods that are not ready first.
+        let free = excess.min(self.idle_may_go(count, own));
+        let costly = (excess - free).min(self.spare);
+        let left = count - free - costly;
+        self.spare -= costly;
+        self.available -= own - own.min(left);
+        left
+    }
+
+    /// How many of a version's pods may go because they are not available. What we know of them may be old: they may
+    /// have become available since, or be back in a moment. So it shrinks only to what would be enough if all that
+    /// remain were available, with the pods of other versions that surely are.
+    fn idle_may_go(&self, count: i64, own: i64) -> i64 {
+        let beside = self.available - own;
+        (count - own).min(count + beside - self.enough).max(0)
+    }
 }
 
 #[cfg(test)]

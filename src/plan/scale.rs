@@ -12,7 +12,7 @@ use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout_status::{FastTrack, Promotion, WaitingReason};
 use crate::api::time::{parse_rfc3339, to_rfc3339};
 use crate::plan::model::{Action, Kind, Precondition, Target, Write};
-use crate::plan::replicas::{Counts, Present, older_may_go, pods_for_share, split_by_weight, step_toward};
+use crate::plan::replicas::{Counts, Leeway, Present, pods_for_share, split_by_weight, step_toward};
 use crate::plan::shift::find_goal;
 use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::traffic::Traffic;
@@ -247,18 +247,11 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
             planned.push(set, replicas.max(kept), None, "by weight");
         }
     }
-    let available = present.canary_available + present.stable_available + present.older_available;
-    let mut go = older_may_go(
-        present.older,
-        present.older_available,
-        available,
-        world.replicas,
-        budgets.unavailable,
-    );
+    let mut leeway = Leeway::of(present, world.replicas, budgets.unavailable);
     for set in world.older_sets() {
-        let going = if counted { set.replicas.min(go) } else { 0 };
-        go -= going;
-        planned.push(set, set.replicas - going, set.scale_down_at, "older");
+        let goal = if counted { 0 } else { set.replicas };
+        let left = leeway.shrink(set.replicas, goal, set.steady());
+        planned.push(set, left, set.scale_down_at, "older");
     }
     planned
 }

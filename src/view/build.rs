@@ -467,7 +467,7 @@ fn build_commands(commands: &[RolloutCommand]) -> (Vec<CommandView>, Vec<Command
         .filter(|view| view.phase.is_none())
         .cloned()
         .collect();
-    let refused = |view: &CommandView| view.phase == Some(CommandPhase::Refused);
+    let refused = |view: &CommandView| view.phase.is_some_and(|phase| phase != CommandPhase::Accepted);
     (pending, views.into_iter().rev().filter(refused).collect())
 }
 

@@ -263,18 +263,21 @@ fn steps_are_counted_from_one() {
 }
 
 #[test]
-fn a_refused_command_is_shown_until_something_is_decided() {
-    let mut objects = analysing();
-    let command = &mut objects.commands[0];
-    let status = command.status.get_or_insert_default();
-    status.phase = Some(CommandPhase::Refused);
-    status.message = Some("it was meant for revision 1".to_owned());
-    let refused = |objects: &Objects| {
-        tree(objects, 200).contains("Refused:     Promote by alice, 2s ago: it was meant")
-    };
-    assert!(refused(&objects), "{}", tree(&objects, 200));
-    let later = with_status(objects, |status| status.history[1].at = now());
-    assert!(!refused(&later));
+fn a_command_that_was_not_carried_out_is_shown_until_something_is_decided() {
+    for (phase, label) in [
+        (CommandPhase::Refused, "Refused:"),
+        (CommandPhase::Expired, "Expired:"),
+    ] {
+        let mut objects = analysing();
+        let status = objects.commands[0].status.get_or_insert_default();
+        status.phase = Some(phase);
+        status.message = Some("it was meant for revision 1".to_owned());
+        let line = format!("{label}     Promote by alice, 2s ago: it was meant");
+        let shown = tree(&objects, 200);
+        assert!(shown.contains(&line), "{shown}");
+        let later = with_status(objects, |status| status.history[1].at = now());
+        assert!(!tree(&later, 200).contains(label));
+    }
 }
 
 #[test]

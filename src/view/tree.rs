@@ -9,6 +9,7 @@ use super::model::{
 use super::paint::{Paint, Tone, phase_mark, verdict_mark};
 use super::table::{self, Cell};
 use crate::api::names::Weight;
+use crate::api::rollout_command::CommandPhase;
 use crate::api::rollout_status::AbortReason;
 
 /// Width of the header's first column.
@@ -116,12 +117,14 @@ fn render_header(view: &RolloutView, now: DateTime<Utc>, width: Option<usize>, p
             &format!("{:?} by {by}, {age} ago, not answered yet", command.verb),
         );
     }
-    header.put_some("Refused:", describe_refusal(view, now).as_deref());
+    if let Some((label, text)) = describe_refusal(view, now) {
+        header.put(label, &text);
+    }
     header.lines
 }
 
-/// The newest refused command, until something is decided after it.
-fn describe_refusal(view: &RolloutView, now: DateTime<Utc>) -> Option<String> {
+/// The newest command that was not carried out, until something is decided after it.
+fn describe_refusal(view: &RolloutView, now: DateTime<Utc>) -> Option<(&'static str, String)> {
     let command = view.refused_commands.first()?;
     let decided = view.decisions.first().map(|entry| entry.at);
     if command.created_at <= decided {
@@ -130,7 +133,11 @@ fn describe_refusal(view: &RolloutView, now: DateTime<Utc>) -> Option<String> {
     let by = command.requested_by.as_deref().unwrap_or("unknown");
     let age = format_age(command.created_at, now);
     let why = command.message.as_deref().unwrap_or("no reason given");
-    Some(format!("{:?} by {by}, {age} ago: {why}", command.verb))
+    let label = match command.phase {
+        Some(CommandPhase::Expired) => "Expired:",
+        _ => "Refused:",
+    };
+    Some((label, format!("{:?} by {by}, {age} ago: {why}", command.verb)))
 }
 
 struct Header {

@@ -61,6 +61,16 @@ pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
+/// Roles of this kind that are the controller's: those that the chart binds.
+pub fn bound<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    let is_bound = |role: &&Value| {
+        objects.iter().any(|object| {
+            object["roleRef"]["kind"] == kind && object["roleRef"]["name"] == role["metadata"]["name"]
+        })
+    };
+    of_kind(objects, kind).into_iter().filter(is_bound).collect()
+}
+
 pub fn the<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let found = of_kind(objects, kind);
     assert_eq!(found.len(), 1, "{kind}");

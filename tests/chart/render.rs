@@ -12,7 +12,12 @@ const MATRIX: [&[&str]; 10] = [
     &["clusterWide=true", r#"selector="team in (a, b),tier!=test""#],
     &[r#"namespaces=["shop","payments"]"#, "replicas=1"],
     &["routers.nginx=false", "admissionPolicies.enabled=false"],
-    &["routers.gatewayAPI=false", "crds.install=false"],
+    &[
+        "routers.gatewayAPI=false",
+        "crds.install=false",
+        "userRoles.aggregate=false",
+        r#"admissionPolicies.otherControllers=["system:serviceaccount:payments:tidegate"]"#,
+    ],
     &[
         r#"prometheus.url="https://thanos.monitoring:10902/prefix""#,
         r#"prometheus.caConfigMap={"name":"authorities","key":"bundle.pem"}"#,
@@ -53,6 +58,7 @@ const MATRIX: [&[&str]; 10] = [
         r#"metrics={"host":"[::]","port":9000}"#,
         "podDisruptionBudget.enabled=false",
         "networkPolicy.enabled=false",
+        "userRoles.enabled=false",
     ],
 ];
 
@@ -185,14 +191,23 @@ fn the_parts_fit_together() {
     }
     let policies = of_kind(&rendered, "ValidatingAdmissionPolicy");
     let bindings = of_kind(&rendered, "ValidatingAdmissionPolicyBinding");
-    assert_eq!((policies.len(), bindings.len()), (6, 6));
+    assert_eq!((policies.len(), bindings.len()), (7, 7));
     for (policy, binding) in policies.iter().zip(bindings) {
+        let spec = &policy["spec"];
         assert_eq!(policy["metadata"]["name"], binding["spec"]["policyName"]);
         assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
-        assert_eq!(
-            policy["spec"]["matchConditions"][0]["expression"],
-            "request.userInfo.username == 'system:serviceaccount:tidegate-system:gate-keeper'"
-        );
+        // One concerns everybody, and the controller otherwise.
+        let (known_by, operator) = match spec["matchConditions"].as_array() {
+            Some(conditions) => (&conditions[0]["expression"], "=="),
+            None => (&spec["variables"][1]["expression"], "in"),
+        };
+        let name = "'system:serviceaccount:tidegate-system:gate-keeper'";
+        let name = if operator == "in" {
+            format!("[{name}]")
+        } else {
+            name.to_owned()
+        };
+        assert_eq!(*known_by, format!("request.userInfo.username {operator} {name}"));
     }
 }
 

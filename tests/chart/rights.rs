@@ -5,12 +5,12 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::helm::{NAMESPACE, objects, of_kind, root, the};
+use crate::helm::{NAMESPACE, bound, objects, of_kind, root, the};
 
 /// Group, resource, verb.
-type Right = (String, String, String);
+pub type Right = (String, String, String);
 
-fn granted<'a>(roles: impl IntoIterator<Item = &'a Value>) -> BTreeSet<Right> {
+pub fn granted<'a>(roles: impl IntoIterator<Item = &'a Value>) -> BTreeSet<Right> {
     let texts = |rule: &Value, field: &str| -> Vec<String> {
         let list = rule[field].as_array().unwrap().iter();
         list.map(|text| text.as_str().unwrap().to_owned()).collect()
@@ -73,8 +73,8 @@ fn what_is_granted_is_what_is_explained() {
         vec![r#"namespaces=["shop","payments"]"#],
     ] {
         let rendered = objects(&values);
-        let roles = of_kind(&rendered, "Role");
-        let roles = roles.into_iter().chain(of_kind(&rendered, "ClusterRole"));
+        let roles = bound(&rendered, "Role");
+        let roles = roles.into_iter().chain(bound(&rendered, "ClusterRole"));
         assert_eq!(granted(roles), documented, "{values:?}");
     }
 }
@@ -128,7 +128,7 @@ fn rights_end_at_the_namespaces() {
             .map(|role| &role["metadata"]["namespace"])
             .collect();
         assert_eq!(namespaces, expected, "{values:?}");
-        let of_cluster = granted([the(&rendered, "ClusterRole")]);
+        let of_cluster = granted(bound(&rendered, "ClusterRole"));
         let templates_only = of_cluster
             .iter()
             .all(|(_, resource, _)| resource == "clusteranalysistemplates");
@@ -168,6 +168,6 @@ fn routers_that_are_off_have_no_rights() {
         let rendered = objects(&[value]);
         let rights = granted(of_kind(&rendered, "Role"));
         assert!(rights.iter().all(|(_, granted, _)| granted != resource));
-        assert_eq!(of_kind(&rendered, "ValidatingAdmissionPolicy").len(), 5);
+        assert_eq!(of_kind(&rendered, "ValidatingAdmissionPolicy").len(), 6);
     }
 }

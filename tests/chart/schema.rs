@@ -31,6 +31,11 @@ fn a_bad_value_is_refused_by_name() {
         (r#"log.level="""#, "level"),
         ("crds.keep=false", "keep"),
         (r#"admissionPolicies.enabled="false""#, "enabled"),
+        (
+            r#"admissionPolicies.otherControllers=["tidegate"]"#,
+            "otherControllers",
+        ),
+        ("userRoles.aggregated=false", "aggregated"),
         (r#"serviceAccount.name="default""#, "name"),
         ("serviceAccount.create=false", "create"),
         (r#"resources.limits.memory="128MB""#, "memory"),

@@ -316,7 +316,7 @@ async fn pods_without_the_port_of_a_service_are_no_endpoints_of_it() {
     }
     world.catch_up(&context).await;
     let observed = context.observer.observe_rollout(&world.key, world.now()).await;
-    let endpoints = observed.unwrap().unwrap().endpoints.unwrap();
+    let endpoints = observed.unwrap().unwrap().snapshot.endpoints.unwrap();
     let ready = endpoints
         .iter()
         .map(|(name, ready)| (name.as_str(), ready.total()));

@@ -1,11 +1,11 @@
-//! What the controllers asked of the API server, from its audit log.
+//! What the controllers and people asked of the API server, from its audit log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
-/// Every request of the controllers, who share a user with nobody but the tests.
+/// Every request of one user; the controllers share theirs with nobody but the tests.
 pub struct Audit {
     requests: Vec<Request>,
 }
@@ -14,6 +14,7 @@ struct Request {
     verb: String,
     /// `group/resource`, with `/subresource` where there is one.
     resource: String,
+    namespace: String,
     code: u64,
     message: String,
     agent: String,
@@ -46,6 +47,17 @@ impl Audit {
                 .or_default() += 1;
         }
         counts
+    }
+
+    /// In one namespace, each as `verb group/resource code`.
+    pub fn answers(&self, namespace: &str) -> Vec<String> {
+        let inside = self
+            .requests
+            .iter()
+            .filter(|request| request.namespace == namespace);
+        inside
+            .map(|request| format!("{} {} {}", request.verb, request.resource, request.code))
+            .collect()
     }
 
     pub fn used(&self) -> BTreeSet<String> {
@@ -120,6 +132,7 @@ fn request(event: &Value) -> Option<Request> {
     Some(Request {
         verb: text("/verb"),
         resource: format!("{}/{}{subresource}", part("apiGroup"), part("resource")),
+        namespace: part("namespace").to_owned(),
         code: event
             .pointer("/responseStatus/code")
             .and_then(Value::as_u64)

@@ -79,7 +79,11 @@ impl Chart {
             let list = value.as_array().unwrap().iter();
             list.map(|text| text.as_str().unwrap().to_owned()).collect()
         };
-        let is_role = |object: &&Value| matches!(object["kind"].as_str(), Some("Role" | "ClusterRole"));
+        let is_role = |object: &&Value| {
+            let mut bindings = self.objects.iter().map(|binding| &binding["roleRef"]);
+            bindings
+                .any(|bound| bound["kind"] == object["kind"] && bound["name"] == object["metadata"]["name"])
+        };
         let rules = self
             .objects
             .iter()

@@ -8,20 +8,25 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use crate::process::Process;
 
 const SERVER: &str = "https://127.0.0.1:6443";
-const ADMIN: &str = "admin";
+pub const ADMIN: &str = "admin";
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 /// Nodes that nothing heartbeats need no controllers that act on them.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,endpointslice-controller,\
      garbage-collector-controller,namespace-controller,serviceaccount-controller,serviceaccount-token-controller,\
      root-ca-certificate-publisher-controller,horizontal-pod-autoscaler-controller,disruption-controller,\
      clusterrole-aggregation-controller,validatingadmissionpolicy-status-controller";
-/// What people and the cluster's own parts ask is of no interest.
+/// People without rights of their own.
+pub const VIEWER: &str = "vera";
+pub const OPERATOR: &str = "otto";
+pub const EDITOR: &str = "edda";
+const PEOPLE: &str = "people";
+/// What the administrator and the cluster's own parts ask is of no interest.
 const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: Metadata
-  userGroups: [\"system:serviceaccounts:tidegate-system\"]
+  userGroups: [\"system:serviceaccounts:tidegate-system\", people]
 - level: None
 ";
 
@@ -37,7 +42,9 @@ impl ControlPlane {
     /// Starts what `binaries` holds; everything it writes goes below `directory`.
     pub async fn start(binaries: &Path, directory: &Path) -> Self {
         let token = |user: &str, uid: &str, groups: &str| format!("{user},{user},{uid},\"{groups}\"\n");
-        let tokens = token(ADMIN, "1", "system:masters") + &token(CONTROLLER_MANAGER, "2", "");
+        let people = [VIEWER, OPERATOR, EDITOR].map(|person| token(person, person, PEOPLE));
+        let tokens =
+            token(ADMIN, "1", "system:masters") + &token(CONTROLLER_MANAGER, "2", "") + &people.concat();
         std::fs::write(directory.join("tokens.csv"), tokens).unwrap();
         std::fs::write(directory.join("audit.yaml"), AUDIT_POLICY).unwrap();
         let etcd = start_etcd(binaries, directory);
@@ -69,6 +76,11 @@ impl ControlPlane {
     /// With all rights.
     pub fn admin(&self) -> PathBuf {
         self.directory.join(format!("{ADMIN}.kubeconfig"))
+    }
+
+    /// As this person.
+    pub fn of_person(&self, name: &str) -> PathBuf {
+        self.kubeconfig(name, name)
     }
 
     /// With the rights of whoever the token is of.

@@ -1,4 +1,4 @@
-//! The chart's admission policies, asked by its own service account: the table of `tests/chart/policies.yaml`, each case a
+//! The chart's admission policies, asked by its own service account and by people: the table of `tests/chart/policies.yaml`, each case a
 //! dry run.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use crate::apply::apply;
-use crate::control_plane::client;
+use crate::control_plane::{OPERATOR, client};
 use crate::world::World;
 
 const NAMESPACE: &str = "policies";
@@ -37,15 +37,23 @@ pub async fn judge(world: &World) -> Vec<String> {
     }
     let token = world.chart.token(&world.client).await;
     let ours = client(&world.control_plane.kubeconfig("policies", &token), "policies").await;
+    let operator = client(&world.control_plane.of_person(OPERATOR), "policies").await;
     let mut wrong = Vec::new();
     for case in file["cases"].as_array().unwrap() {
-        let mut answer = ask(&ours, case, objects, &uid).await;
+        let asker = match case["as"].as_str() {
+            None => &ours,
+            Some(person) => {
+                assert_eq!(person, OPERATOR);
+                &operator
+            }
+        };
+        let mut answer = ask(asker, case, objects, &uid).await;
         for _ in 0..POLLS {
             if is_right(case, &answer) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
-            answer = ask(&ours, case, objects, &uid).await;
+            answer = ask(asker, case, objects, &uid).await;
         }
         if !is_right(case, &answer) {
             wrong.push(format!("{}: {answer:?}", case["name"]));

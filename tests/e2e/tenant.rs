@@ -24,6 +24,7 @@ use tidegate::sandbox::load::{LoadGenerator, Tally};
 use tidegate::sandbox::shop::{NAME, Shop, Version, canary_weight, is_promoted};
 
 use crate::apply::apply;
+use crate::control_plane::ADMIN;
 use crate::patience::{PATIENCE, POLL, until};
 use crate::traefik::Dialect;
 use crate::world::{Throttle, World};
@@ -124,7 +125,7 @@ impl<'a> Tenant<'a> {
         let command = json!({
             "apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutCommand",
             "metadata": {"generateName": "asked-"},
-            "spec": {"rollout": NAME, "verb": verb},
+            "spec": {"rollout": NAME, "verb": verb, "requestedBy": ADMIN},
         });
         let command = serde_json::from_value(command).unwrap();
         let api = self.objects("tidegate.dev", "v1alpha1", "RolloutCommand");

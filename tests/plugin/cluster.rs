@@ -17,6 +17,9 @@ use tidegate::cli::plugin::{Plugin, Verb, report, run_in_cluster};
 use tidegate::cli::session::Session;
 use tidegate::clock::Clock;
 use tidegate::sandbox::api_server::{ApiRequest, ApiServer, Fault, Interceptor};
+use tidegate::sandbox::controllers;
+use tidegate::sandbox::pods::{self, Addresses, NoSockets, Nodes};
+use tidegate::sandbox::rng::Rng;
 
 pub const NAMESPACE: &str = "shop";
 
@@ -56,15 +59,63 @@ impl Cluster {
     /// Without our CRDs.
     pub fn bare() -> Self {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
+        Cluster::at(Clock::virtual_at(now))
+    }
+
+    fn at(clock: Clock) -> Self {
         Cluster {
-            server: ApiServer::new(1, Clock::virtual_at(now)),
+            server: ApiServer::new(1, clock),
         }
     }
 
     pub fn with_crds() -> Self {
         let cluster = Cluster::bare();
+        cluster.install_crds();
+        cluster
+    }
+
+    fn install_crds(&self) {
         for definition in crd::all().unwrap() {
-            cluster.server.install_crd(definition).unwrap();
+            self.server.install_crd(definition).unwrap();
+        }
+    }
+
+    /// One Rollout, `checkout`, with this status and so many pods of revision 3, and what keeps them up.
+    pub async fn running(status: Value, pods: i64) -> Self {
+        let cluster = Cluster::at(Clock::System);
+        cluster.install_crds();
+        cluster.add_namespace().await;
+        cluster.add_rollout("checkout", status).await;
+        let (controllers, nodes) = (
+            cluster.server.client("controllers"),
+            cluster.server.client("nodes"),
+        );
+        tokio::spawn(controllers::run(
+            controllers,
+            Clock::System,
+            Rng::new(1),
+            Vec::new(),
+        ));
+        let nodes = Nodes::new(nodes, Addresses::loopback(), NoSockets);
+        tokio::spawn(pods::run(nodes, Clock::System));
+        cluster.add_replica_set(3).await;
+        let uid = cluster.rollouts().get("checkout").await.unwrap().metadata.uid;
+        let owner = json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "name": "checkout",
+            "uid": uid, "controller": true});
+        let patch = json!({"metadata": {"ownerReferences": [owner]}, "spec": {"replicas": pods}});
+        let sets: Api<ReplicaSet> = Api::namespaced(cluster.server.client("test"), NAMESPACE);
+        sets.patch("checkout-h3", &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+        while sets
+            .get("checkout-h3")
+            .await
+            .unwrap()
+            .status
+            .and_then(|status| status.available_replicas)
+            != Some(pods.try_into().unwrap())
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         cluster
     }
@@ -191,7 +242,7 @@ impl Cluster {
         self.commands().list(&ListParams::default()).await.unwrap().items
     }
 
-    /// Every request for `resource` is refused.
+    /// Every request for `resource`, or its subresource, is refused.
     pub fn refuse(&self, resource: &'static str, code: u16, reason: &'static str, message: &'static str) {
         self.server.set_interceptor(Some(Box::new(Refuse {
             resource,
@@ -220,8 +271,12 @@ struct Refuse {
 
 impl Interceptor for Refuse {
     fn before(&mut self, request: &ApiRequest) -> Fault {
-        let resource = request.target.as_ref().map(|target| target.resource.as_str());
-        if resource != Some(self.resource) {
+        let target = request.target.as_ref();
+        let resource = target.map(|target| match &target.subresource {
+            Some(subresource) => format!("{}/{subresource}", target.resource),
+            None => target.resource.clone(),
+        });
+        if resource.as_deref() != Some(self.resource) {
             return Fault::None;
         }
         Fault::Refuse {

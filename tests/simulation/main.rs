@@ -166,5 +166,5 @@ fn abort_that_scales_stable_down_is_caught() {
 
 #[test]
 fn a_data_plane_that_is_not_heard_is_caught() {
-    is_caught(Sabotage::DataPlaneUnheard, &["S1", "S2", "S3"]);
+    is_caught(Sabotage::DataPlaneUnheard, &["S1", "S2", "S3", "S4"]);
 }

@@ -23,7 +23,7 @@ spec:
   matchConditions:
     - name: by-tidegate
       expression: >-
-        request.userInfo.username == 'system:serviceaccount:{{ $root.Release.Namespace }}:{{ include "tidegate.serviceAccount" $root }}'
+        request.userInfo.username == '{{ include "tidegate.username" $root }}'
   variables:
     {{- include "tidegate.cel.metadata" (list) | nindent 4 }}
     {{- with .variables }}

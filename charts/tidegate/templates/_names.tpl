@@ -23,6 +23,11 @@
 {{- .Values.serviceAccount.name | default (include "tidegate.fullname" .) -}}
 {{- end -}}
 
+{{/* How the API server calls the controller. */}}
+{{- define "tidegate.username" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "tidegate.serviceAccount" . }}
+{{- end -}}
+
 {{- define "tidegate.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "tidegate.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

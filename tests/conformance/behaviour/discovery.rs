@@ -66,6 +66,7 @@ pub async fn core_subresources(talk: &mut Talk<'_>) {
         "pods",
         "pods/status",
         "pods/binding",
+        "pods/eviction",
         "services",
         "configmaps",
         "secrets",

@@ -85,7 +85,7 @@ pub fn all() -> Vec<Behaviour> {
             background foreground orphans a_wrong_uid a_config_map a_missing_owner one_of_two_owners a_whole_rollout
             orphans_of_a_rollout an_owner_in_background_by_default;
         pod:
-            defaults binding status immutable_spec missing_fields;
+            defaults binding eviction status immutable_spec missing_fields;
         replica_set:
             pods_from_the_template status_counts min_ready_seconds unready_pods_go_first scaled_to_zero
             a_deleted_pod_is_replaced a_failed_pod_is_replaced invalid_selectors adoption a_relabelled_pod

@@ -44,6 +44,28 @@ pub async fn binding(talk: &mut Talk<'_>) {
     talk.create("pods/none/binding", &binding("sandbox")).await;
 }
 
+pub async fn eviction(talk: &mut Talk<'_>) {
+    let eviction = |name: &str, options: serde_json::Value| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}, "deleteOptions": options});
+    talk.given("pods", &pod("a")).await;
+    talk.bind("a").await;
+    let other = json!({"preconditions": {"uid": "another"}});
+    talk.create("pods/a/eviction", &eviction("a", other)).await;
+    talk.create("pods/a/eviction", &eviction("b", json!({}))).await;
+    talk.create("pods/none/eviction", &eviction("none", json!({})))
+        .await;
+    let uid = talk.get("pods/a").await.uid().to_owned();
+    let own = json!({"preconditions": {"uid": uid}});
+    let answer = talk.create("pods/a/eviction", &eviction("a", own)).await;
+    talk.show(&answer, &["/kind", "/status"]);
+    let evicted = talk.get("pods/a").await;
+    talk.show(&evicted, &["/metadata/deletionGracePeriodSeconds"]);
+    // One that no node runs goes at once.
+    talk.given("pods", &pod("b")).await;
+    talk.create("pods/b/eviction", &eviction("b", json!({}))).await;
+    talk.get("pods/b").await;
+    talk.tell("GET", "pods/a/eviction", JSON, "").await;
+}
+
 pub async fn status(talk: &mut Talk<'_>) {
     talk.given("pods", &pod("a")).await;
     talk.bind("a").await;

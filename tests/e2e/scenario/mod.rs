@@ -1,6 +1,7 @@
 //! What is played, each in a namespace of its own, several at a time.
 
 mod data_plane;
+mod people;
 mod release;
 mod trouble;
 
@@ -57,7 +58,8 @@ pub fn all() -> Vec<Scenario> {
         ("abort-command", play!(release::abort_command)),
         ("data-plane-promote", play!(data_plane::promote)),
     ];
-    let rest: [(&'static str, Play); 15] = [
+    let rest: [(&'static str, Play); 16] = [
+        ("people", play!(people::people)),
         ("abort-in-analysis", play!(release::abort_in_analysis)),
         ("retry", play!(release::retry)),
         ("fast-rollback", play!(release::fast_rollback)),

@@ -245,6 +245,15 @@ impl Cluster {
         command["status"]["phase"].as_str().unwrap_or("none").to_owned()
     }
 
+    /// What the asker is told.
+    pub fn told(&self, command: &str) -> String {
+        let command = self.object(Kind::RolloutCommand, command).unwrap();
+        command["status"]["message"]
+            .as_str()
+            .unwrap_or("nothing")
+            .to_owned()
+    }
+
     pub fn step(&self) -> u32 {
         self.status().current_step_index.unwrap_or_default().0
     }

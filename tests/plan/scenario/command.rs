@@ -65,6 +65,70 @@ fn each_command_is_answered_once_with_a_reason() {
 }
 
 #[test]
+fn who_is_refused_is_told_why() {
+    for (verb, extra, why) in [
+        (
+            "Promote",
+            json!({"expect": {"revision": 1}}),
+            "it was meant for revision 1, and revision 2 is current",
+        ),
+        (
+            "Promote",
+            json!({"expect": {"revision": 2, "step": 1}}),
+            "it was meant for step 1, and the Rollout is at step 3",
+        ),
+        (
+            "Abort",
+            json!({"expect": {"revision": 7}}),
+            "it was meant for revision 7, and revision 2 is current",
+        ),
+        ("Retry", json!({}), "it is not aborted; there is nothing to retry"),
+    ] {
+        let mut cluster = paused();
+        let before = cluster.status().history;
+        let command = cluster.command_with(verb, extra);
+        cluster.run();
+        assert_eq!(cluster.told(&command), why);
+        // What was not done is no decision.
+        assert_eq!(cluster.status().history, before, "{why}");
+    }
+    let mut cluster = paused();
+    cluster.command("Abort");
+    cluster.run();
+    for (verb, why) in [
+        ("Promote", "it is aborted; use retry"),
+        ("Abort", "it is aborted already"),
+    ] {
+        let command = cluster.command(verb);
+        cluster.run();
+        let told = cluster.told(&command);
+        assert!(told.starts_with(why), "{told}");
+    }
+}
+
+#[test]
+fn the_history_says_who_asked_and_why() {
+    for (verb, what) in [
+        ("Promote", "PromotionCommanded"),
+        ("PromoteFull", "FullPromotionCommanded"),
+        ("Abort", "Aborted"),
+        ("Retry", "RetryCommanded"),
+    ] {
+        let mut cluster = paused();
+        if verb == "Retry" {
+            cluster.command("Abort");
+            cluster.run();
+        }
+        let begun = cluster.status().history.len();
+        cluster.command_with(verb, json!({"requestedBy": "otto", "reason": "I looked"}));
+        cluster.run();
+        let entry = &cluster.status().history[begun];
+        assert_eq!((entry.who.as_str(), entry.what.as_str()), ("otto", what));
+        assert!(entry.why.contains("I looked"), "{verb}: {}", entry.why);
+    }
+}
+
+#[test]
 fn nothing_is_promoted_while_it_is_paused() {
     let mut cluster = paused();
     cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(true));

@@ -181,3 +181,28 @@ fn the_stable_service_follows_each_release_and_abort() {
     assert_turned_back(&cluster, "v3");
     assert_eq!(cluster.selected("checkout-stable"), "v3");
 }
+
+#[test]
+fn of_two_older_versions_the_broken_one_goes_first() {
+    let mut cluster = basic_with(five_steps(), json!({}));
+    let pause = |cluster: &mut Cluster, paused: bool| {
+        cluster.edit_rollout(|rollout| rollout["spec"]["paused"] = json!(paused));
+    };
+    // Held in its first release, v1 serves and is not stable yet.
+    pause(&mut cluster, true);
+    cluster.run();
+    assert_eq!(cluster.pods("v1"), 5, "{}", cluster.what_happened());
+    cluster.most_ready.insert(hash("v3").to_string(), 0);
+    for version in ["v3", "v2"] {
+        cluster.deploy(version);
+        cluster.run_until(|cluster| {
+            let ready = cluster.pods("v1") + cluster.pods("v2");
+            assert!(ready >= 4, "{}", cluster.what_happened());
+            false
+        });
+    }
+    assert_eq!(cluster.pods("v3"), 0, "{}", cluster.what_happened());
+    pause(&mut cluster, false);
+    cluster.run();
+    assert_released(&cluster, "v2");
+}

@@ -130,6 +130,10 @@ fn entries(resource: &Resource) -> Vec<Value> {
             json!({"name": "pods/binding", "singularName": "", "namespaced": true, "kind": "Binding",
             "verbs": ["create"]}),
         );
+        entries.push(
+            json!({"name": "pods/eviction", "singularName": "", "namespaced": true, "kind": "Eviction",
+            "group": "policy", "version": "v1", "verbs": ["create"]}),
+        );
     }
     if resource.scale.is_some() {
         entries.push(

@@ -17,6 +17,7 @@ mod crd;
 mod delete;
 mod discovery;
 mod event_form;
+mod eviction;
 mod json_path;
 mod meta;
 mod patch;
@@ -185,7 +186,7 @@ impl Store {
             None => true,
             Some("status") => resource.has_status,
             Some("scale") => resource.scale.is_some(),
-            Some("binding") => resource.kind == "Pod",
+            Some("binding" | "eviction") => resource.kind == "Pod",
             Some("finalize") => resource.kind == "Namespace",
             Some(_) => false,
         };
@@ -249,10 +250,14 @@ impl Store {
         match (call.request.verb, subresource) {
             (Verb::Get, Some("scale")) => self.read_scale(call),
             (Verb::Update | Verb::Patch, Some("scale")) => self.write_scale(call),
+            (Verb::Get | Verb::Update | Verb::Patch, Some("binding" | "eviction")) => {
+                Err(Refusal::method_not_allowed())
+            }
             (Verb::Get, _) => self.read(call),
             (Verb::List, None) => self.list_objects(call),
             (Verb::Create, None) => self.create(call),
             (Verb::Create, Some("binding")) => self.bind(call),
+            (Verb::Create, Some("eviction")) => self.evict(call),
             (Verb::Update, _) => self.update(call),
             (Verb::Patch, _) => self.patch(call),
             (Verb::Delete, None) => self.delete(call),

@@ -288,6 +288,26 @@ fn a_pod_is_bound_to_a_node_once() {
 }
 
 #[test]
+fn an_evicted_pod_is_deleted() {
+    let mut desk = Desk::new();
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
+        desk.post(PODS, pod);
+    }
+    let evict = |name: &str, uid: &str| json!({"metadata": {"name": name}, "deleteOptions": {"preconditions": {"uid": uid}}});
+    let path = format!("{PODS}/a/eviction");
+    assert_eq!(desk.post(&path, evict("b", "")).0, 400);
+    assert_eq!(desk.post(&path, evict("a", "another")).0, 409);
+    let uid = desk.get(&format!("{PODS}/a")).1["metadata"]["uid"].clone();
+    assert_eq!(desk.post(&path, evict("a", uid.as_str().unwrap())).0, 201);
+    assert_eq!(desk.get(&format!("{PODS}/a")).0, 404);
+    assert_eq!(desk.post(&path, evict("a", "")).0, 404);
+    let path = format!("{PODS}/b/eviction?dryRun=All");
+    assert_eq!(desk.post(&path, json!({"metadata": {"name": "b"}})).0, 201);
+    assert_eq!(desk.get(&format!("{PODS}/b")).0, 200);
+}
+
+#[test]
 fn a_dry_run_answers_and_changes_nothing() {
     let mut desk = Desk::new();
     let version = desk.store.version();
