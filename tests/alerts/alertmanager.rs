@@ -30,15 +30,15 @@ async fn an_alertmanager_posts_over_tls_and_the_release_is_turned_back() {
     let release = Release::begin(2, Some(|folder| Authority::new().write(folder)), None).await;
     let token = release.folder.join("token");
     std::fs::write(&token, ALL).unwrap();
-    let alertmanager = Alertmanager::start(&config(&json!({
+    let config = config(&json!({
         "url": format!("https://{}{PATH}", release.receiver),
         "send_resolved": false,
         "http_config": {
             "authorization": {"credentials_file": token},
             "tls_config": {"ca_file": ca_of(&release.folder)},
         },
-    })));
-    let alertmanager = alertmanager.await.unwrap();
+    }));
+    let alertmanager = Alertmanager::start(&config).await.unwrap();
     for (namespace, _) in &release.shops {
         let began = release.stopwatch.elapsed();
         let labels = json!({"alertname": "HighErrorRate", "shop": namespace});

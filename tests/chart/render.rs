@@ -6,8 +6,16 @@ use tidegate::api::crd;
 use crate::helm::{KUBERNETES, chart, helm, objects, of_kind, root, text, the};
 use crate::object::faults;
 
+/// Alerts, in both ways.
+pub const ALERTS: &[&str] = &[
+    "alerts.receiver.enabled=true",
+    r#"alerts.receiver.tlsSecret="alert-tls""#,
+    r#"alerts.receiver.tokensSecret="alert-tokens""#,
+    r#"alerts.alertmanager.url="http://alertmanager.monitoring:9093""#,
+];
+
 /// Every value at least once away from its default.
-const MATRIX: [&[&str]; 10] = [
+const MATRIX: [&[&str]; 12] = [
     &[],
     &["clusterWide=true", r#"selector="team in (a, b),tier!=test""#],
     &[r#"namespaces=["shop","payments"]"#, "replicas=1"],
@@ -25,6 +33,12 @@ const MATRIX: [&[&str]; 10] = [
         r#"networkPolicy.apiServer={"ports":[443],"cidrs":["10.96.0.1/32","fd00::1/128"]}"#,
         r#"networkPolicy.metricsFrom=[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]"#,
         r#"networkPolicy.extraEgress=[{"ports":[{"port":8080}]}]"#,
+    ],
+    ALERTS,
+    &[
+        r#"alerts.receiver={"enabled":true,"tlsSecret":"t","tokensSecret":"s","port":8443,"clientCertificates":true,"namespaceLabel":"ns","rolloutLabel":"app","from":[{"podSelector":{}}]}"#,
+        r#"alerts.alertmanager={"url":"https://alertmanager.monitoring","pollInterval":"10s","tokenSecret":{"name":"a","key":"k"},"caConfigMap":{"name":"c","key":"bundle.pem"}}"#,
+        r#"networkPolicy.alertmanager={"ports":[443],"to":[{"ipBlock":{"cidr":"10.0.0.0/8"}}]}"#,
     ],
     &[
         "podMonitor.enabled=true",
@@ -208,6 +222,53 @@ fn the_parts_fit_together() {
             name.to_owned()
         };
         assert_eq!(*known_by, format!("request.userInfo.username {operator} {name}"));
+    }
+}
+
+/// What Alertmanager sends reaches every replica, by the port that it listens on and the NetworkPolicy opens.
+#[test]
+fn alerts_come_in_only_where_they_are_wanted() {
+    let without = objects(&[]);
+    assert!(of_kind(&without, "Service").is_empty());
+    let rendered = objects(ALERTS);
+    let pod = &the(&rendered, "Deployment")["spec"]["template"];
+    let service = &the(&rendered, "Service")["spec"];
+    for (name, value) in service["selector"].as_object().unwrap() {
+        assert_eq!(&pod["metadata"]["labels"][name], value);
+    }
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(
+        container["ports"][1],
+        json!({"name": "alerts", "containerPort": 9443})
+    );
+    assert_eq!(service["ports"][0]["targetPort"], "alerts");
+    let policy = &the(&rendered, "NetworkPolicy")["spec"];
+    assert_eq!(policy["ingress"][1]["ports"][0]["port"], "alerts");
+    let mounted: Vec<&str> = container["volumeMounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| mount["mountPath"].as_str().unwrap())
+        .collect();
+    let arguments: Vec<&str> = container["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|argument| argument.as_str().unwrap())
+        .collect();
+    for argument in [
+        "--alert-address=0.0.0.0:9443",
+        "--alertmanager-url=http://alertmanager.monitoring:9093",
+    ] {
+        assert!(arguments.contains(&argument), "{arguments:?}");
+    }
+    let files = ["--alert-tls-cert=", "--alert-tls-key=", "--alert-tokens="];
+    for flag in files {
+        let file = arguments
+            .iter()
+            .find_map(|argument| argument.strip_prefix(flag))
+            .unwrap();
+        assert!(mounted.iter().any(|folder| file.starts_with(folder)), "{file}");
     }
 }
 

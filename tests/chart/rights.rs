@@ -6,6 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::helm::{NAMESPACE, bound, objects, of_kind, root, the};
+use crate::render::ALERTS;
 
 /// Group, resource, verb.
 pub type Right = (String, String, String);
@@ -67,11 +68,18 @@ fn documented() -> BTreeSet<Right> {
 fn what_is_granted_is_what_is_explained() {
     let documented = documented();
     assert!(documented.len() > 40, "{documented:?}");
-    for values in [
+    for mut values in [
         vec![],
         vec!["clusterWide=true"],
         vec![r#"namespaces=["shop","payments"]"#],
     ] {
+        let create = ["tidegate.dev", "rolloutcommands", "create"].map(str::to_owned);
+        let without = objects(&values);
+        assert!(
+            !granted(bound(&without, "Role")).contains(&create.into()),
+            "{values:?}"
+        );
+        values.extend(ALERTS);
         let rendered = objects(&values);
         let roles = bound(&rendered, "Role");
         let roles = roles.into_iter().chain(bound(&rendered, "ClusterRole"));
