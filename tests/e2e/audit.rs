@@ -101,9 +101,12 @@ impl Audit {
 }
 
 impl Request {
-    /// Of what a release is made of: a Lease is contended for by everybody, and what people are told is in nobody's way.
+    /// Of what a release is made of: a Lease is contended for by everybody, every replica may ask for what an alert
+    /// wants, and what people are told is in nobody's way.
     fn is_write(&self) -> bool {
-        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+        let asks = self.verb == "create" && self.resource.ends_with("/rolloutcommands");
+        !asks
+            && !matches!(self.verb.as_str(), "get" | "list" | "watch")
             && !self.resource.starts_with("coordination.k8s.io/")
             && !self.resource.starts_with("events.k8s.io/")
     }

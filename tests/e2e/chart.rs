@@ -19,6 +19,15 @@ const RELEASE: &str = "tidegate";
 /// Of its service account, which also names its User in the audit log.
 pub const USER: &str = "system:serviceaccount:tidegate-system:tidegate";
 
+/// Every part that gives a right is on.
+const VALUES: [&str; 5] = [
+    "clusterWide=true",
+    "alerts.receiver.enabled=true",
+    "alerts.receiver.tlsSecret=tidegate-alerts-tls",
+    "alerts.receiver.tokensSecret=tidegate-alerts-tokens",
+    "alerts.alertmanager.url=http://alertmanager.monitoring:9093",
+];
+
 pub struct Chart {
     objects: Vec<Value>,
     pub deployment: Value,
@@ -42,7 +51,7 @@ impl Chart {
         Chart { objects, deployment }
     }
 
-    /// The controller's, with what a pod has by itself.
+    /// The controller's, with what a pod has by itself, and without alerts, whose files and addresses are a cluster's.
     pub fn arguments(&self, metrics_address: &str, kubeconfig: &Path) -> Vec<String> {
         let container = &self.deployment["spec"]["template"]["spec"]["containers"][0];
         let written = container["args"].as_array().unwrap().iter();
@@ -52,7 +61,11 @@ impl Chart {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--lease-namespace={NAMESPACE}"),
         ];
-        let kept = written.filter(|argument| !argument.starts_with("--metrics-address"));
+        let is_of_cluster = |argument: &&String| {
+            let parts = ["--metrics-address", "--alert"];
+            parts.iter().any(|part| argument.starts_with(part))
+        };
+        let kept = written.filter(|argument| !is_of_cluster(&argument));
         kept.chain(own).collect()
     }
 
@@ -114,14 +127,8 @@ impl Chart {
 fn render(tools: &Tools) -> Vec<Value> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/tidegate");
     let rendered = Command::new(&tools.helm)
-        .args([
-            "template",
-            RELEASE,
-            "--namespace",
-            NAMESPACE,
-            "--set",
-            "clusterWide=true",
-        ])
+        .args(["template", RELEASE, "--namespace", NAMESPACE])
+        .args(VALUES.iter().flat_map(|value| ["--set", value]))
         .arg(chart)
         .output()
         .unwrap();

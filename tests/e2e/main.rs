@@ -10,6 +10,7 @@
     reason = "in a test a panic is a failure"
 )]
 
+mod alerting;
 mod apply;
 mod audit;
 mod chart;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::alerting;
 use crate::process::Process;
 use crate::traefik::get;
 use crate::world::World;
@@ -14,7 +15,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one that serves its metrics at this port.
+    /// Starts one that serves its metrics at this port, and receives alerts at one beside it.
     pub async fn start(world: &World, name: &str, port: u16) -> Self {
         let token = world.chart.token(&world.client).await;
         let kubeconfig = world.control_plane.kubeconfig(name, &token);
@@ -24,6 +25,12 @@ impl Replica {
             format!("--prometheus-url={}", world.prometheus.url()),
             "--allow-loopback-metrics".to_owned(),
         ]);
+        let receiver = port + alerting::RECEIVER_BESIDE;
+        arguments.extend(alerting::arguments(
+            &world.directory,
+            &world.alertmanager,
+            receiver,
+        ));
         // The one that is released, if it was built.
         let released = std::env::var_os("TIDEGATE_CONTROLLER").map(PathBuf::from);
         let program = released.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into());

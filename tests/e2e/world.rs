@@ -1,5 +1,5 @@
-//! Everything the scenarios share: the control plane, Traefiks at two throttles, Prometheus, nodes that run the pods,
-//! and two replicas of the controller.
+//! Everything the scenarios share: the control plane, Traefiks at two throttles, Prometheus and Alertmanager, nodes that
+//! run the pods, and two replicas of the controller.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate::clock::Clock;
+use tidegate::sandbox::alertmanager::Alertmanager;
 use tidegate::sandbox::pods::app::Sockets;
 use tidegate::sandbox::pods::{self, Addresses, Nodes};
-use tidegate::sandbox::prometheus::{Prometheus, follow_pods};
+use tidegate::sandbox::prometheus::{Alerting, Prometheus, follow_pods};
 use tokio::task::JoinSet;
 
+use crate::alerting;
 use crate::apply::apply;
 use crate::chart::Chart;
 use crate::control_plane::{ControlPlane, client};
@@ -55,6 +57,7 @@ pub struct World {
     pub client: kube::Client,
     pub control_plane: ControlPlane,
     pub prometheus: Prometheus,
+    pub alertmanager: Alertmanager,
     pub chart: Chart,
     quick: [Traefik; 2],
     default: [Traefik; 2],
@@ -71,7 +74,14 @@ impl World {
         let client = client(&admin, "test").await;
         let chart = Chart::install(&client, &tools).await;
         install(&client, &tools).await;
-        let prometheus = Prometheus::start(SCRAPE_INTERVAL).await.unwrap();
+        let alertmanager = alerting::start(directory).await;
+        let alerting = Alerting {
+            rules: &alerting::rules(),
+            alertmanager: &alertmanager.url(),
+        };
+        let prometheus = Prometheus::start_alerting(SCRAPE_INTERVAL, &alerting)
+            .await
+            .unwrap();
         let traefik = async |dialect, throttle: Throttle, number| {
             let program = &tools.traefik;
             let (duration, class) = (throttle.duration(), throttle.gateway_class());
@@ -100,6 +110,7 @@ impl World {
             client,
             control_plane,
             prometheus,
+            alertmanager,
             chart,
             quick,
             default,

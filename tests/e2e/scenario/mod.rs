@@ -1,5 +1,6 @@
 //! What is played, each in a namespace of its own, several at a time.
 
+mod alert;
 mod data_plane;
 mod people;
 mod release;
@@ -58,7 +59,9 @@ pub fn all() -> Vec<Scenario> {
         ("abort-command", play!(release::abort_command)),
         ("data-plane-promote", play!(data_plane::promote)),
     ];
-    let rest: [(&'static str, Play); 16] = [
+    let rest: [(&'static str, Play); 18] = [
+        ("alert-pushed", play!(alert::abort)),
+        ("alert-polled", play!(alert::abort)),
         ("people", play!(people::people)),
         ("abort-in-analysis", play!(release::abort_in_analysis)),
         ("retry", play!(release::retry)),

@@ -170,7 +170,7 @@ pub async fn history(world: &World, name: &str, dialect: Dialect, throttle: Thro
 }
 
 /// Waits until v1 has everything again, and looks who is told to have done it.
-async fn is_aborted_by(shop: &Tenant<'_>, by: AbortSource, rule: Option<&str>) {
+pub async fn is_aborted_by(shop: &Tenant<'_>, by: AbortSource, rule: Option<&str>) {
     let status = shop.until("v2 is aborted", is_back).await;
     let reason = status.abort_reason.unwrap();
     assert_eq!(reason.by, by);
