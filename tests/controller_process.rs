@@ -328,6 +328,46 @@ async fn times_of_a_lease_that_contradict_each_other_are_refused() {
 }
 
 #[tokio::test]
+async fn flags_about_alerts_that_do_not_go_together_are_refused() {
+    let address = ["--alert-address", "127.0.0.1:0"];
+    let tokens = ["--alert-tokens", "/nonexistent"];
+    for (code, arguments, named) in [
+        (2, address.to_vec(), "--alert-tokens"),
+        (2, tokens.to_vec(), "--alert-address"),
+        (1, [address, tokens].concat(), "--alert-insecure"),
+        (2, vec!["--alert-tls-cert", "/a"], "--alert-tls-key"),
+        (1, vec!["--alert-poll-interval", "10ms"], "--alert-poll-interval"),
+        (
+            1,
+            vec!["--alertmanager-url", "http://u:hunter2@h"],
+            "--alertmanager-url",
+        ),
+        (2, vec!["--alertmanager-ca-file", "/a"], "--alertmanager-url"),
+    ] {
+        let said = refused(code, &arguments, &[]).await;
+        assert!(said.contains(named) && !said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_receives_alerts_where_it_is_told_to() {
+    let server = with_rollouts(&["shop"]);
+    let tokens = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process-tokens.yaml");
+    std::fs::write(&tokens, "[]").unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let receiver = free.local_addr().unwrap();
+    drop(free);
+    let address = receiver.to_string();
+    let flags = ["--alert-address", &address, "--alert-insecure", "--alert-tokens"];
+    let flags = [&flags[..], &[tokens.to_str().unwrap()]].concat();
+    let (process, _http) = run(&server, &flags).await;
+    let path = "/alertmanager/v1/webhook";
+    assert!(get(receiver, path).await.starts_with("HTTP/1.1 405"));
+    signal(&process, "-TERM").await;
+    assert!(end(process).await.success());
+}
+
+#[tokio::test]
 async fn a_misspelt_log_level_is_refused() {
     assert!(
         refused(1, &["--log-level", "inof"], &[])

@@ -117,6 +117,39 @@ fn both_budgets_zero_are_refused() {
     );
 }
 
+/// Of matchers a CRD knows nothing.
+#[test]
+fn matchers_of_alerts_are_read_by_the_controller() {
+    for (matchers, path, part) in [
+        (
+            json!(["a=b", "alertname"]),
+            "[1].matchers[1]",
+            "\"alertname\" is not a matcher",
+        ),
+        (
+            json!(["a=~\"(\""]),
+            "[1].matchers[0]",
+            "is not a regular expression",
+        ),
+        (
+            json!(["a!=b", "c=~\".*\""]),
+            "[1].matchers",
+            "every alert would abort",
+        ),
+    ] {
+        let mut object = rollout();
+        let alerts = json!({"alerts": [{"matchers": ["a=b"]}, {"matchers": matchers}]});
+        set(&mut object, "/spec/abortOn", &alerts);
+        let found = violations(&object);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        let (at, sentence, reason) = &found[0];
+        assert_eq!(*at, format!("spec.abortOn.alerts{path}"));
+        assert!(sentence.contains(part), "{sentence}");
+        assert_eq!(*reason, InvalidReason::InvalidAlert);
+        Server::new().create(&object).unwrap();
+    }
+}
+
 /// Of hosts and of PromQL a CRD knows nothing.
 #[test]
 fn what_a_data_plane_is_asked_by_is_checked_by_the_controller() {

@@ -30,7 +30,7 @@ pub struct Alert {
 }
 
 /// Whose Rollouts may be aborted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Namespaces {
     All,
     These(BTreeSet<String>),

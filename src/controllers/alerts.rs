@@ -20,7 +20,7 @@ use crate::client::Failure;
 use crate::clock::Stopwatch;
 
 /// Alerts that are decided on before others have a turn.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 16;
 /// Commands that are being created at once, for one sender.
 const ASKED_AT_ONCE: usize = 16;
 /// For so long the abort of an attempt counts as on its way, once it has been asked for. If it is not there then, the

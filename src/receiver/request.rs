@@ -1,5 +1,6 @@
 //! One request: who asks, what they send, and what is answered.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ pub const PATH: &str = "/alertmanager/v1/webhook";
 const MAX_BODY_BYTES: usize = 1_048_576;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Bodies in memory at once: one can take many times its size.
-const BODIES: usize = 4;
+const BODIES: usize = 6;
+/// Of these, from those who reach the same namespaces: nobody who is slow keeps all the others waiting.
+const BODIES_OF_ONE: usize = 2;
 /// How long a body waits for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
 /// For everything that an alert asks for to be in the cluster.
@@ -88,6 +91,8 @@ pub struct Receiver {
     pub tokens: Followed<Tokens>,
     labels: RoutingLabels,
     bodies: Semaphore,
+    /// Shares that nobody uses take no memory.
+    shares: Mutex<BTreeMap<Namespaces, Arc<Semaphore>>>,
     truncated: Seldom,
     unaddressed: Seldom,
     refused: Seldom,
@@ -106,6 +111,7 @@ impl Receiver {
             tokens,
             labels,
             bodies: Semaphore::new(BODIES),
+            shares: Mutex::default(),
             truncated: Seldom::default(),
             unaddressed: Seldom::default(),
             refused: Seldom::default(),
@@ -164,8 +170,9 @@ impl Receiver {
         if !*self.ready.borrow() {
             return Err(Refusal::Unready);
         }
-        let turn = timeout(TURN_WITHIN, self.bodies.acquire()).await;
-        let _turn = turn.map_err(|_| Refusal::Busy)?;
+        let share = self.share(namespaces);
+        let turn = async { (share.acquire().await, self.bodies.acquire().await) };
+        let _turn = timeout(TURN_WITHIN, turn).await.map_err(|_| Refusal::Busy)?;
         let body = read_body(request.into_body()).await?;
         let batch = decode_webhook(&body).map_err(|_| Refusal::Unreadable)?;
         drop(body);
@@ -178,6 +185,13 @@ impl Receiver {
             Taken { forbidden: true, .. } => Err(Refusal::Forbidden),
             Taken { .. } => Ok(()),
         }
+    }
+
+    fn share(&self, namespaces: &Namespaces) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.retain(|_, share| Arc::strong_count(share) > 1);
+        let share = shares.entry(namespaces.clone());
+        Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(BODIES_OF_ONE))))
     }
 
     async fn take_batch(&self, batch: &Batch, namespaces: &Namespaces) -> Taken {

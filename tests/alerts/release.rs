@@ -140,10 +140,14 @@ impl Release {
         for number in 0..shops {
             release.open(&format!("shop-{number}")).await;
         }
+        release.bring_a_new_version().await;
         release
-            .wait_for(|status| status.phase == Some(Phase::Healthy))
-            .await;
-        for (_, shop) in &release.shops {
+    }
+
+    /// On its way with 20 % everywhere.
+    async fn bring_a_new_version(&mut self) {
+        self.wait_for(|status| status.phase == Some(Phase::Healthy)).await;
+        for (_, shop) in &self.shops {
             let version = Version {
                 name: "v2",
                 latency_ms: "1",
@@ -155,11 +159,10 @@ impl Release {
             let weights = status.canary.weights.as_ref();
             canary_weight(status) == 20 && weights.is_some_and(|weights| weights.verified)
         };
-        release.wait_for(in_step).await;
-        release.zeroed.1 = Some(release.stopwatch);
-        let interceptor = Box::new(release.zeroed.clone());
-        release.cluster.server.set_interceptor(Some(interceptor));
-        release
+        self.wait_for(in_step).await;
+        self.zeroed.1 = Some(self.stopwatch);
+        let interceptor = Box::new(self.zeroed.clone());
+        self.cluster.server.set_interceptor(Some(interceptor));
     }
 
     async fn open(&mut self, namespace: &str) {

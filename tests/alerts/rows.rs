@@ -366,3 +366,23 @@ async fn what_is_at_rest_or_aborted_is_left_alone() {
     assert!(replica.counted("tidegate_alerts_total{source=\"push\",result=\"at_rest\"} 2"));
     assert!(replica.counted("tidegate_alerts_total{source=\"push\",result=\"aborted\"} 1"));
 }
+
+/// Who has begun to send and does not go on has a place for a while, but only so many.
+#[tokio::test]
+async fn row_94_a_slow_sender_keeps_no_other_waiting() {
+    use tokio::io::AsyncWriteExt;
+    let replica = releasing().await;
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {SHOP}\r\ncontent-type: application/json\r\n\
+         content-length: 1000\r\n\r\n{{"
+    );
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut socket = tokio::net::TcpStream::connect(replica.address).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        slow.push(socket);
+    }
+    let busy = replica.fire(SHOP, down()).await;
+    assert_eq!((busy.code, busy.body.as_str()), (503, "others are being taken"));
+    assert_eq!(replica.fire(ALL, down()).await.code, 200);
+}

@@ -4,19 +4,14 @@
 use super::{MatcherError, Operator, Parsed};
 
 pub(super) fn parse(text: &str) -> Result<Vec<Parsed>, MatcherError> {
-    let inner = text.trim();
-    let inner = inner.strip_prefix('{').unwrap_or(inner);
-    let inner = inner
-        .strip_suffix('}')
-        .filter(|_| is_braced(text))
-        .unwrap_or(inner);
+    let text = text.trim();
+    let inner = match text.strip_prefix('{') {
+        Some(opened) => opened.strip_suffix('}').ok_or(MatcherError::Braces)?,
+        None => text,
+    };
     let parts = split(inner)?;
     let parts = parts.iter().map(|part| part.trim());
     parts.filter(|part| !part.is_empty()).map(parse_one).collect()
-}
-
-fn is_braced(text: &str) -> bool {
-    text.trim().starts_with('{')
 }
 
 /// At commas outside of quotes.
@@ -64,6 +59,10 @@ fn parse_one(text: &str) -> Result<Parsed, MatcherError> {
 fn unescape(raw: &str) -> Result<String, MatcherError> {
     let wrong = || MatcherError::Quote(raw.to_owned());
     let opened = raw.strip_prefix('"');
+    // Alertmanager would take the last one away.
+    if opened.is_none() && raw.matches('{').count() != raw.matches('}').count() {
+        return Err(MatcherError::Braces);
+    }
     let mut rest = opened.unwrap_or(raw).chars();
     let mut value = String::new();
     let mut is_closed = opened.is_none();

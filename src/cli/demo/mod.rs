@@ -1,6 +1,7 @@
-//! `tidegate demo`: four releases of a small shop on the sandbox, with real requests and a real Prometheus. One is
-//! promoted, three come back by themselves or by command, and no request is lost.
+//! `tidegate demo`: five releases of a small shop on the sandbox, with real requests and a real Prometheus. One is
+//! promoted, four come back by themselves, by command or by an alert, and no request is lost.
 
+mod alarm;
 mod scenario;
 mod screen;
 mod stage;
@@ -134,7 +135,7 @@ async fn keep_up(screen: &mut Screen, stage: &Stage) -> Result<(), DemoError> {
         screen.say(format!("  {line}"))?;
     }
     for command in [
-        "kubectl tidegate set image checkout app=registry.example/checkout:v6",
+        "kubectl tidegate set image checkout app=registry.example/checkout:v7",
         "kubectl tidegate get checkout -w",
         "kubectl tidegate explain checkout",
         "kubectl tidegate abort checkout --reason \"just because\"",

@@ -19,7 +19,7 @@ pub struct Scenario {
     pub rule: Option<&'static str>,
 }
 
-pub const SCENARIOS: [Scenario; 4] = [
+pub const SCENARIOS: [Scenario; 5] = [
     Scenario {
         name: "promote",
         version: Version {
@@ -63,6 +63,17 @@ pub const SCENARIOS: [Scenario; 4] = [
         story: "v5 is fine, but somebody has second thoughts",
         aborted_by: Some(AbortSource::Command),
         rule: None,
+    },
+    Scenario {
+        name: "abort-alert",
+        version: Version {
+            name: "v6",
+            latency_ms: "20",
+            error_rate: "0",
+        },
+        story: "v6 answers fast and without errors, but an alert fires",
+        aborted_by: Some(AbortSource::Alert),
+        rule: Some("alert CartsStayEmpty"),
     },
 ];
 
@@ -154,6 +165,7 @@ mod tests {
             Some(abort(AbortSource::Analysis, "error-rate")),
             Some(abort(AbortSource::Analysis, "latency-p95")),
             Some(abort(AbortSource::Command, "RolloutCommand x")),
+            Some(abort(AbortSource::Alert, "alert CartsStayEmpty")),
         ];
         for (scenario, wanted) in SCENARIOS.iter().zip(0..) {
             for (end, at) in ends.iter().zip(0..) {

@@ -8,16 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::alarm::{ALERT, Alarm, AlarmError};
 use super::scenario::{Outcome, Scenario, ScenarioResult};
 use super::screen::Screen;
 use super::witness::Witness;
 use crate::api::address::AddressPolicy;
-use crate::api::rollout_status::{Phase, RolloutStatus};
+use crate::api::rollout_status::{AbortSource, Phase, RolloutStatus};
 use crate::cli::output::{Output, OutputError, Screen as Terminal};
 use crate::cli::plugin;
 use crate::clock::{Clock, Stopwatch};
+use crate::controllers::alerts::Alerts;
 use crate::controllers::context::Context;
 use crate::controllers::data_planes::DataPlanes;
 use crate::controllers::run::{Handle, Settings, start};
@@ -51,6 +54,8 @@ pub enum StageError {
     #[error("{}", .0.join("; "))]
     PodsCannotStart(Vec<String>),
     #[error(transparent)]
+    Alarm(#[from] AlarmError),
+    #[error(transparent)]
     Output(#[from] OutputError),
 }
 
@@ -71,7 +76,7 @@ pub struct Stage {
     load: Option<LoadGenerator>,
     witness: Witness,
     kubeconfig: PathBuf,
-    _directory: Scratch,
+    directory: Scratch,
     requests_per_second: u32,
 }
 
@@ -104,11 +109,13 @@ impl Stage {
         let api = crate::client::Api::new(cluster.server.client("tidegate"));
         let mut context = Context::new(api, Clock::System, Arc::new(crate::plan::plan), prometheus);
         context.data_planes = DataPlanes::new(Arc::new(data_planes));
+        context.alerts = Some(Alerts::default());
         let controller = start(context, Settings::default());
         // Longer than the data plane takes.
         let delay_ms = u64::try_from(delay.num_milliseconds()).unwrap_or(0);
         let settle_seconds = delay_ms.div_ceil(1000) + 1;
-        let shop = Shop::open(cluster.server.client("demo"), NAMESPACE, HOST, settle_seconds).await?;
+        let client = cluster.server.client("demo");
+        let shop = Shop::open_changed(client, NAMESPACE, HOST, settle_seconds, listen_for_the_alert).await?;
         Ok(Stage {
             cluster,
             shop,
@@ -116,7 +123,7 @@ impl Stage {
             load: None,
             witness,
             kubeconfig,
-            _directory: Scratch(directory),
+            directory: Scratch(directory),
             requests_per_second,
         })
     }
@@ -158,15 +165,24 @@ impl Stage {
         let before = self.tally();
         let stopwatch = Stopwatch::start();
         let version = self.shop.release(scenario.version).await?;
-        if scenario.name == "abort-command" {
+        // Whatever else stops it comes from outside, in the middle of a step; the alarm must last until it is heard.
+        let mut alarm = None;
+        if matches!(
+            scenario.aborted_by,
+            Some(AbortSource::Command | AbortSource::Alert)
+        ) {
             let in_mid_step = |status: &RolloutStatus| canary_weight(status) > 0;
             self.follow(&stopwatch, version, &before, screen, in_mid_step)
                 .await?;
-            self.abort(screen).await?;
+            match scenario.aborted_by {
+                Some(AbortSource::Alert) => alarm = Some(self.ring_the_alarm(screen).await?),
+                _ => self.abort(screen).await?,
+            }
         }
         let ended = |status: &RolloutStatus| is_promoted(status) || is_back(status);
         let status = self.follow(&stopwatch, version, &before, screen, ended).await?;
         let seconds = stopwatch.elapsed().as_secs_f64();
+        drop(alarm);
         tokio::time::sleep(AFTERMATH).await;
         Ok(self.result(scenario, &status, &before, seconds))
     }
@@ -221,6 +237,16 @@ impl Stage {
             writes: seen.writes,
             expected: scenario.expects(status.abort_reason.as_ref()),
         }
+    }
+
+    async fn ring_the_alarm(&self, screen: &mut Screen) -> Result<Alarm, StageError> {
+        let alarm = Alarm::set_up(&self.controller, &self.directory.0).await?;
+        screen.say(match alarm.has_alertmanager() {
+            true => format!("{ALERT} fires; Alertmanager sends it to the controller"),
+            false => format!("{ALERT} fires; no Alertmanager is installed, so the demo sends what it would"),
+        })?;
+        alarm.ring().await?;
+        Ok(alarm)
     }
 
     /// Types `kubectl tidegate abort`.
@@ -296,5 +322,16 @@ impl Stage {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+}
+
+/// The shop's Rollout names the alert that aborts it.
+fn listen_for_the_alert(document: &mut Value) {
+    let is_rollout = document.get("kind").and_then(Value::as_str) == Some("Rollout");
+    if let Some(spec) = document.get_mut("spec").filter(|_| is_rollout)
+        && let Some(spec) = spec.as_object_mut()
+    {
+        let matcher = format!("alertname={ALERT:?}");
+        spec.insert("abortOn".to_owned(), json!({"alerts": [{"matchers": [matcher]}]}));
     }
 }

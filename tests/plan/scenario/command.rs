@@ -1,7 +1,7 @@
 //! What people ask for.
 
 use serde_json::json;
-use tidegate::api::rollout_status::Phase;
+use tidegate::api::rollout_status::{AbortSource, Phase};
 
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::{Cluster, Fault};
@@ -163,12 +163,33 @@ fn an_alert_about_the_version_before_stops_nothing() {
         cluster.round();
         let begun = cluster.status().revision_started_at.unwrap();
         let starts_at = begun + chrono::Duration::seconds(seconds);
-        let alert = json!({"alert": {"fingerprint": "f", "startsAt": starts_at}});
-        let abort = cluster.command_with("Abort", alert);
-        cluster.run();
-        assert_eq!(cluster.answer(&abort), answer);
-        assert_eq!(cluster.status().abort, answer == "Accepted");
+        for expected in [json!({}), json!({"revision": 2})] {
+            let alert = json!({"fingerprint": "f", "startsAt": starts_at});
+            let asked = json!({"alert": alert, "expect": expected, "requestedBy": "alert:Down"});
+            let mut cluster = cluster.clone();
+            let abort = cluster.command_with("Abort", asked);
+            cluster.run();
+            assert_eq!(cluster.answer(&abort), answer);
+            assert_eq!(cluster.status().abort, answer == "Accepted");
+        }
     }
+}
+
+#[test]
+fn an_abort_says_which_alert_it_was() {
+    let mut cluster = paused();
+    let starts_at = cluster.status().revision_started_at.unwrap();
+    let asked = json!({
+        "alert": {"fingerprint": "6f5a", "startsAt": starts_at}, "expect": {"revision": 2},
+        "requestedBy": "alert:HighErrorRate", "reason": "alert HighErrorRate fires: 12 % fail",
+    });
+    cluster.command_with("Abort", asked);
+    cluster.run();
+    let reason = cluster.status().abort_reason.unwrap();
+    assert_eq!(reason.by, AbortSource::Alert);
+    assert_eq!(reason.rule.as_deref(), Some("alert HighErrorRate"));
+    assert_eq!(reason.who.as_deref(), Some("alert:6f5a"));
+    assert_eq!(reason.reason, "alert HighErrorRate fires: 12 % fail");
 }
 
 #[test]
