@@ -23,5 +23,11 @@ mod no_op;
 #[path = "plugin/restart.rs"]
 mod restart;
 
+#[path = "plugin/screen.rs"]
+mod screen;
+
+#[path = "plugin/terminal.rs"]
+mod terminal;
+
 #[path = "plugin/verbs.rs"]
 mod verbs;

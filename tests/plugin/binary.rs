@@ -9,7 +9,7 @@ use tidegate::sandbox::api_server::http::HttpServer;
 
 use crate::cluster::{Cluster, healthy, progressing};
 
-fn plugin() -> Command {
+pub fn plugin() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-tidegate"));
     command
         .env_clear()
@@ -32,7 +32,7 @@ fn read(output: Output) -> (i32, String, String) {
 }
 
 /// The cluster over HTTP and a kubeconfig that leads there.
-async fn serve(cluster: &Cluster, name: &str) -> (HttpServer, PathBuf) {
+pub async fn serve(cluster: &Cluster, name: &str) -> (HttpServer, PathBuf) {
     let server = HttpServer::start(cluster.server.clone(), "127.0.0.1:0".parse().unwrap())
         .await
         .unwrap();
