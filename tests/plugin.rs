@@ -14,6 +14,9 @@ mod cluster;
 #[path = "plugin/binary.rs"]
 mod binary;
 
+#[path = "plugin/completion.rs"]
+mod completion;
+
 #[path = "plugin/hiccups.rs"]
 mod hiccups;
 

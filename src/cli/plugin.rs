@@ -153,7 +153,7 @@ async fn dispatch(plugin: &Plugin, out: &mut Output) -> Result<Exit, CliError> {
         Verb::Local(LocalVerb::Lint(args)) => lint::run(args, out),
         Verb::Local(LocalVerb::Version(args)) => version::run(args, out),
         Verb::Local(LocalVerb::Completion(args)) => completion::run(args, out),
-        Verb::Local(LocalVerb::Complete(args)) => completion::complete(args, out),
+        Verb::Local(LocalVerb::Complete(args)) => completion::complete(args, out).await,
         Verb::Cluster(verb) => {
             refuse_two_scopes(plugin)?;
             // Only here: a local verb reads without awaiting, and would be deaf once the signal is taken.

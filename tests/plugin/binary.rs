@@ -18,7 +18,7 @@ pub fn plugin() -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> (i32, String, String) {
+pub fn run(arguments: &[&str]) -> (i32, String, String) {
     read(plugin().args(arguments).output().unwrap())
 }
 
@@ -293,28 +293,5 @@ fn usage_errors_do_not_look_like_a_degraded_rollout() {
     assert!(
         words.join(" ").contains("the version that was stable last"),
         "{help}"
-    );
-}
-
-#[test]
-fn completion_for_the_common_shells() {
-    for shell in ["bash", "zsh", "fish"] {
-        let (code, out, _) = run(&["completion", shell]);
-        assert_eq!(code, 0);
-        assert!(out.contains("promote"), "{shell}");
-    }
-}
-
-#[test]
-fn kubectl_gets_the_words_it_asks_for() {
-    let (code, out, err) = run(&["__complete", "--", "promote", "-n", "shop", "checkout", "--fu"]);
-    assert_eq!((code, out.as_str(), err.as_str()), (0, "--full\n:4\n", ""));
-    let (code, out, _) = run(&["__complete", "--", ""]);
-    assert_eq!(code, 0);
-    assert!(out.contains("abort\n") && !out.contains("__complete"), "{out}");
-    assert!(
-        run(&["completion", "--help"])
-            .1
-            .contains("kubectl_complete-tidegate")
     );
 }
