@@ -20,6 +20,9 @@ mod completion;
 #[path = "plugin/hiccups.rs"]
 mod hiccups;
 
+#[path = "plugin/lint.rs"]
+mod lint;
+
 #[path = "plugin/no_op.rs"]
 mod no_op;
 
