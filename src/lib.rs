@@ -47,8 +47,8 @@
 //!    moment ago will do for a plan that moves no traffic.
 //! 6. The snapshot is validated, 7. [`plan`]ned, and 8. checked.
 //! 9. [`apply`] carries out the stages, and 10. the status is written. What the answers to these writes tell goes into
-//!    the stores at once. If the status was a decision and nothing else, steps 6 to 10 follow once more, on the status as
-//!    it is persisted now.
+//!    the stores at once. If the status was a decision and nothing else, steps 6 to 10 follow once more, on the Rollout as
+//!    that write left it.
 //! 11. The key is queued again for the earliest deadline that the plan named, or rests until something changes.
 //!
 //! Our own writes come back as step 1 until the plan is empty.

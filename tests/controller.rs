@@ -14,6 +14,8 @@ mod steady;
 mod telling;
 #[path = "controller/trouble.rs"]
 mod trouble;
+#[path = "controller/turn.rs"]
+mod turn;
 #[path = "controller/world.rs"]
 mod world;
 

@@ -63,7 +63,7 @@ impl Context {
         }
     }
 
-    /// Counts writes, and keeps what their answers told: the watches will tell the same, later.
+    /// Counts writes, and keeps what their answers told: of what is still there the watches will tell the same, later.
     pub fn note_written(&self, writes: &[Written]) {
         for written in writes {
             self.metrics.count_write(written);

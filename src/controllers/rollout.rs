@@ -14,8 +14,8 @@ use crate::api::time::from_meta;
 use crate::apply::problem::{self, Problem};
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
-use crate::observe::ObserveError;
 use crate::observe::rollout::Observed;
+use crate::observe::{GOOD_FOR, ObserveError};
 use crate::plan::command::plan_unaddressed;
 use crate::plan::event::Regarding;
 use crate::plan::model::Plan;
@@ -72,13 +72,12 @@ pub async fn reconcile_rollout(context: &Context, key: &ObjectKey) -> Result<Nex
         None => context.data_planes.forget(key),
     }
     let (mut plan, mut applied) = take_turn(context, key, &mut observed, now).await?;
-    if is_decided(&plan, &applied, now)
-        && let Some(rollout) = context.observer.read(Resource::Rollout, key).await?
-    {
+    if let Some(rollout) = find_decided(context, key, &plan, &applied, now).await? {
         // It is on record: what follows from it need not wait for another look.
+        let now = context.clock.now();
+        tell(context, key, &rollout, now);
         observed.snapshot.rollout = rollout;
         observed.snapshot.unwritten = None;
-        let now = context.clock.now();
         (plan, applied) = take_turn(context, key, &mut observed, now).await?;
     }
     let rollout = Some(&observed.snapshot.rollout);
@@ -120,10 +119,28 @@ async fn take_turn(
     Ok((plan, applied))
 }
 
-/// A decision was written, and nothing else: but for it the snapshot is as good as it was.
-fn is_decided(plan: &Plan, applied: &Applied, now: DateTime<Utc>) -> bool {
-    let is_to_go_on = plan.requeue_at.is_some_and(|at| at <= now);
-    is_to_go_on && plan.stages.is_empty() && applied.status.is_some() && applied.writes.len() == 1
+/// The Rollout as a decision left it: if nothing else was written, nobody has changed it since, and what the decision was
+/// made on `then` was read a moment ago.
+async fn find_decided(
+    context: &Context,
+    key: &ObjectKey,
+    plan: &Plan,
+    applied: &Applied,
+    then: DateTime<Utc>,
+) -> Result<Option<Value>, ReconcileError> {
+    let is_to_go_on = plan.requeue_at.is_some_and(|at| at <= then) && plan.stages.is_empty();
+    let ([written], Some(_)) = (applied.writes.as_slice(), &applied.status) else {
+        return Ok(None);
+    };
+    if !is_to_go_on || context.clock.now() - then >= GOOD_FOR {
+        return Ok(None);
+    }
+    fn version(rollout: &Value) -> Option<&str> {
+        metadata_text(rollout, "resourceVersion")
+    }
+    let written = written.object.as_ref().and_then(version);
+    let rollout = context.observer.read(Resource::Rollout, key).await?;
+    Ok(rollout.filter(|rollout| version(rollout) == written))
 }
 
 fn is_refused(error: &ObserveError) -> bool {
@@ -160,6 +177,7 @@ fn forget(context: &Context, key: &ObjectKey) {
     context.postponed.forget(key);
     context.recorder.forget(key);
     context.data_planes.forget(key);
+    context.observer.forget(key);
     context.metrics.rollouts.forget(key);
 }
 

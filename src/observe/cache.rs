@@ -66,7 +66,7 @@ pub struct Cache {
     /// Uids of objects that a live read found gone before the watch said so: late news of them is no news.
     gone: BTreeMap<ObjectKey, String>,
     synced: BTreeSet<String>,
-    /// What live reads brought since a list began that is not complete yet: they may be ahead of it.
+    /// What live reads and answers brought since a list began that is not complete yet: they may be ahead of it.
     listing: BTreeMap<String, BTreeSet<ObjectKey>>,
 }
 
@@ -133,6 +133,17 @@ impl Cache {
             }
         }
         change
+    }
+
+    /// Takes in how a write of ours left an object. What has gone meanwhile stays gone.
+    pub fn hear(&mut self, key: &ObjectKey, answer: &Value) -> Option<Change> {
+        let known = self.objects.get(key)?;
+        let is_same = metadata_text(answer, "uid") == Some(known.uid());
+        if is_same {
+            self.heal(key, Some(answer))
+        } else {
+            None
+        }
     }
 
     fn remove_for_good(&mut self, key: &ObjectKey) -> Option<Change> {
@@ -289,6 +300,22 @@ mod tests {
         assert_eq!(versions(&cache), pairs(&[("a", "13")]));
         cache.take(deleted("a", "1", "12"));
         assert_eq!(versions(&cache), pairs(&[("a", "13")]));
+    }
+
+    #[test]
+    fn an_answer_brings_nothing_back() {
+        let (mut cache, key) = (Cache::new(Resource::Service), ObjectKey::new("shop", "a"));
+        cache.hear(&key, &object("a", "1", "10"));
+        assert_eq!(versions(&cache), []);
+        cache.take(applied("a", "1", "10"));
+        cache.hear(&key, &object("a", "1", "12"));
+        cache.take(applied("a", "1", "11"));
+        assert_eq!(versions(&cache), pairs(&[("a", "12")]));
+        cache.hear(&key, &object("a", "2", "13"));
+        assert_eq!(versions(&cache), pairs(&[("a", "12")]), "of another object");
+        cache.take(deleted("a", "1", "14"));
+        cache.hear(&key, &object("a", "1", "13"));
+        assert_eq!(versions(&cache), []);
     }
 
     #[test]

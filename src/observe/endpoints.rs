@@ -12,8 +12,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::api::resource::ObjectKey;
 use crate::plan::snapshot::{EndpointsReady, Snapshot};
 
-/// Shorter than the pause of whoever waits for endpoints: each of its looks reads them anew.
-const GOOD_FOR: TimeDelta = TimeDelta::milliseconds(900);
+/// For so long what was read will do. Shorter than the pause of whoever waits for endpoints: each of its looks reads them
+/// anew.
+pub const GOOD_FOR: TimeDelta = TimeDelta::milliseconds(900);
 
 #[derive(Debug, Default)]
 pub struct Endpoints {
@@ -37,7 +38,7 @@ impl Endpoints {
         let read = self.lock();
         let read = read.get(rollout)?;
         let age = now - read.at;
-        // A clock that goes back makes nothing fresh.
+        // It may be from after now, by a clock that went back.
         let is_fresh = age >= TimeDelta::zero() && age < GOOD_FOR;
         (is_fresh && read.beside == Beside::of(snapshot)).then(|| read.ready.clone())
     }

@@ -28,6 +28,7 @@ use crate::client::{Api, Failure};
 use crate::plan::needs::needs;
 
 use endpoints::Endpoints;
+pub use endpoints::GOOD_FOR;
 use heal::Heals;
 use stores::Stores;
 
@@ -89,8 +90,14 @@ impl Observer {
     /// What the answer to a write of ours told. Nothing that is watched need be read live to see that write.
     pub fn note_written(&self, resource: Resource, key: &ObjectKey, object: &Value) {
         if self.stores.keeps(resource, &key.namespace) {
-            self.stores.heal(resource, key, Some(object));
+            self.stores.hear(resource, key, object);
         }
+    }
+
+    /// Nothing is kept of a Rollout that is none of ours any more.
+    pub fn forget(&self, rollout: &ObjectKey) {
+        self.heals.forget(rollout);
+        self.endpoints.forget(rollout);
     }
 
     /// One object, from its cache unless our own write to it is newer; `None` if there is none.

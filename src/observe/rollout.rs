@@ -43,8 +43,7 @@ impl Observer {
         };
         let Some(rollout) = look.object(Resource::Rollout, key).await? else {
             self.own.forget(key);
-            self.heals.forget(key);
-            self.endpoints.forget(key);
+            self.forget(key);
             return Ok(None);
         };
         if let Some(status) = rollout.get("status") {

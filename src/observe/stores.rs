@@ -56,7 +56,7 @@ pub struct Stores {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Wakes of live reads, until somebody asks for them.
+    /// Wakes of live reads and of answers to writes, until somebody asks for them.
     unheard: BTreeSet<Wake>,
     caches: BTreeMap<Resource, Cache>,
     /// Rollouts whose traffic is being taken back.
@@ -80,20 +80,29 @@ impl Stores {
     /// Takes in what a live read found. Whoever reads it knows already, but others depend on it too, and what the
     /// watch has to say about it will be no news any more: [`Stores::take_unheard`] tells who must look again.
     pub fn heal(&self, resource: Resource, key: &ObjectKey, live: Option<&Value>) {
+        self.note_beside_watch(resource, |cache| cache.heal(key, live));
+    }
+
+    /// [`Stores::heal`], by the answer to a write of ours.
+    pub fn hear(&self, resource: Resource, key: &ObjectKey, answer: &Value) {
+        self.note_beside_watch(resource, |cache| cache.hear(key, answer));
+    }
+
+    fn note_beside_watch(&self, resource: Resource, take: impl FnOnce(&mut Cache) -> Option<Change>) {
         let mut inner = self.lock();
-        if let Some(change) = inner.cache(resource).heal(key, live) {
+        if let Some(change) = take(inner.cache(resource)) {
             let wakes = inner.note(resource, &change);
             inner.unheard.extend(wakes);
             self.healed.notify_one();
         }
     }
 
-    /// Waits until a live read has found something that the watches had not told.
+    /// Waits until a live read or an answer has told something that the watches had not.
     pub async fn healed(&self) {
         self.healed.notified().await;
     }
 
-    /// Who must look again because of what live reads found.
+    /// Who must look again because of what live reads and answers told.
     pub fn take_unheard(&self) -> BTreeSet<Wake> {
         std::mem::take(&mut self.lock().unheard)
     }

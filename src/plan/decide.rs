@@ -1,5 +1,5 @@
 //! Decisions: the one place where a release moves on, stops, or turns back. A chain of small checks, first hit
-//! wins; each returns the new status and leaves the cluster alone. Effects follow in the next round, from the
+//! wins; each returns the new status and leaves the cluster alone. Effects follow in a plan of their own, from the
 //! status as it was persisted, so that a crash between the two loses nothing.
 
 use chrono::{DateTime, Utc};

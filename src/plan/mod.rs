@@ -1,6 +1,6 @@
 //! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.
 //!
-//! [`plan`] takes a snapshot and `now` and returns a [`Plan`]. Inside, a round either *decides* (a new status,
+//! [`plan`] takes a snapshot and `now` and returns a [`Plan`], which either *decides* (a new status,
 //! nothing else) or *acts* (writes that follow from the decisions as persisted); so whatever is written can be
 //! derived again after a crash. What rounds have merely seen may reach the status later (`postpone`). The way
 //! through it:

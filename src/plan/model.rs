@@ -139,3 +139,32 @@ pub struct Report {
     pub threshold: Option<f64>,
     pub waiting_on: Option<WaitingOn>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_may_take_traffic_or_pods_away_rests_on_endpoints() {
+        for (purpose, rests) in [
+            (SHIFT, true),
+            (SHRINK, true),
+            ("whatever comes later", true),
+            (GROW, false),
+            (CREATE, false),
+            (SIZE, false),
+            (CLEAR_UP, false),
+        ] {
+            let stage = Stage {
+                purpose: purpose.to_owned(),
+                writes: Vec::new(),
+            };
+            let plan = Plan {
+                stages: vec![stage],
+                ..Plan::default()
+            };
+            assert_eq!(plan.rests_on_endpoints(), rests, "{purpose}");
+        }
+        assert!(!Plan::default().rests_on_endpoints());
+    }
+}

@@ -292,6 +292,19 @@ mod tests {
         }
 
         #[test]
+        fn old_news_of_older_versions_cost_no_capacity(
+            replicas in 1..30i64, unavailable in 0..4i64, versions in prop::collection::vec(seen_and_true(), 1..5),
+        ) {
+            let sum = |of: fn(&(i64, i64, i64)) -> i64| versions.iter().map(of).sum();
+            let present = Present { older: sum(|it| it.0), older_available: sum(|it| it.1), ..Present::default() };
+            let mut leeway = Leeway::of(present, replicas, unavailable);
+            let left: Vec<i64> = versions.iter().map(|(pods, seen, _)| leeway.shrink(*pods, 0, *seen)).collect();
+            let after: i64 = versions.iter().zip(&left).map(|((_, _, later), left)| later.min(left)).sum();
+            let before: i64 = sum(|it| it.2);
+            prop_assert!(after >= before.min(replicas - unavailable), "{versions:?} to {left:?}");
+        }
+
+        #[test]
         fn a_broken_canary_goes_whatever_it_is(replicas in 1..30i64, weight in 1..100i64, surge in 0..4i64, unavailable in 0..4i64) {
             prop_assume!(surge + unavailable > 0);
             let counts = split_by_weight(replicas, Weight(weight), M, surge);
