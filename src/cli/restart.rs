@@ -221,9 +221,9 @@ async fn look(args: &RestartArgs, session: &Session) -> Result<(ValidRollout, Ve
     Ok((spec, serving.map(|set| build_set(set, &pods)).collect()))
 }
 
-/// Evicted pods would be measured cold and counted against the new version, and a weight may need every pod there is.
+/// New pods would be measured cold and held against the new version. One that is aborted is measured no more.
 fn refuse_release(args: &RestartArgs, standing: &Standing) -> Result<(), CliError> {
-    if args.force || !standing.in_progress {
+    if args.force || !standing.in_progress || standing.status.abort {
         return Ok(());
     }
     let name = &standing.name;

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use tidegate::sandbox::api_server::{ApiRequest, Commit, Fault, Interceptor, Store};
 
-use crate::cluster::{Cluster, NAMESPACE, healthy, paused};
+use crate::cluster::{Cluster, NAMESPACE, aborted, healthy, paused};
 
 async fn pods(cluster: &Cluster) -> BTreeSet<String> {
     let api: Api<Pod> = Api::namespaced(cluster.server.client("test"), NAMESPACE);
@@ -112,6 +112,13 @@ async fn a_release_and_a_single_pod_want_force() {
         let ran = cluster.run("restart checkout --force").await;
         assert_eq!(ran.code, 0, "{ran:?}");
     }
+}
+
+#[tokio::test]
+async fn an_aborted_version_is_no_release() {
+    let cluster = Cluster::running(aborted(), 2).await;
+    let ran = cluster.run("restart checkout").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
 }
 
 #[tokio::test]
