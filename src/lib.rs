@@ -85,7 +85,7 @@
 //! | `api` | pure | | chrono, k8s_openapi, kube::core, kube::CustomResource, kube::CustomResourceExt, kube::KubeSchema, kube::CELSchema, kube::Resource, kube::ResourceExt, regex, schemars, serde, serde_json, serde_saphyr, thiserror, url |
 //! | `routers` | pure | api | k8s_openapi, serde, serde_json, sha2, thiserror |
 //! | `plan` | pure | api, routers | chrono, expr_lang, k8s_openapi::apimachinery, promql_parser, serde, serde_json, sha2, thiserror |
-//! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror |
+//! | `view` | pure | api, plan | chrono, k8s_openapi, serde, serde_json, thiserror, unicode_width |
 //! | `alerts` | pure | api | chrono, serde, serde_json, serde_saphyr, sha2, subtle, thiserror |
 //! | `clock` | IO | | chrono, tokio |
 //! | `client` | IO | api, clock | http, kube, serde, serde_json, thiserror, tokio |

@@ -117,8 +117,8 @@ fn run_of(template: &str, version: &str, service: &str, dry_run: &[&str]) -> Ana
         ("service", json!({"value": service})),
         ("canaryService", json!({"value": format!("checkout-{version}")})),
         ("port", json!({"value": "80"})),
-        ("window", json!({"value": "2s"})),
-        ("cpuWindow", json!({"value": "2s"})),
+        ("window", json!({"value": "5s"})),
+        ("cpuWindow", json!({"value": "5s"})),
         ("count", json!({"value": "3"})),
         ("failureLimit", json!({"value": "1"})),
     ];
@@ -232,7 +232,7 @@ fn expected_of(template: &str) -> Vec<Expected> {
         ],
         "saturation" => vec![
             ("healthy", Verdict::Successful, None),
-            ("hot", Verdict::Failed, Some(("cpu-", 0.9, 0.9..2.0))),
+            ("hot", Verdict::Failed, Some(("cpu-", 0.9, 0.9..6.0))),
             ("full", Verdict::Failed, Some(("memory-", 0.9, 0.94..0.96))),
             ("unlimited", Verdict::Failed, Some(("memory-", 0.9, 1.4..1.6))),
             ("boundless", Verdict::Inconclusive, None),
@@ -304,4 +304,29 @@ async fn templates_tell_good_versions_from_bad_ones() {
     assert_eq!(drive(alone, &provider).await.phase, Verdict::Successful);
     let alone = run_of("latency", "tail", "", &["latency-p50", "latency-p95"]);
     assert_eq!(drive(alone, &provider).await.phase, Verdict::Failed);
+}
+
+/// Templates that are named together share one list of arguments, and a metric is called by its name alone.
+#[test]
+fn templates_of_different_sources_go_together() {
+    let mut defaults: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut metrics: BTreeMap<String, String> = BTreeMap::new();
+    for (template, spec) in templates().namespaced {
+        for arg in spec.args {
+            let known = defaults
+                .entry(arg.name.clone())
+                .or_insert_with(|| arg.value.clone());
+            assert_eq!(*known, arg.value, "default of {} in {template}", arg.name);
+        }
+        for metric in spec.metrics {
+            let other = metrics.insert(metric.name.clone(), template.clone());
+            let is_shared = other.as_deref() == Some("latency") && template == "latency-p95";
+            assert!(
+                other.is_none() || is_shared,
+                "{} is in {other:?} and {template}",
+                metric.name
+            );
+        }
+    }
+    assert!(metrics.len() > 20, "{metrics:?}");
 }

@@ -14,14 +14,26 @@ mod cluster;
 #[path = "plugin/binary.rs"]
 mod binary;
 
+#[path = "plugin/completion.rs"]
+mod completion;
+
 #[path = "plugin/hiccups.rs"]
 mod hiccups;
+
+#[path = "plugin/lint.rs"]
+mod lint;
 
 #[path = "plugin/no_op.rs"]
 mod no_op;
 
 #[path = "plugin/restart.rs"]
 mod restart;
+
+#[path = "plugin/screen.rs"]
+mod screen;
+
+#[path = "plugin/terminal.rs"]
+mod terminal;
 
 #[path = "plugin/verbs.rs"]
 mod verbs;

@@ -85,6 +85,7 @@ async fn watch(args: &GetArgs, session: &Session, out: &mut Output) -> Result<Ex
             }
         };
         patience.restore();
+        out.measure();
         let screen = out.screen;
         if screen.height.is_some() || shown.as_ref() != Some(&view) {
             let rendered = render_tree(&view, session.clock.now(), screen.width, screen.paint);

@@ -75,16 +75,26 @@ pub struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     pub screen: Screen,
+    /// Whether the screen is that of the process.
+    measures: bool,
 }
 
 impl Output {
     pub fn stdio() -> Self {
         let out = Box::new(BufWriter::new(io::stdout()));
-        Output::new(out, Box::new(io::stderr()), Screen::detect())
+        Output {
+            measures: true,
+            ..Output::new(out, Box::new(io::stderr()), Screen::detect())
+        }
     }
 
     pub fn new(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>, screen: Screen) -> Self {
-        Output { out, err, screen }
+        Output {
+            out,
+            err,
+            screen,
+            measures: false,
+        }
     }
 
     /// A line on standard output, visible at once.
@@ -112,13 +122,24 @@ impl Output {
         let _ = self.err.flush();
     }
 
+    /// As wide and high as the terminal is now: its window may have been resized.
+    pub fn measure(&mut self) {
+        if self.measures {
+            self.screen = Screen::detect();
+        }
+    }
+
     /// Replaces what the terminal shows; elsewhere the lines simply follow.
     pub fn redraw(&mut self, lines: &[String]) -> Result<(), OutputError> {
         if self.screen.height.is_none() {
             return self.lines(lines.iter().map(String::as_str).chain([""]));
         }
-        let screen: String = lines.join("\u{1b}[K\n");
-        self.text(&format!("\u{1b}[H{screen}\u{1b}[K\u{1b}[J"))
+        // Each line is cleared before it is written: behind one that fills its width the cursor still stands on the last
+        // character, which would go.
+        let screen = lines.join("\n\u{1b}[K");
+        self.text(&format!("\u{1b}[H\u{1b}[K{screen}"))?;
+        let below = self.screen.height.is_some_and(|height| lines.len() < height);
+        self.text(if below { "\n\u{1b}[J" } else { "" })
     }
 
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), OutputError> {

@@ -44,6 +44,21 @@ pub struct GlobalArgs {
     pub kubeconfig: Option<PathBuf>,
 }
 
+impl GlobalArgs {
+    pub fn connect_options(&self) -> ConnectOptions {
+        let GlobalArgs {
+            namespace,
+            context,
+            kubeconfig,
+        } = self.clone();
+        ConnectOptions {
+            kubeconfig,
+            context,
+            namespace,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Json,
@@ -91,10 +106,10 @@ pub enum ClusterVerb {
     Set(SetVerb),
 }
 
-/// Verbs that do without.
+/// Verbs that can do without.
 #[derive(Clone, Debug, Subcommand)]
 pub enum LocalVerb {
-    /// Check manifests without a cluster
+    /// Check manifests, without a cluster unless --with-cluster is given
     Lint(lint::LintArgs),
     /// Show the version
     Version(version::VersionArgs),
@@ -150,10 +165,10 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut Output
 
 async fn dispatch(plugin: &Plugin, out: &mut Output) -> Result<Exit, CliError> {
     match &plugin.verb {
-        Verb::Local(LocalVerb::Lint(args)) => lint::run(args, out),
+        Verb::Local(LocalVerb::Lint(args)) => lint::run(args, &plugin.global, out).await,
         Verb::Local(LocalVerb::Version(args)) => version::run(args, out),
         Verb::Local(LocalVerb::Completion(args)) => completion::run(args, out),
-        Verb::Local(LocalVerb::Complete(args)) => completion::complete(args, out),
+        Verb::Local(LocalVerb::Complete(args)) => completion::complete(args, out).await,
         Verb::Cluster(verb) => {
             refuse_two_scopes(plugin)?;
             // Only here: a local verb reads without awaiting, and would be deaf once the signal is taken.
@@ -170,17 +185,7 @@ async fn connect_and_run(
     global: &GlobalArgs,
     out: &mut Output,
 ) -> Result<Exit, CliError> {
-    let GlobalArgs {
-        namespace,
-        context,
-        kubeconfig,
-    } = global.clone();
-    let connection = connect::load(&ConnectOptions {
-        kubeconfig,
-        context,
-        namespace,
-    })
-    .await?;
+    let connection = connect::load(&global.connect_options()).await?;
     run_in_cluster(verb, &Session::open(&connection)?, out).await
 }
 

@@ -13,6 +13,7 @@ use super::target::RolloutName;
 use crate::api::duration::Duration;
 use crate::api::rollout_status::Phase;
 use crate::view::model::InvalidView;
+use crate::view::table::without_controls;
 use crate::view::tree::{describe_step, describe_weight};
 use crate::view::{Objects, RolloutView, build};
 
@@ -103,7 +104,7 @@ fn describe(view: &RolloutView) -> String {
     let message = view
         .message
         .as_ref()
-        .map(|message| format!(": {message}"))
+        .map(|message| format!(": {}", without_controls(message)))
         .unwrap_or_default();
     format!(
         "{:?}:{revision} {}, weight {}{message}",

@@ -1,5 +1,7 @@
 //! Columns that fit a width: text is measured and cut first, painted last.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use super::paint::{Paint, Tone};
 
 /// Blanks between two columns.
@@ -20,7 +22,7 @@ impl Cell {
 
     pub fn toned(text: impl Into<String>, tone: Tone) -> Self {
         Cell {
-            text: text.into(),
+            text: without_controls(&text.into()),
             tone,
         }
     }
@@ -79,37 +81,51 @@ fn render_row(row: &[Cell], widths: &[usize], paint: Paint) -> String {
     line
 }
 
+/// The columns that it takes on a terminal.
 pub fn length(text: &str) -> usize {
-    text.chars().count()
+    text.width()
 }
 
-/// At most `width` characters; what was cut shows as `…`.
+/// People and servers write reasons and messages; what would move the cursor or start an escape code is a blank here.
+pub fn without_controls(text: &str) -> String {
+    let visible = |character: char| if character.is_control() { ' ' } else { character };
+    text.chars().map(visible).collect()
+}
+
+/// At most `width` columns; what was cut shows as `…`.
 pub fn cut_end(text: &str, width: usize) -> String {
     match length(text) <= width {
         true => text.to_owned(),
         false if width == 0 => String::new(),
-        false => text.chars().take(width - 1).chain(['…']).collect(),
+        false => format!("{}…", beginning(text.chars(), width - 1)),
     }
 }
 
 fn cut_middle(text: &str, width: usize) -> String {
-    let count = length(text);
-    if count <= width || width < 3 {
+    if length(text) <= width || width < 3 {
         return cut_end(text, width);
     }
     let tail = (width - 1) / 3;
-    let head = width - 1 - tail;
-    text.chars()
-        .take(head)
-        .chain(['…'])
-        .chain(text.chars().skip(count - tail))
-        .collect()
+    let head = beginning(text.chars(), width - 1 - tail);
+    let tail = beginning(text.chars().rev(), tail);
+    head.chars().chain(['…']).chain(tail.chars().rev()).collect()
+}
+
+/// As much as fits.
+fn beginning(characters: impl Iterator<Item = char>, width: usize) -> String {
+    let mut room = width;
+    let fits = |character: &char| {
+        let left = room.checked_sub(character.width().unwrap_or(0));
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    characters.take_while(fits).collect()
 }
 
 /// Breaks at blanks so that no line is longer than `width`; a single longer word is cut.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for word in without_controls(text).split_whitespace() {
         match lines.last_mut() {
             Some(line) if length(line) + 1 + length(word) <= width => {
                 line.push(' ');
@@ -156,6 +172,23 @@ mod tests {
     fn leaves_no_trailing_blanks() {
         let rows = [cells(&["NAME", "INFO"]), cells(&["checkout", ""])];
         assert_eq!(render(&rows, None, Paint::Plain), ["NAME       INFO", "checkout"]);
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        assert_eq!(length("支払い✔"), 7);
+        assert_eq!(cut_end("支払いの確認", 6), "支払…");
+        assert_eq!(cut_middle("支払いの確認", 8), "支払…認");
+        assert_eq!(wrap("支払い 確認", 9), ["支払い", "確認"]);
+        let rows = [cells(&["NAME", "INFO"]), cells(&["支払い", "x"])];
+        assert_eq!(render(&rows, None, Paint::Plain), ["NAME     INFO", "支払い   x"]);
+    }
+
+    #[test]
+    fn nobody_moves_the_cursor_of_another() {
+        let rows = [cells(&["a\nb", "\u{1b}[2Jc\u{9b}d"])];
+        assert_eq!(render(&rows, None, Paint::Plain), ["a b    [2Jc d"]);
+        assert_eq!(wrap("a\u{1b}[2J\r\nb", 80), ["a [2J b"]);
     }
 
     #[test]

@@ -68,18 +68,18 @@ pub fn render_tree(view: &RolloutView, now: DateTime<Utc>, width: Option<usize>,
 fn render_header(view: &RolloutView, now: DateTime<Utc>, width: Option<usize>, paint: Paint) -> Vec<String> {
     let (mark, tone) = phase_mark(view.phase);
     let status = paint.apply(tone, &format!("{mark} {:?}", view.phase));
-    let stale = if view.stale {
-        " (the newest spec has not been seen by the controller yet)"
-    } else {
-        ""
-    };
     let mut header = Header {
         lines: Vec::new(),
         width,
     };
     header.put("Name:", &view.name);
     header.put("Namespace:", &view.namespace);
-    header.lines.push(format!("{:LABEL$}{status}{stale}", "Status:"));
+    header.lines.push(format!("{:LABEL$}{status}", "Status:"));
+    header.put_some(
+        "",
+        view.stale
+            .then_some("the newest spec has not been seen by the controller yet"),
+    );
     header.put_some("Message:", view.message.as_deref());
     header.put("Strategy:", view.strategy);
     header.put(

@@ -33,10 +33,40 @@ fn warn_containers(rollout: &Value) -> Vec<Warning> {
         warnings.extend(warn_image(&path, container));
         if container.get("readinessProbe").is_none() {
             let message = "no readinessProbe: a pod counts as ready before it can answer".to_owned();
-            warnings.push(Warning { path, message });
+            warnings.push(Warning {
+                path: path.clone(),
+                message,
+            });
         }
+        warnings.extend(warn_resources(&path, container, rollout));
     }
     warnings
+}
+
+/// Requests and limits of the whole pod will do as well. A limit is a request, too, unless there is one.
+fn warn_resources(path: &str, container: &Value, rollout: &Value) -> Option<Warning> {
+    let of_pod = rollout.pointer("/spec/template/spec/resources");
+    let has = |field: &str| {
+        let pointer = format!("/resources/{field}");
+        let of_pod = of_pod.and_then(|resources| resources.pointer(&format!("/{field}")));
+        of_pod.or(container.pointer(&pointer)).is_some()
+    };
+    let lacks_request = |kind: &&str| !has(&format!("requests/{kind}")) && !has(&format!("limits/{kind}"));
+    let requests: Vec<&str> = ["cpu", "memory"].into_iter().filter(lacks_request).collect();
+    let mut missing = Vec::new();
+    if !requests.is_empty() {
+        let kinds = requests.join(" and ");
+        missing.push(format!(
+            "no requests for {kinds}: pods are placed where there is no room for them"
+        ));
+    }
+    if !has("limits/memory") {
+        missing.push("no limit for memory: one that leaks takes its neighbours with it".to_owned());
+    }
+    (!missing.is_empty()).then(|| Warning {
+        path: format!("{path}.resources"),
+        message: missing.join("; "),
+    })
 }
 
 fn warn_image(path: &str, container: &Value) -> Option<Warning> {
@@ -80,6 +110,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn enough() -> Value {
+        json!({"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi"}})
+    }
+
     fn paths(spec: &Value, steps: &Value) -> Vec<String> {
         let mut rollout = json!({
             "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "a"},
@@ -88,8 +122,8 @@ mod tests {
                 "template": {
                     "metadata": {"labels": {"app": "a"}},
                     "spec": {"containers": [
-                        {"name": "app", "image": "a:1", "readinessProbe": {}},
-                        {"name": "proxy", "image": "p:1", "readinessProbe": {}, "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
+                        {"name": "app", "image": "a:1", "readinessProbe": {}, "resources": enough()},
+                        {"name": "proxy", "image": "p:1", "readinessProbe": {}, "resources": enough(), "lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
                     ]},
                 },
                 "strategy": {"canary": {"steps": steps}},
@@ -116,6 +150,42 @@ mod tests {
                 "{image}"
             );
         }
+    }
+
+    #[test]
+    fn a_container_without_requests_and_limits_is_warned_of() {
+        for (resources, said) in [
+            (enough(), &[][..]),
+            (json!({"limits": {"cpu": 1, "memory": "1Gi"}}), &[]),
+            (
+                json!({"requests": {"cpu": 1, "memory": "1Gi"}}),
+                &["no limit for memory"],
+            ),
+            (
+                json!({"limits": {"memory": "1Gi"}}),
+                &["no requests for cpu: pods are placed"],
+            ),
+            (
+                Value::Null,
+                &[
+                    "no requests for cpu and memory: pods are placed",
+                    "no limit for memory",
+                ],
+            ),
+        ] {
+            let container = json!({"resources": resources});
+            let message = warn_resources("", &container, &Value::Null).map(|warning| warning.message);
+            let parts = message.iter().flat_map(|message| message.split("; ")).count();
+            assert_eq!(parts, said.len(), "{resources} {message:?}");
+            for part in said {
+                assert!(
+                    message.as_ref().unwrap().contains(part),
+                    "{resources} {message:?}"
+                );
+            }
+        }
+        let rollout = json!({"spec": {"template": {"spec": {"resources": enough()}}}});
+        assert_eq!(warn_resources("", &json!({}), &rollout), None);
     }
 
     #[test]

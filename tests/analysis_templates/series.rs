@@ -50,7 +50,8 @@ fn versions() -> [Version; 11] {
         named("slow", |version| version.slow = 20),
         named("sluggish", |version| version.slow = 60),
         named("idle", |version| version.requests = 0),
-        named("hot", |version| version.cpu = 1.5),
+        // So much that it shows even where scrapes were missed: a rate counts what is missing as nothing.
+        named("hot", |version| version.cpu = 5.0),
         named("full", |version| version.memory = 950),
         named("unlimited", |version| {
             (version.limits, version.memory) = (false, 1500)

@@ -9,7 +9,7 @@ use tidegate::sandbox::api_server::http::HttpServer;
 
 use crate::cluster::{Cluster, healthy, progressing};
 
-fn plugin() -> Command {
+pub fn plugin() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-tidegate"));
     command
         .env_clear()
@@ -18,7 +18,7 @@ fn plugin() -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> (i32, String, String) {
+pub fn run(arguments: &[&str]) -> (i32, String, String) {
     read(plugin().args(arguments).output().unwrap())
 }
 
@@ -32,7 +32,7 @@ fn read(output: Output) -> (i32, String, String) {
 }
 
 /// The cluster over HTTP and a kubeconfig that leads there.
-async fn serve(cluster: &Cluster, name: &str) -> (HttpServer, PathBuf) {
+pub async fn serve(cluster: &Cluster, name: &str) -> (HttpServer, PathBuf) {
     let server = HttpServer::start(cluster.server.clone(), "127.0.0.1:0".parse().unwrap())
         .await
         .unwrap();
@@ -137,19 +137,6 @@ fn row_108_sigint_ends_a_lint_that_reads() {
     }
 }
 
-/// What users copy.
-#[test]
-fn the_examples_have_no_findings() {
-    let folder = |name: &str| format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
-    let (code, out, err) = run(&[
-        "lint",
-        &folder("examples/checkout"),
-        &folder("analysis-templates"),
-    ]);
-    assert_eq!(code, 0, "{out}{err}");
-    assert!(err.contains(" 0 errors"), "{err}");
-}
-
 #[test]
 fn row_101_weights_out_of_range_are_found_offline() {
     let manifest = |weight: &str| {
@@ -173,7 +160,7 @@ fn row_101_weights_out_of_range_are_found_offline() {
 
 const WEIGHTS_OUT_OF_RANGE: [&str; 4] = ["-1", "101", "50.5", "'50'"];
 
-fn lint(manifest: &str, flags: &[&str]) -> (i32, String, String) {
+pub fn lint(manifest: &str, flags: &[&str]) -> (i32, String, String) {
     let mut child = plugin()
         .args(["lint", "-"])
         .args(flags)
@@ -293,28 +280,5 @@ fn usage_errors_do_not_look_like_a_degraded_rollout() {
     assert!(
         words.join(" ").contains("the version that was stable last"),
         "{help}"
-    );
-}
-
-#[test]
-fn completion_for_the_common_shells() {
-    for shell in ["bash", "zsh", "fish"] {
-        let (code, out, _) = run(&["completion", shell]);
-        assert_eq!(code, 0);
-        assert!(out.contains("promote"), "{shell}");
-    }
-}
-
-#[test]
-fn kubectl_gets_the_words_it_asks_for() {
-    let (code, out, err) = run(&["__complete", "--", "promote", "-n", "shop", "checkout", "--fu"]);
-    assert_eq!((code, out.as_str(), err.as_str()), (0, "--full\n:4\n", ""));
-    let (code, out, _) = run(&["__complete", "--", ""]);
-    assert_eq!(code, 0);
-    assert!(out.contains("abort\n") && !out.contains("__complete"), "{out}");
-    assert!(
-        run(&["completion", "--help"])
-            .1
-            .contains("kubectl_complete-tidegate")
     );
 }

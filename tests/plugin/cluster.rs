@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 use tidegate::api::crd;
 use tidegate::api::rollout::Rollout;
@@ -163,6 +164,16 @@ impl Cluster {
             .patch_status(name, &PatchParams::default(), &patch)
             .await
             .unwrap();
+    }
+
+    /// Any object, as `kubectl create` does.
+    pub async fn put(&self, object: &Value) {
+        let object: DynamicObject = serde_json::from_value(object.clone()).unwrap();
+        let types = object.types.clone().unwrap();
+        let (group, version) = types.api_version.split_once('/').unwrap_or(("", "v1"));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &types.kind));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.server.client("test"), NAMESPACE, &resource);
+        api.create(&PostParams::default(), &object).await.unwrap();
     }
 
     pub async fn add_replica_set(&self, revision: i64) {

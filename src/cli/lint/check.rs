@@ -170,7 +170,8 @@ mod tests {
                 "template": {
                     "metadata": {"labels": {"app": "checkout"}},
                     "spec": {"containers": [{
-                        "name": "app", "image": "registry:5000/checkout:v1", "readinessProbe": {"httpGet": {}}
+                        "name": "app", "image": "registry:5000/checkout:v1", "readinessProbe": {"httpGet": {}},
+                        "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi"}}
                     }]},
                 },
                 "strategy": {"canary": {"steps": [{"setWeight": 10}, {"pause": {}}]}},
@@ -223,7 +224,7 @@ mod tests {
         object["spec"]["template"]["spec"]["containers"][0] =
             json!({"name": "app", "image": "registry:5000/checkout"});
         let found = messages(&object);
-        assert_eq!(found.len(), 4, "{found:?}");
+        assert_eq!(found.len(), 5, "{found:?}");
         assert!(found.iter().all(|line| line.starts_with("Warning ")), "{found:?}");
     }
 

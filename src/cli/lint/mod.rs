@@ -1,10 +1,13 @@
-//! `lint`: check manifests without a cluster. Findings come as `file:line:column: path: message`, so that editors and
-//! CI can point at them; any error ends with exit code 1, warnings do not.
+//! `lint`: check manifests, without a cluster unless it is asked to look up there what they name. Findings come as
+//! `file:line:column: path: message`, so that editors and CI can point at them; any error ends with exit code 1, and
+//! with `--strict` any warning.
 
 pub mod check;
+mod lookup;
 mod metric;
 pub mod reference;
 mod release;
+mod service;
 pub mod yaml;
 
 use std::io::{self, Read};
@@ -15,12 +18,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::check::{Finding, Severity, check};
+use self::lookup::look_up;
 use self::reference::Catalogue;
 use self::release::check_release;
+use self::service::warn_service;
 use self::yaml::{Document, Place, SyntaxError};
+use super::connect;
 use super::error::{CliError, Exit};
 use super::output::Output;
-use super::plugin::Format;
+use super::plugin::{Format, GlobalArgs};
+use super::session::Session;
 
 const STDIN: &str = "-";
 
@@ -35,6 +42,12 @@ pub struct LintArgs {
     /// Services, routes and templates that are named must be among the manifests
     #[arg(long)]
     pub require_references: bool,
+    /// Look up in the cluster what is named and not among the manifests; what is not there either is an error
+    #[arg(long)]
+    pub with_cluster: bool,
+    /// Warnings fail, too (exit code 1)
+    #[arg(long)]
+    pub strict: bool,
     /// Output format: json or yaml
     #[arg(short, long, value_enum)]
     pub output: Option<Format>,
@@ -92,31 +105,57 @@ impl Placed {
     }
 }
 
-pub fn run(args: &LintArgs, out: &mut Output) -> Result<Exit, CliError> {
+pub async fn run(args: &LintArgs, global: &GlobalArgs, out: &mut Output) -> Result<Exit, CliError> {
     let mut sources = Vec::new();
     for path in args.paths.iter().chain(&args.filenames) {
         read_sources(path, &mut sources)?;
     }
-    let (objects, findings) = lint(&sources, args.require_references);
+    let manifests = Manifests::parse(&sources);
+    let mut found = Vec::new();
+    if args.with_cluster {
+        // Not before everything is read: that awaits nothing, and would be deaf once the signal is taken.
+        found = tokio::select! {
+            found = ask_cluster(&manifests, global) => found?,
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+        };
+    }
+    let required = match (args.with_cluster, args.require_references) {
+        (true, _) => Required::Somewhere,
+        (false, true) => Required::Here,
+        (false, false) => Required::Nowhere,
+    };
+    report(
+        args,
+        manifests.objects().count(),
+        &manifests.judge(&found, required),
+        out,
+    )
+}
+
+async fn ask_cluster(manifests: &Manifests<'_>, global: &GlobalArgs) -> Result<Vec<Value>, CliError> {
+    let connection = connect::load(&global.connect_options()).await?;
+    let objects: Vec<&Value> = manifests.objects().map(|member| member.object).collect();
+    look_up(&objects, &Session::open(&connection)?).await
+}
+
+fn report(args: &LintArgs, objects: usize, findings: &[Placed], out: &mut Output) -> Result<Exit, CliError> {
     match args.output {
         Some(Format::Json) => out.json(&findings)?,
         Some(Format::Yaml) => out.yaml(&findings)?,
         _ => out.lines(findings.iter().map(Placed::render))?,
     }
-    let errors = findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .count();
-    out.note(format!(
-        "{objects} objects, {errors} errors, {} warnings",
-        findings.len() - errors
-    ));
-    match (errors, objects) {
-        (0, 0) => Err(CliError::Refused(
+    let is_error = |finding: &&Placed| finding.severity == Severity::Error;
+    let errors = findings.iter().filter(is_error).count();
+    let warnings = findings.len() - errors;
+    out.note(format!("{objects} objects, {errors} errors, {warnings} warnings"));
+    if errors > 0 || args.strict && warnings > 0 {
+        return Ok(Exit::Error);
+    }
+    match objects {
+        0 => Err(CliError::Refused(
             "no object was read, so nothing was checked; name files or directories with manifests".to_owned(),
         )),
-        (0, _) => Ok(Exit::Ok),
-        _ => Ok(Exit::Error),
+        _ => Ok(Exit::Ok),
     }
 }
 
@@ -127,36 +166,71 @@ pub struct Source {
     pub text: String,
 }
 
-/// The number of objects read, and what was found, in the order of the sources and the places in them.
-pub fn lint(sources: &[Source], require_references: bool) -> (usize, Vec<Placed>) {
-    let read: Vec<(&str, Result<Vec<Document>, SyntaxError>)> = sources
-        .iter()
-        .map(|source| (source.name.as_str(), yaml::parse(&source.text)))
-        .collect();
-    let objects = || {
-        let documents = read.iter().filter_map(|(_, parsed)| parsed.as_ref().ok());
+/// Where everything that is named has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Required {
+    Nowhere,
+    /// Among the manifests.
+    Here,
+    /// Among the manifests or in the cluster.
+    Somewhere,
+}
+
+/// What was read, by file.
+pub struct Manifests<'a>(Vec<(&'a str, Result<Vec<Document>, SyntaxError>)>);
+
+impl<'a> Manifests<'a> {
+    pub fn parse(sources: &'a [Source]) -> Self {
+        let parsed = sources.iter();
+        Manifests(
+            parsed
+                .map(|source| (source.name.as_str(), yaml::parse(&source.text)))
+                .collect(),
+        )
+    }
+
+    fn objects(&self) -> impl Iterator<Item = Member<'_>> {
+        let documents = self.0.iter().filter_map(|(_, parsed)| parsed.as_ref().ok());
         documents.flatten().flat_map(|document| members(&document.value))
-    };
-    let catalogue = Catalogue::of(objects().map(|member| member.object));
-    let mut findings = Vec::new();
-    for (file, parsed) in &read {
-        match parsed {
-            Err(error) => findings.push(Placed::new(file, error.place, Finding::error("", &error.message))),
-            Ok(documents) => {
-                for document in documents {
-                    let found = members(&document.value)
-                        .into_iter()
-                        .flat_map(|member| member.judge(&catalogue, require_references));
-                    let placed =
-                        found.map(|finding| Placed::new(file, document.place_of(&finding.path), finding));
-                    let mut placed: Vec<_> = placed.collect();
-                    placed.sort_by_key(|finding| (finding.line, finding.column));
-                    findings.extend(placed);
+    }
+
+    /// What is wrong, in the order of the sources and the places in them. `found` is what the cluster has.
+    pub fn judge(&self, found: &[Value], required: Required) -> Vec<Placed> {
+        let own = || self.objects().map(|member| member.object);
+        let catalogue = Catalogue::of(own().chain(found));
+        let context = Context {
+            objects: own().chain(found).collect(),
+            catalogue,
+            required,
+        };
+        let mut findings = Vec::new();
+        for (file, parsed) in &self.0 {
+            let documents = match parsed {
+                Ok(documents) => documents,
+                Err(error) => {
+                    findings.push(Placed::new(file, error.place, Finding::error("", &error.message)));
+                    continue;
                 }
+            };
+            for document in documents {
+                let members = members(&document.value).into_iter();
+                let found = members.flat_map(|member| member.judge(&context));
+                let placed =
+                    found.map(|finding| Placed::new(file, document.place_of(&finding.path), finding));
+                let mut placed: Vec<_> = placed.collect();
+                placed.sort_by_key(|finding| (finding.line, finding.column));
+                findings.extend(placed);
             }
         }
+        findings
     }
-    (objects().count(), findings)
+}
+
+/// What one object is seen together with.
+struct Context<'a> {
+    objects: Vec<&'a Value>,
+    catalogue: Catalogue<'a>,
+    required: Required,
 }
 
 /// An object of a document, and its path there: none, or its place in a List.
@@ -166,12 +240,12 @@ struct Member<'a> {
 }
 
 impl Member<'_> {
-    fn judge(&self, catalogue: &Catalogue, require_references: bool) -> Vec<Finding> {
+    fn judge(&self, context: &Context) -> Vec<Finding> {
+        let catalogue = &context.catalogue;
         let mut found = check(self.object);
-        if require_references {
-            found.extend(catalogue.find_missing(self.object));
-        }
+        found.extend(catalogue.find_missing(self.object, context.required));
         found.extend(check_release(self.object, catalogue));
+        found.extend(warn_service(self.object, &context.objects));
         for finding in found.iter_mut().filter(|_| !self.path.is_empty()) {
             let parts = [self.path.as_str(), finding.path.as_str()];
             finding.path = parts.join(if finding.path.is_empty() { "" } else { "." });
@@ -266,21 +340,18 @@ spec:
       - setWieght: 5
 ";
 
-    fn render(text: &str, require_references: bool) -> Vec<String> {
-        let source = Source {
+    fn render(text: &str, required: Required) -> Vec<String> {
+        let sources = [Source {
             name: "rollout.yaml".to_owned(),
             text: text.to_owned(),
-        };
-        lint(&[source], require_references)
-            .1
-            .iter()
-            .map(Placed::render)
-            .collect()
+        }];
+        let findings = Manifests::parse(&sources).judge(&[], required);
+        findings.iter().map(Placed::render).collect()
     }
 
     #[test]
     fn row_38_points_at_the_misspelt_field() {
-        let found = render(MANIFEST, false);
+        let found = render(MANIFEST, Required::Nowhere);
         assert!(
             found.contains(
                 &"rollout.yaml:23:9: spec.strategy.canary.steps[0].setWieght: is not a field of Tidegate; correct its spelling or remove it".to_owned()
@@ -295,8 +366,8 @@ spec:
     #[test]
     fn references_are_required_only_when_asked() {
         let line = "rollout.yaml:21:7: spec.strategy.canary.canaryService: Service \"checkout-canary\" is not in the manifests";
-        assert!(!render(MANIFEST, false).contains(&line.to_owned()));
-        assert!(render(MANIFEST, true).contains(&line.to_owned()));
+        assert!(!render(MANIFEST, Required::Nowhere).contains(&line.to_owned()));
+        assert!(render(MANIFEST, Required::Here).contains(&line.to_owned()));
     }
 
     #[test]
@@ -304,7 +375,7 @@ spec:
         let lines = MANIFEST.lines().skip(4).map(|line| format!("  {line}\n"));
         let body: String = lines.collect();
         let list = format!("apiVersion: v1\nkind: List\nitems:\n- {}", body.trim_start());
-        let found = render(&list, true);
+        let found = render(&list, Required::Here);
         for line in [
             "rollout.yaml:22:11: items[0].spec.strategy.canary.steps[0].setWieght: is not a field",
             "rollout.yaml:20:9: items[0].spec.strategy.canary.canaryService: Service \"checkout-canary\" is not in",
@@ -314,7 +385,7 @@ spec:
                 "{line}: {found:?}"
             );
         }
-        let scalars = render("kind: RolloutList\nitems: [1]\n", false);
+        let scalars = render("kind: RolloutList\nitems: [1]\n", Required::Nowhere);
         assert_eq!(
             scalars,
             ["rollout.yaml:2:9: items[0]: not an object: a manifest has apiVersion, kind and metadata"]
@@ -327,11 +398,10 @@ spec:
             name: name.to_owned(),
             text: text.to_owned(),
         };
-        let (objects, found) = lint(
-            &[source("a.yaml", "a: 1\na: 2\n"), source("b.yaml", MANIFEST)],
-            false,
-        );
-        assert_eq!(objects, 2);
+        let sources = [source("a.yaml", "a: 1\na: 2\n"), source("b.yaml", MANIFEST)];
+        let manifests = Manifests::parse(&sources);
+        let found = manifests.judge(&[], Required::Nowhere);
+        assert_eq!(manifests.objects().count(), 2);
         assert_eq!((found[0].file.as_str(), found[0].line), ("a.yaml", 2));
         assert!(found.iter().any(|finding| finding.file == "b.yaml"));
     }

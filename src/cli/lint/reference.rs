@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::Required;
 use super::check::Finding;
 use crate::api::names::GROUP;
 
 /// Kind, namespace (empty where none is written, or where the kind has none) and name.
-type Key = (String, String, String);
+pub type Key = (String, String, String);
 
 /// The objects that references may lead to; none where several have the same name, as a base and its overlay do.
 #[derive(Clone, Debug, Default)]
@@ -41,16 +42,34 @@ impl<'a> Catalogue<'a> {
     }
 
     /// One finding for each reference that leads nowhere.
-    pub fn find_missing(&self, object: &Value) -> Vec<Finding> {
-        let missing = |(path, kind, name): (String, &str, String)| {
-            let found = self.find(object, kind, &name).is_some();
-            (!found).then(|| Finding::error(path, format!("{kind} {name:?} is not in the manifests")))
+    pub fn find_missing(&self, object: &Value, required: Required) -> Vec<Finding> {
+        let place = match required {
+            Required::Nowhere => return Vec::new(),
+            Required::Here => "not in the manifests",
+            Required::Somewhere => "neither in the manifests nor in the cluster",
         };
-        references(object).into_iter().filter_map(missing).collect()
+        let missing = self.missing(object).into_iter();
+        missing
+            .map(|(path, kind, name)| Finding::error(path, format!("{kind} {name:?} is {place}")))
+            .collect()
+    }
+
+    /// What an object of ours names and is not here.
+    pub fn wanted(&self, object: &Value) -> Vec<Key> {
+        let missing = self.missing(object).into_iter();
+        missing
+            .map(|(_, kind, name)| (kind.to_owned(), namespace_of(kind, object), name))
+            .collect()
+    }
+
+    fn missing(&self, object: &Value) -> Found {
+        let mut found = references(object);
+        found.retain(|(_, kind, name)| self.find(object, kind, name).is_none());
+        found
     }
 }
 
-const CLUSTER_TEMPLATE: &str = "ClusterAnalysisTemplate";
+pub const CLUSTER_TEMPLATE: &str = "ClusterAnalysisTemplate";
 
 fn namespace_of(kind: &str, object: &Value) -> String {
     let written = object.pointer("/metadata/namespace").and_then(Value::as_str);
@@ -61,7 +80,7 @@ fn namespace_of(kind: &str, object: &Value) -> String {
 }
 
 /// Path, kind and name of everything that an object names.
-fn references(object: &Value) -> Vec<(String, &'static str, String)> {
+fn references(object: &Value) -> Found {
     let mut found = Vec::new();
     match object.get("kind").and_then(Value::as_str) {
         Some("Rollout") => rollout_references(object, &mut found),
@@ -182,7 +201,7 @@ mod tests {
             object("Ingress", "shop", "a"),
             object(CLUSTER_TEMPLATE, "", "c"),
         ];
-        let missing = Catalogue::of(others.iter().chain([&rollout])).find_missing(&rollout);
+        let missing = Catalogue::of(others.iter().chain([&rollout])).find_missing(&rollout, Required::Here);
         let paths: Vec<_> = missing.iter().map(|finding| finding.path.as_str()).collect();
         assert_eq!(
             paths,
