@@ -28,8 +28,10 @@ pub async fn poll(context: &Context, settings: &AlertPoll, mut role: watch::Rece
     let mut is_failing = false;
     loop {
         sleep(settings.interval).await;
-        // The sender lives as long as the controller.
-        let _ = role.wait_for(|role| role.epoch().is_some()).await.is_ok();
+        // Whoever tells the role is gone only when the controller is.
+        if role.wait_for(|role| role.epoch().is_some()).await.is_err() {
+            std::future::pending::<()>().await;
+        }
         if !context.alerts.as_ref().is_some_and(|alerts| alerts.is_armed()) {
             continue;
         }
@@ -40,8 +42,11 @@ pub async fn poll(context: &Context, settings: &AlertPoll, mut role: watch::Rece
             .count_poll(if asked.is_ok() { "ok" } else { "error" });
         // Said once, not with every question.
         match &asked {
-            Err(why) if !is_failing => tracing::warn!(why, "Alertmanager cannot be asked; it is tried again"),
-            Ok(()) if is_failing => tracing::info!("Alertmanager answers again"),
+            Err(why) if !is_failing => tracing::warn!(
+                why,
+                "alerts cannot be asked for, or not stored; it is tried again"
+            ),
+            Ok(()) if is_failing => tracing::info!("alerts can be asked for again"),
             _ => {}
         }
         is_failing = asked.is_err();

@@ -27,6 +27,9 @@ const ASKED_AT_ONCE: usize = 16;
 /// next alert asks again.
 const ASKED_FOR: Duration = Duration::from_secs(10);
 
+/// What was asked for last about one Rollout; held while somebody asks.
+type Place = Arc<tokio::sync::Mutex<Option<Asked>>>;
+
 /// Which way an alert came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -57,8 +60,8 @@ pub struct Taken {
 #[derive(Debug)]
 pub struct Alerts {
     register: Mutex<Register>,
-    /// Of each Rollout in release, what was asked for last; held while somebody asks.
-    asked: Mutex<BTreeMap<ObjectKey, Arc<tokio::sync::Mutex<Option<Asked>>>>>,
+    /// Of Rollouts in release.
+    asked: Mutex<BTreeMap<ObjectKey, Place>>,
     stopwatch: Stopwatch,
 }
 
@@ -113,11 +116,11 @@ impl Alerts {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_asked(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Arc<tokio::sync::Mutex<Option<Asked>>>>> {
+    fn lock_asked(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Place>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, rollout: &ObjectKey) -> Arc<tokio::sync::Mutex<Option<Asked>>> {
+    fn place(&self, rollout: &ObjectKey) -> Place {
         Arc::clone(self.lock_asked().entry(rollout.clone()).or_default())
     }
 }

@@ -1,5 +1,6 @@
 //! A real Alertmanager: it posts over TLS with a bearer token, and it is asked where it cannot post.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +15,26 @@ use crate::release::Release;
 use crate::replica::{ALL, until};
 use crate::tls::{Authority, ca_of};
 
-/// A configuration with one receiver, and the route that the documentation tells to copy.
-fn config(webhook: &Value) -> Value {
-    json!({
-        "route": {
-            "receiver": "tidegate", "group_by": ["..."],
-            "group_wait": "0s", "group_interval": "10s", "repeat_interval": "1m",
-        },
-        "receivers": [{"name": "tidegate", "webhook_configs": [webhook]}],
-    })
+/// The configuration that the documentation tells to copy, with another place to send to.
+fn config(url: &str, token: &Path, authorities: &Path) -> Value {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut blocks = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let block = blocks.find(|block| block.starts_with("route:")).unwrap();
+    let mut config: Value = serde_saphyr::from_str(block).unwrap();
+    config["route"]["receiver"] = json!("somebody");
+    config["receivers"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "somebody"}));
+    let webhook = &mut config["receivers"][0]["webhook_configs"][0];
+    webhook["url"] = json!(url);
+    webhook["http_config"]["authorization"]["credentials_file"] = json!(token);
+    webhook["http_config"]["tls_config"]["ca_file"] = json!(authorities);
+    config
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,18 +42,12 @@ async fn an_alertmanager_posts_over_tls_and_the_release_is_turned_back() {
     let release = Release::begin(2, Some(|folder| Authority::new().write(folder)), None).await;
     let token = release.folder.join("token");
     std::fs::write(&token, ALL).unwrap();
-    let config = config(&json!({
-        "url": format!("https://{}{PATH}", release.receiver),
-        "send_resolved": false,
-        "http_config": {
-            "authorization": {"credentials_file": token},
-            "tls_config": {"ca_file": ca_of(&release.folder)},
-        },
-    }));
+    let url = format!("https://{}{PATH}", release.receiver);
+    let config = config(&url, &token, &ca_of(&release.folder));
     let alertmanager = Alertmanager::start(&config).await.unwrap();
     for (namespace, _) in &release.shops {
         let began = release.stopwatch.elapsed();
-        let labels = json!({"alertname": "HighErrorRate", "shop": namespace});
+        let labels = json!({"alertname": "HighErrorRate", "severity": "critical", "shop": namespace});
         assert!(alertmanager.fire(&labels, "12 % of requests fail").await);
         let took = release.zeroed(namespace).await - began;
         println!("fired in Alertmanager to weight 0 written, by push: {took:?}");
@@ -59,10 +65,11 @@ async fn an_alertmanager_posts_over_tls_and_the_release_is_turned_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alertmanager_that_cannot_post_is_asked() {
     // It waits for half an hour before it would send anything, to nobody who listens.
-    let mut config = config(&json!({"url": "http://127.0.0.1:1/", "send_resolved": false}));
-    config["route"]["group_wait"] = json!("30m");
-    config["inhibit_rules"] =
-        json!([{"source_matchers": ["a=b"], "target_matchers": ["alertname=Inhibited"]}]);
+    let config = json!({
+        "route": {"receiver": "nobody", "group_wait": "30m"},
+        "receivers": [{"name": "nobody", "webhook_configs": [{"url": "http://127.0.0.1:1/"}]}],
+        "inhibit_rules": [{"source_matchers": ["a=b"], "target_matchers": ["alertname=Inhibited"]}],
+    });
     let alertmanager = Alertmanager::start(&config).await.unwrap();
     let policy = AddressPolicy {
         allow_loopback: true,

@@ -4,7 +4,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -19,6 +19,7 @@ pub fn faults(object: &Value) -> Vec<String> {
     match (api_version, kind) {
         ("v1", "ServiceAccount") => read::<ServiceAccount>(object),
         ("v1", "ConfigMap") => read::<ConfigMap>(object),
+        ("v1", "Service") => read::<Service>(object),
         ("apps/v1", "Deployment") => read::<Deployment>(object),
         ("policy/v1", "PodDisruptionBudget") => read::<PodDisruptionBudget>(object),
         ("networking.k8s.io/v1", "NetworkPolicy") => read::<NetworkPolicy>(object),
