@@ -129,7 +129,7 @@ fn matchers_of_alerts_are_read_by_the_controller() {
         (
             json!(["a=~\"(\""]),
             "[1].matchers[0]",
-            "is not a regular expression",
+            "is not a regular expression that can be used: unclosed group",
         ),
         (
             json!(["a!=b", "c=~\".*\""]),

@@ -104,9 +104,13 @@ impl Matcher {
                     .size_limit(MAX_REGEX_BYTES)
                     .nest_limit(MAX_NESTING)
                     .build();
-                let last =
-                    |error: regex::Error| error.to_string().lines().last().unwrap_or_default().to_owned();
-                Some(whole.map_err(|error| MatcherError::Regex(value.clone(), last(error)))?)
+                // Of several lines, which show the place, the last says what is wrong.
+                let what = |error: regex::Error| {
+                    let said = error.to_string();
+                    let last = said.lines().last().unwrap_or_default();
+                    last.trim_start_matches("error: ").to_owned()
+                };
+                Some(whole.map_err(|error| MatcherError::Regex(value.clone(), what(error)))?)
             }
         };
         Ok(Matcher {
