@@ -19,10 +19,12 @@ pub mod failure;
 pub mod leadership;
 pub mod object;
 pub mod own_writes;
+pub mod urgency;
 
 pub use failure::Failure;
 use leadership::Leadership;
 use object::{Object, Page};
+use urgency::Urgency;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_SIZE: usize = 500;
@@ -38,6 +40,7 @@ pub struct Expected<'a> {
 pub struct Api {
     client: kube::Client,
     leadership: Leadership,
+    urgency: Urgency,
 }
 
 impl Api {
@@ -45,6 +48,7 @@ impl Api {
         Api {
             client,
             leadership: Leadership::default(),
+            urgency: Urgency::default(),
         }
     }
 
@@ -55,6 +59,11 @@ impl Api {
     /// What decides whether a write may be sent.
     pub fn leadership(&self) -> &Leadership {
         &self.leadership
+    }
+
+    /// What decides whose requests go first.
+    pub fn urgency(&self) -> &Urgency {
+        &self.urgency
     }
 
     /// `None`: the API server says that there is no such object. A read that failed is never absence.
@@ -169,6 +178,7 @@ impl Api {
         path: &str,
         body: Option<(&str, String)>,
     ) -> Result<T, Failure> {
+        self.urgency.give_way().await;
         let (epoch, left) = match method {
             Method::GET => (self.leadership.epoch(), CALL_TIMEOUT),
             _ => self.leadership.admit()?,

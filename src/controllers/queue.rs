@@ -142,6 +142,11 @@ impl Queue {
         self.prune(now);
     }
 
+    /// Whether a key that runs was urgent when it began.
+    pub fn is_urgent(&self, work: &Work) -> bool {
+        self.entries.get(work).is_some_and(|entry| entry.began_urgent)
+    }
+
     /// When a key is due next after `now`. What is due by then and still here waits for a place, not for a time.
     pub fn next_due(&self, now: Duration) -> Option<Duration> {
         let later = (now + Duration::from_nanos(1), Work::Rollout(ObjectKey::default()));
@@ -297,6 +302,7 @@ mod tests {
         queue.wake(wake("c", Cause::Command), at(0));
         queue.wake(wake("c", Cause::Dependency), at(0));
         assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "c")));
+        assert!(queue.is_urgent(&work("shop", "c")) && !queue.is_urgent(&work("shop", "a")));
         assert_eq!(pop(&mut queue, at(0)), None, "the namespace has its share");
         queue.wake(
             Wake {

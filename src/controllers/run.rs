@@ -279,7 +279,17 @@ impl Dispatcher {
         }
         while let Some(work) = self.queue.pop(now, |namespace| listed.covers(namespace)) {
             let role = self.role.clone();
-            running.spawn(reconcile(Arc::clone(&self.context), work, epoch, role));
+            let is_urgent = self.queue.is_urgent(&work);
+            let context = Arc::clone(&self.context);
+            running.spawn(async move {
+                let urgency = context.observer.api.urgency().clone();
+                let round = reconcile(context, work, epoch, role);
+                if is_urgent {
+                    urgency.first(round).await
+                } else {
+                    round.await
+                }
+            });
         }
     }
 

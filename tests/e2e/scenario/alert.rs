@@ -1,8 +1,5 @@
 //! A firing alert turns a release back: Prometheus evaluates the rule, Alertmanager tells, or is asked.
 
-use std::time::Duration;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
@@ -52,12 +49,8 @@ async fn asked_once(shop: &Tenant<'_>, alert: &str) {
         command.spec.requested_by.as_deref(),
         Some(format!("alert:{alert}").as_str())
     );
-    let Time(created) = command.metadata.creation_timestamp.clone().unwrap();
     let fired = command.spec.alert.as_ref().unwrap().starts_at;
-    let later = created.as_millisecond() - fired.timestamp_millis();
-    let later = Duration::from_millis(u64::try_from(later).unwrap_or_default());
-    println!(
-        "       {alert}: asked for within {:.0} s of its beginning to fire",
-        later.as_secs_f64().ceil()
-    );
+    let aborted = shop.shop.status().await.unwrap().abort_reason.unwrap().at;
+    let took = (aborted - fired).num_milliseconds();
+    println!("       {alert}: aborted {took} ms after its rule began to fire");
 }
