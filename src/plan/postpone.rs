@@ -15,9 +15,9 @@ use crate::plan::traffic::Traffic;
 use crate::plan::world::World;
 
 /// What lasts longer is shown.
-const MOMENT: Duration = Duration::seconds(1);
+const MOMENT: Duration = Duration::seconds(3);
 /// A wait that ends by itself so soon after it began is not shown at all.
-const SHORT_WAIT: Duration = Duration::milliseconds(2_500);
+const SHORT_WAIT: Duration = Duration::milliseconds(5_500);
 /// However short each wait is, nobody is left in the dark for longer.
 const LONGEST: Duration = Duration::seconds(10);
 

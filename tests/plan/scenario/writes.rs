@@ -24,7 +24,7 @@ fn a_wait_that_lasts_is_shown() {
     let mut cluster = deployed(nginx(five_steps()));
     cluster.most_ready.insert(hash("v2").to_string(), 0);
     cluster.deploy("v2");
-    cluster.wait(7);
+    cluster.wait(9);
     let shown = cluster.status();
     assert_eq!(shown.waiting_on.unwrap().reason, WaitingReason::CanaryPods);
     assert_eq!((shown.replicas, shown.updated_replicas), (6, 1));
