@@ -153,7 +153,7 @@ pub async fn carry_out(
         ))),
         Some(CommandPhase::Accepted) => {
             let line = match format {
-                None => describe_accepted(&session.get_rollout(name).await?, name, verb, &message),
+                None => describe_accepted(rollout, &session.get_rollout(name).await?, name, verb, &message),
                 Some(format) => return out_object(out, format, &command, &label),
             };
             out.line(line)?;
@@ -198,10 +198,15 @@ pub fn out_unchanged(
     }
 }
 
-fn describe_accepted(rollout: &Rollout, name: &RolloutName, verb: Verb, message: &str) -> String {
-    let standing = Standing::of(rollout);
-    // The controller answers before it writes a weight, so this is the one from before.
-    let weight = standing
+fn describe_accepted(
+    before: &Rollout,
+    after: &Rollout,
+    name: &RolloutName,
+    verb: Verb,
+    message: &str,
+) -> String {
+    let standing = Standing::of(after);
+    let weight = Standing::of(before)
         .canary_weight()
         .map(|weight| format!(", weight was {weight}"));
     let done = match verb {

@@ -178,7 +178,14 @@ async fn control(arguments: ControllerArguments, policy: AddressPolicy) -> Resul
         shown,
         |address| tracing::info!(%address, "serving metrics"),
     );
-    let receiving = receive(receiver, &controller).await?;
+    let receiving = match receive(receiver, &controller).await {
+        Ok(receiving) => receiving,
+        Err(error) => {
+            // It may lead already, and must not take the lead with it.
+            controller.stop().await;
+            return Err(error);
+        }
+    };
     let ended = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),

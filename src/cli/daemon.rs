@@ -23,7 +23,7 @@ struct Arguments {
 enum Command {
     /// Run the controller against a cluster.
     Controller(Box<controller::ControllerArguments>),
-    /// Watch four releases of a small shop, on a cluster in this process.
+    /// Watch five releases of a small shop, on a cluster in this process.
     #[cfg(feature = "sandbox")]
     Demo(demo::DemoArguments),
     /// Print the CustomResourceDefinitions, or write one file each.

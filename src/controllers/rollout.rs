@@ -235,8 +235,7 @@ fn asked_at(snapshot: &Snapshot, abort: &AbortReason) -> DateTime<Utc> {
         }
         AbortSource::Alert => {
             let is_its = |command: &&RolloutCommand| {
-                let alert = command.spec.alert.as_ref();
-                alert.map(|alert| format!("alert:{}", alert.fingerprint)) == abort.who
+                command.spec.alert.is_some() && command.spec.requested_by == abort.who
             };
             let asked = snapshot.commands.values().filter(is_its);
             asked.filter_map(created_at).filter(|at| *at <= abort.at).max()

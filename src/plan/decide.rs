@@ -156,7 +156,7 @@ fn abort_by_command(world: &World, command: &RolloutCommand, who: &str, given: &
         } else {
             AbortSource::Command
         },
-        who: Some(alert.map_or_else(|| who.to_owned(), |alert| format!("alert:{}", alert.fingerprint))),
+        who: Some(who.to_owned()),
         reason: given.to_owned(),
         rule: match alert {
             Some(_) => Some(format!("alert {}", who.strip_prefix(ALERT_PREFIX).unwrap_or(who))),

@@ -80,6 +80,20 @@ impl Alarm {
         self.alertmanager.is_some()
     }
 
+    /// What to type to let it fire.
+    pub fn command(&self) -> String {
+        match &self.alertmanager {
+            Some(alertmanager) => format!(
+                r#"curl -H 'Content-Type: application/json' -d '[{{"labels":{{"alertname":"{ALERT}"}}}}]' {}/api/v2/alerts"#,
+                alertmanager.url()
+            ),
+            None => format!(
+                r#"curl -H 'Content-Type: application/json' -H 'Authorization: Bearer {TOKEN}' -d '{{"version":"4","alerts":[{{"status":"firing","labels":{{"alertname":"{ALERT}"}},"fingerprint":"1","startsAt":"'$(date -u +%FT%TZ)'"}}]}}' http://{}{PATH}"#,
+                self.receiver
+            ),
+        }
+    }
+
     /// Lets the alert fire.
     pub async fn ring(&self) -> Result<(), AlarmError> {
         let labels = json!({"alertname": ALERT});

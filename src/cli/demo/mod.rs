@@ -144,6 +144,10 @@ async fn keep_up(screen: &mut Screen, stage: &Stage) -> Result<(), DemoError> {
         screen.say(format!("  {command}"))?;
     }
     screen.say(format!("  curl -iH 'Host: {HOST}' http://{}", stage.ingress()))?;
+    let alarm = stage.set_up_alarm().await?;
+    screen.say("This alert stops a release of checkout:")?;
+    screen.say(format!("  {}", alarm.command()))?;
+    screen.say(format!("Prometheus is at {}", stage.prometheus()))?;
     std::future::pending::<()>().await;
     Ok(())
 }

@@ -239,8 +239,17 @@ impl Stage {
         }
     }
 
+    /// An alarm for whoever wants to ring it.
+    pub async fn set_up_alarm(&self) -> Result<Alarm, StageError> {
+        Ok(Alarm::set_up(&self.controller, &self.directory.0).await?)
+    }
+
+    pub fn prometheus(&self) -> String {
+        self.cluster.prometheus.url()
+    }
+
     async fn ring_the_alarm(&self, screen: &mut Screen) -> Result<Alarm, StageError> {
-        let alarm = Alarm::set_up(&self.controller, &self.directory.0).await?;
+        let alarm = self.set_up_alarm().await?;
         screen.say(match alarm.has_alertmanager() {
             true => format!("{ALERT} fires; Alertmanager sends it to the controller"),
             false => format!("{ALERT} fires; no Alertmanager is installed, so the demo sends what it would"),
