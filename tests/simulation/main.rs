@@ -35,7 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// What fits into a run of unoptimized code; `TIDEGATE_SEEDS` asks for more, as `make test` does.
 const SEEDS: u64 = 200;
 /// A deliberate bug is found by then.
-const SABOTAGED_SEEDS: u64 = 60;
+const SABOTAGED_SEEDS: u64 = 400;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
