@@ -123,7 +123,7 @@ fn read_alert<S>(mut sent: Sent<S>, is_firing: bool) -> Option<Alert> {
 }
 
 /// A webhook tells nanoseconds, the API milliseconds.
-pub(super) fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
     time.duration_trunc(TimeDelta::milliseconds(1)).unwrap_or(time)
 }
 

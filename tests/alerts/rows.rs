@@ -199,7 +199,7 @@ async fn row_88_an_unknown_rollout() {
 #[tokio::test]
 async fn row_89_older_than_the_revision() {
     let replica = releasing().await;
-    let before = alert(&down(), "f", "2026-11-26T05:59:59.999Z");
+    let before = alert(&down(), "f", "2026-11-26T05:59:59Z");
     assert_eq!(replica.post(SHOP, &[before]).await.code, 200);
     assert!(replica.commands().is_empty());
     assert!(replica.counted("tidegate_alerts_total{source=\"push\",result=\"older\"} 1"));
@@ -223,10 +223,12 @@ async fn row_90_the_same_alert_again() {
             .all(|answer| answer.code == 200)
     );
     assert_eq!(replica.commands().len(), 1);
-    // Somebody has tried again: the alert that is overruled asks no more, but the next one does.
-    let retried = json!({"retries": 1});
+    // Somebody has tried again: what fired before then asks no more, but the next one does.
+    let retry = json!({"at": "2026-11-26T06:10:00Z", "who": "ann", "what": "RetryCommanded", "revision": 7, "why": ""});
+    let retried = json!({"retries": 1, "history": [retry]});
     replica.put_status("shop", "checkout", &retried).await;
-    assert_eq!(replica.post(SHOP, &[same()]).await.code, 200);
+    let another = alert(&down(), "e", LATER);
+    assert_eq!(replica.post(SHOP, &[same(), another]).await.code, 200);
     assert_eq!(replica.commands().len(), 1);
     let next = alert(&down(), "f", "2026-11-26T06:30:00Z");
     assert_eq!(replica.post(SHOP, &[same(), next]).await.code, 200);
