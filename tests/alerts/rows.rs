@@ -85,13 +85,16 @@ async fn row_80_a_token_of_another_namespace() {
 async fn row_81_not_by_post() {
     let replica = releasing().await;
     for method in ["GET", "PUT", "DELETE"] {
-        let head = format!("{method} {PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let head = format!("{method} {PATH} HTTP/1.1\r\nhost: x\r\n\r\n");
         let answer = send(replica.address, &head, b"").await;
         assert_eq!(answer.code, 405, "{method}");
         assert!(answer.head.contains("allow: post"), "{}", answer.head);
+        assert!(answer.head.contains("connection: close"), "{}", answer.head);
     }
-    let head = "POST /elsewhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    assert_eq!(send(replica.address, head, b"").await.code, 404);
+    let head = "POST /elsewhere HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    let answer = send(replica.address, head, b"").await;
+    assert_eq!(answer.code, 404);
+    assert!(answer.head.contains("connection: close"), "{}", answer.head);
 }
 
 #[tokio::test]
@@ -352,6 +355,26 @@ async fn row_94_a_replica_that_does_not_know_the_rollouts_yet() {
     assert_eq!(replica.fire(SHOP, down()).await.code, 200);
 }
 
+/// What is known is acted on at once, and the rest when it is sent again.
+#[tokio::test]
+async fn row_94_a_namespace_that_cannot_be_listed_silences_no_other() {
+    struct Unlisted;
+    impl Interceptor for Unlisted {
+        fn before(&mut self, request: &ApiRequest) -> Fault {
+            match request.path.ends_with("/namespaces/bank/rollouts") {
+                true => refuse(403, "Forbidden"),
+                false => Fault::None,
+            }
+        }
+    }
+    let replica = Replica::start_before(None, Some(Box::new(Unlisted))).await;
+    replica.release("shop", "checkout", &[DOWN], json!({})).await;
+    let ledger = json!({"namespace": "bank", "rollout": "ledger"});
+    let alerts = [alert(&down(), "a", LATER), alert(&ledger, "b", LATER)];
+    assert_eq!(replica.post(ALL, &alerts).await.code, 503);
+    assert_eq!(replica.commands().len(), 1);
+}
+
 #[tokio::test]
 async fn what_is_at_rest_or_aborted_is_left_alone() {
     let replica = Replica::standby().await;
@@ -372,7 +395,7 @@ async fn what_is_at_rest_or_aborted_is_left_alone() {
 /// Who has begun to send and does not go on has a place for a while, but only so many.
 #[tokio::test]
 async fn row_94_a_slow_sender_keeps_no_other_waiting() {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let replica = releasing().await;
     let head = format!(
         "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {SHOP}\r\ncontent-type: application/json\r\n\
@@ -387,4 +410,9 @@ async fn row_94_a_slow_sender_keeps_no_other_waiting() {
     let busy = replica.fire(SHOP, down()).await;
     assert_eq!((busy.code, busy.body.as_str()), (503, "others are being taken"));
     assert_eq!(replica.fire(ALL, down()).await.code, 200);
+    for mut socket in slow {
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 503");
+    }
 }
