@@ -234,6 +234,26 @@ impl Replica {
         commands.iter().map(|command| command.as_ref().clone()).collect()
     }
 
+    /// Answers the commands that have no answer yet, as the leader would.
+    pub async fn answer_commands(&self, phase: &str) {
+        let stores = &self.controller.context.observer.stores;
+        for command in self
+            .commands()
+            .iter()
+            .filter(|command| command["status"].is_null())
+        {
+            let key = ObjectKey::of(command).unwrap();
+            let path = format!("{}/status", Resource::RolloutCommand.object_path(&key));
+            let answer = json!({"status": {"phase": phase, "message": "because"}});
+            request(&self.server, "PATCH", &path, &answer);
+            until(|| {
+                let cached = stores.get(Resource::RolloutCommand, &key);
+                cached.is_some_and(|cached| cached["status"]["phase"] == phase)
+            })
+            .await;
+        }
+    }
+
     pub async fn post(&self, token: &str, alerts: &[Value]) -> Answer {
         client::post(self.address, token, &webhook(alerts)).await
     }

@@ -239,6 +239,30 @@ async fn row_90_the_same_alert_again() {
 }
 
 #[tokio::test]
+async fn an_alert_that_was_turned_down_asks_again() {
+    let replica = releasing().await;
+    let mut expected = 0;
+    // A retry of somebody's ends the time in which an abort counts as on its way.
+    for (retries, phase, asks) in [
+        (1, "Refused", true),
+        (2, "Expired", true),
+        (3, "Accepted", true),
+        (4, "", false),
+    ] {
+        let retried = json!({"retries": retries});
+        replica.put_status("shop", "checkout", &retried).await;
+        for _ in 0..2 {
+            assert_eq!(replica.fire(SHOP, down()).await.code, 200);
+        }
+        expected += usize::from(asks);
+        assert_eq!(replica.commands().len(), expected, "before {phase}");
+        if asks {
+            replica.answer_commands(phase).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn row_91_alerts_that_were_left_out() {
     let replica = releasing().await;
     let mut body: Value = serde_json::from_slice(&webhook(&[alert(&down(), "f", LATER)])).unwrap();
