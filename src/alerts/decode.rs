@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use serde::de::{Error, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
@@ -16,6 +16,8 @@ use crate::api::time::parse_rfc3339;
 /// More than fit into the largest body, if they are alerts at all.
 const MAX_ALERTS: usize = 20_000;
 const MAX_FINGERPRINT: usize = 64;
+/// Labels, or annotations, of one alert. 20 bytes of a body can stand for a hundred in memory.
+const MAX_LABELS: usize = 128;
 const MAX_LABEL_NAME: usize = 1_024;
 const MAX_LABEL_VALUE: usize = 4_096;
 /// Annotations that say what is the matter, the best first.
@@ -33,8 +35,8 @@ pub enum DecodeError {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     pub alerts: Vec<Alert>,
-    /// Alerts that no Alertmanager sends: without a fingerprint or a time, or with labels that are too long or have
-    /// control characters.
+    /// Alerts that no Alertmanager sends: without a fingerprint or a time, or with labels that are too many or too long
+    /// or have control characters.
     pub malformed: usize,
     /// Alerts that Alertmanager has left out (`max_alerts` of the receiver).
     pub truncated: u64,
@@ -54,9 +56,9 @@ struct Webhook {
 #[serde(rename_all = "camelCase")]
 struct Sent<S> {
     #[serde(default)]
-    labels: Labels,
+    labels: FewLabels,
     #[serde(default)]
-    annotations: Labels,
+    annotations: FewLabels,
     #[serde(default)]
     starts_at: String,
     #[serde(default)]
@@ -98,7 +100,8 @@ fn collect<S>(sent: AtMost<Sent<S>>, is_firing: impl Fn(&S) -> bool) -> Batch {
     batch
 }
 
-fn read_alert<S>(mut sent: Sent<S>, is_firing: bool) -> Option<Alert> {
+fn read_alert<S>(sent: Sent<S>, is_firing: bool) -> Option<Alert> {
+    let (labels, mut annotations) = (sent.labels.0?, sent.annotations.0?);
     let print = &sent.fingerprint;
     let is_print = (1..=MAX_FINGERPRINT).contains(&print.len());
     if !is_print || !print.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -108,14 +111,14 @@ fn read_alert<S>(mut sent: Sent<S>, is_firing: bool) -> Option<Alert> {
         let is_short = name.len() <= MAX_LABEL_NAME && value.len() <= MAX_LABEL_VALUE;
         is_short && !name.chars().chain(value.chars()).any(char::is_control)
     };
-    if !sent.labels.iter().all(is_label) {
+    if !labels.iter().all(is_label) {
         return None;
     }
     let starts_at = parse_rfc3339(&sent.starts_at)?;
-    let summary = SUMMARIES.iter().find_map(|name| sent.annotations.remove(*name));
+    let summary = SUMMARIES.iter().find_map(|name| annotations.remove(*name));
     Some(Alert {
         starts_at: to_milliseconds(starts_at),
-        labels: sent.labels,
+        labels,
         fingerprint: sent.fingerprint,
         is_firing,
         summary,
@@ -123,7 +126,7 @@ fn read_alert<S>(mut sent: Sent<S>, is_firing: bool) -> Option<Alert> {
 }
 
 /// A webhook tells nanoseconds, the API milliseconds.
-pub(super) fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
     time.duration_trunc(TimeDelta::milliseconds(1)).unwrap_or(time)
 }
 
@@ -157,6 +160,43 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Collector<T> {
     }
 }
 
+/// `None` where there are more than [`MAX_LABELS`], which are not taken in.
+struct FewLabels(Option<Labels>);
+
+impl Default for FewLabels {
+    fn default() -> Self {
+        FewLabels(Some(Labels::new()))
+    }
+}
+
+impl<'de> Deserialize<'de> for FewLabels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(LabelCollector).map(FewLabels)
+    }
+}
+
+struct LabelCollector;
+
+impl<'de> Visitor<'de> for LabelCollector {
+    type Value = Option<Labels>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("names and values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Labels>, A::Error> {
+        let mut taken = Labels::new();
+        while let Some((name, value)) = map.next_entry()? {
+            if taken.len() == MAX_LABELS {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return Ok(None);
+            }
+            taken.insert(name, value);
+        }
+        Ok(Some(taken))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +209,12 @@ mod tests {
             "annotations": {"description": "more", "summary": "12 % fail"},
             "startsAt": "2026-11-26T08:00:00.123456789+02:00", "endsAt": "0001-01-01T00:00:00Z",
         })
+    }
+
+    fn many(count: usize) -> Value {
+        (0..count)
+            .map(|number| (format!("l{number}"), json!("x")))
+            .collect()
     }
 
     fn webhook(alerts: Value) -> Value {
@@ -217,6 +263,8 @@ mod tests {
             ("/labels/service", json!("a\nb")),
             ("/labels/service", json!("\u{1b}[2J")),
             ("/labels/service", json!("x".repeat(5_000))),
+            ("/labels", many(MAX_LABELS + 1)),
+            ("/annotations", many(MAX_LABELS + 1)),
         ] {
             let mut bad = alert();
             *bad.pointer_mut(path).unwrap() = value;

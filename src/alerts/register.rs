@@ -8,13 +8,13 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::decode::to_milliseconds;
 use super::{Alert, Ignored, Reach, RoutingLabels};
 use crate::api::matcher::{Labels, Matcher};
 use crate::api::names::Revision;
 use crate::api::resource::ObjectKey;
 use crate::api::rollout::AlertSelector;
 use crate::api::rollout_status::RolloutStatus;
+use crate::api::time::is_before;
 
 const MAX_NAME: usize = 253;
 
@@ -39,6 +39,7 @@ pub struct Release {
     pub revision: Revision,
     /// How often it was started again after an abort.
     pub retries: u32,
+    /// The last time that it was started.
     pub began: DateTime<Utc>,
 }
 
@@ -122,7 +123,7 @@ impl Register {
             None => Err(Ignored::UnknownRollout),
             Some(Standing::AtRest) => Err(Ignored::AtRest),
             Some(Standing::Aborted) => Err(Ignored::Aborted),
-            Some(Standing::Releasing(release)) if alert.starts_at < to_milliseconds(release.began) => {
+            Some(Standing::Releasing(release)) if is_before(alert.starts_at, release.began) => {
                 Err(Ignored::Older)
             }
             Some(Standing::Releasing(release)) => Ok(*release),
@@ -173,7 +174,7 @@ fn is_name(text: &str) -> bool {
 fn standing(rollout: &Value) -> Standing {
     let status = rollout.get("status").map(RolloutStatus::deserialize);
     let status = status.and_then(Result::ok).unwrap_or_default();
-    let release = status.revision.zip(status.revision_started_at);
+    let release = status.revision.zip(status.attempt_began_at());
     match release.filter(|_| status.is_in_release(status.current_pod_hash.as_ref())) {
         None => Standing::AtRest,
         Some(_) if status.abort => Standing::Aborted,
@@ -327,7 +328,8 @@ mod tests {
         for (is_firing, milliseconds, expected) in [
             (true, 0, None),
             (true, 60_000, None),
-            (true, -1, Some(Ignored::Older)),
+            (true, -999, None),
+            (true, -1_000, Some(Ignored::Older)),
             (false, 0, Some(Ignored::Resolved)),
         ] {
             let alert = Alert {
@@ -340,6 +342,40 @@ mod tests {
             let decision = register.decide(&alert, reach);
             assert_eq!(decision.ignored, expected);
             assert_eq!(decision.aborts.is_empty(), expected.is_some());
+        }
+    }
+
+    #[test]
+    fn a_retry_is_not_undone_by_what_fired_before_it() {
+        let retry = |at: &str, revision: i64| json!({"at": at, "who": "ann", "what": "RetryCommanded", "revision": revision, "why": "flaky"});
+        let history = json!([
+            retry("2026-11-26T06:05:00Z", 7),
+            retry("2026-11-26T06:20:00Z", 7),
+            retry("2026-11-26T06:40:00Z", 6),
+        ]);
+        let rollout = rollout(
+            json!([{"matchers": ["alertname=Down"]}]),
+            json!({"retries": 2, "history": history}),
+        );
+        let mut register = Register::default();
+        register.note(&ObjectKey::new("shop", "checkout"), Some(&rollout));
+        let reach = Reach {
+            namespaces: &Namespaces::All,
+            labels: None,
+        };
+        for (fingerprint, starts_at, expected) in [
+            ("a", "2026-11-26T06:04:00Z", Some(Ignored::Older)),
+            ("b", "2026-11-26T06:10:00Z", Some(Ignored::Older)),
+            ("a", "2026-11-26T06:21:00Z", None),
+        ] {
+            let alert = Alert {
+                labels: [("alertname".to_owned(), "Down".to_owned())].into(),
+                fingerprint: fingerprint.to_owned(),
+                starts_at: starts_at.parse().unwrap(),
+                is_firing: true,
+                summary: None,
+            };
+            assert_eq!(register.decide(&alert, reach).ignored, expected, "{starts_at}");
         }
     }
 

@@ -110,11 +110,23 @@ pub struct RolloutStatus {
     pub handled_commands: Vec<String>,
 }
 
+/// How the history calls a retry.
+pub const RETRY_COMMANDED: &str = "RetryCommanded";
+
 impl RolloutStatus {
     /// Whether a version other than stable is being released, or was and was aborted. The first deploy is none:
     /// there is no version yet that could take the traffic back.
     pub fn is_in_release(&self, current: Option<&PodTemplateHash>) -> bool {
         self.stable_rs.is_some() && self.stable_rs.as_ref() != current
+    }
+
+    /// When the release of the current revision began, or was last begun again by a retry. What was wrong before then,
+    /// whoever began it knew of.
+    pub fn attempt_began_at(&self) -> Option<DateTime<Utc>> {
+        let is_retry =
+            |entry: &&HistoryEntry| entry.what == RETRY_COMMANDED && entry.revision == self.revision;
+        let retry = self.history.iter().rev().find(is_retry).map(|entry| entry.at);
+        self.revision_started_at.max(retry)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The project's clock type is chrono's; Kubernetes object metadata uses jiff's. They meet here only.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Metadata time to project time; a value outside chrono's range becomes the epoch.
@@ -11,6 +11,12 @@ pub fn from_meta(time: &Time) -> DateTime<Utc> {
 /// RFC 3339 with seconds, as Kubernetes writes times.
 pub fn to_rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Whether `at` was before `began`. Different clocks tell such times, and some of them whole seconds only: what lies within
+/// one second is not before.
+pub fn is_before(at: DateTime<Utc>, began: DateTime<Utc>) -> bool {
+    at + TimeDelta::seconds(1) <= began
 }
 
 /// Parses RFC 3339; `None` for anything else.

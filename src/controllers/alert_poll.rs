@@ -56,6 +56,7 @@ pub async fn poll(context: &Context, settings: &AlertPoll, mut role: watch::Rece
 async fn ask(context: &Context, settings: &AlertPoll) -> Result<(), String> {
     let body = settings.source.active().await?;
     let batch = decode_alerts(&body).map_err(|error| error.to_string())?;
+    drop(body);
     let reach = Reach {
         namespaces: &Namespaces::All,
         labels: None,

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::context::Context;
 use crate::alerts::command::{abort_command, alert_name, command_name};
@@ -16,6 +18,7 @@ use crate::alerts::register::{Decision, Register, Release};
 use crate::alerts::{Alert, Ignored, Reach};
 use crate::api::names::Revision;
 use crate::api::resource::{ObjectKey, Resource};
+use crate::api::rollout_command::CommandPhase;
 use crate::client::Failure;
 use crate::clock::Stopwatch;
 
@@ -26,6 +29,9 @@ const ASKED_AT_ONCE: usize = 16;
 /// For so long the abort of an attempt counts as on its way, once it has been asked for. If it is not there then, the
 /// next alert asks again.
 const ASKED_FOR: Duration = Duration::from_secs(10);
+
+/// How often an alert asks again after it was turned down.
+const MOST_AGAIN: u32 = 10;
 
 /// What was asked for last about one Rollout; held while somebody asks.
 type Place = Arc<tokio::sync::Mutex<Option<Asked>>>;
@@ -167,8 +173,7 @@ impl Context {
         taken
     }
 
-    /// Asks once for the abort of a Rollout; says of how many alerts this is the outcome. An alert that has asked before,
-    /// and was overruled by a retry, does not count, but the next one does.
+    /// Asks once for the abort of a Rollout; says of how many alerts this is the outcome.
     async fn ask_for(
         &self,
         known: &Alerts,
@@ -184,26 +189,19 @@ impl Context {
         });
         let mut names = BTreeSet::new();
         for alert in alerts.iter().filter(|_| !is_on_its_way) {
-            let name = command_name(&rollout, &release, alert);
-            let command = ObjectKey::new(rollout.namespace.clone(), name);
-            let is_there = self
-                .observer
-                .stores
-                .get(Resource::RolloutCommand, &command)
-                .is_some();
-            if is_there || !names.insert(command.name.clone()) {
+            let Some((again, name)) = self.free_name(&rollout, &release, alert) else {
+                continue;
+            };
+            if !names.insert(name.clone()) {
                 continue;
             }
-            let api = &self.observer.api;
-            match api
-                .ask(&rollout.namespace, &abort_command(&rollout, &release, alert))
-                .await
-            {
+            let command = abort_command(&rollout, &release, alert, again);
+            match self.observer.api.ask(&rollout.namespace, &command).await {
                 Ok(_) => {
                     let at = known.stopwatch.elapsed();
                     *asked = Some(Asked { attempt, at });
                     let alert = alert_name(alert);
-                    tracing::info!(%rollout, command = command.name, alert, "an alert asks to abort");
+                    tracing::info!(%rollout, command = name, alert, "an alert asks to abort");
                     return (Outcome::Asked, alerts.len());
                 }
                 Err(Failure::AlreadyExists) => {}
@@ -215,6 +213,27 @@ impl Context {
         }
         (Outcome::Known, alerts.len())
     }
+
+    /// The name by which an alert may ask, and how often it was turned down. `None` while it asks already, once it was
+    /// obeyed, and when it has been turned down too often.
+    fn free_name(&self, rollout: &ObjectKey, release: &Release, alert: &Alert) -> Option<(u32, String)> {
+        for again in 0..=MOST_AGAIN {
+            let name = command_name(rollout, release, alert, again);
+            let command = ObjectKey::new(rollout.namespace.clone(), name);
+            match self.observer.stores.get(Resource::RolloutCommand, &command) {
+                None => return Some((again, command.name)),
+                Some(stored) if was_turned_down(&stored) => {}
+                Some(_) => return None,
+            }
+        }
+        None
+    }
+}
+
+/// Whether the command was answered and not carried out.
+fn was_turned_down(command: &Value) -> bool {
+    let phase = command.pointer("/status/phase").map(CommandPhase::deserialize);
+    matches!(phase, Some(Ok(CommandPhase::Refused | CommandPhase::Expired)))
 }
 
 impl Taken {

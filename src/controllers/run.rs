@@ -171,9 +171,9 @@ struct Beside {
     role: watch::Receiver<Role>,
 }
 
-/// Campaigns, asks for alerts, and tells people what happened, until the work has ended. The lead is given back only if no round was left
-/// in flight, because what it wrote may still land. An Event that is cut off may, too: nobody decides on it, and whoever
-/// tells it again gives it the same name.
+/// Campaigns, asks for alerts, and tells people what happened, until the work has ended. The lead is given back only if no
+/// round was left in flight, because what it wrote may still land. An Event that is cut off may, too: nobody decides on it,
+/// and whoever tells it again gives it the same name.
 async fn lead_while(mut campaign: Option<Campaign>, work: impl Future<Output = bool>, beside: Beside) {
     let Beside {
         context,

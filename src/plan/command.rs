@@ -11,7 +11,7 @@ use crate::api::patch::PatchOp;
 use crate::api::resource::ObjectKey;
 use crate::api::rollout_command::{CommandPhase, RolloutCommand, RolloutCommandStatus, Verb};
 use crate::api::rollout_status::RolloutStatus;
-use crate::api::time::from_meta;
+use crate::api::time::{from_meta, is_before};
 use crate::plan::gate::{Finding, OpenGate, precondition_of};
 use crate::plan::model::{Action, Kind, Subresource, Target, Write};
 use crate::plan::snapshot::Snapshot;
@@ -94,7 +94,6 @@ fn created_at(command: &RolloutCommand) -> Option<DateTime<Utc>> {
 /// Why a command cannot be carried out, in words that say what to do instead.
 fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Option<(CommandPhase, String)> {
     let revision = world.status.revision.unwrap_or_default();
-    let begun = world.status.revision_started_at;
     let expected = command.spec.expect.clone().unwrap_or_default();
     if let Some(wanted) = expected.revision.filter(|wanted| *wanted != revision) {
         let phase = if wanted < revision {
@@ -110,17 +109,20 @@ fn refusal(world: &World, gates: &[OpenGate], command: &RolloutCommand) -> Optio
     // Creation times have whole seconds. A controller that was behind has begun the revision later than people saw it:
     // an abort by a person is obeyed all the same. One that was meant for the version before costs a retry, one that is
     // not obeyed costs requests. An alert says itself since when it fires.
-    let older = |at: DateTime<Utc>| begun.is_some_and(|begun| at + chrono::Duration::seconds(1) <= begun);
-    let asked = match (&command.spec.alert, command.spec.verb) {
-        (Some(alert), _) => Some(alert.starts_at),
-        (None, Verb::Abort) => None,
-        _ => created_at(command),
+    let (asked, begun) = match (&command.spec.alert, command.spec.verb) {
+        (Some(alert), _) => (Some(alert.starts_at), world.status.attempt_began_at()),
+        (None, Verb::Abort) => (None, None),
+        _ => (created_at(command), world.status.revision_started_at),
     };
     let is_bound = expected.revision.is_some() && command.spec.alert.is_none();
-    if !is_bound && asked.is_some_and(older) {
+    if !is_bound
+        && asked
+            .zip(begun)
+            .is_some_and(|(asked, begun)| is_before(asked, begun))
+    {
         return Some((
             CommandPhase::Expired,
-            format!("it is older than revision {revision}"),
+            format!("it is older than revision {revision}, or than its last retry"),
         ));
     }
     if let Some(step) = expected.step.filter(|step| *step != world.step_index()) {
@@ -201,7 +203,7 @@ fn is_before_abort(world: &World, command: &RolloutCommand) -> bool {
     let (created, aborted) = (created_at(command), world.status.aborted_at);
     created
         .zip(aborted)
-        .is_some_and(|(created, aborted)| created + chrono::Duration::seconds(1) <= aborted)
+        .is_some_and(|(created, aborted)| is_before(created, aborted))
 }
 
 fn waits_for_person(world: &World) -> bool {

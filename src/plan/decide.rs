@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use crate::api::names::StepIndex;
 use crate::api::rollout_command::{ALERT_PREFIX, RolloutCommand, Verb};
 use crate::api::rollout_status::{
-    AbortReason, AbortSource, FastTrack, HistoryEntry, PauseReason, RolloutStatus, WaitingOn, WaitingReason,
+    AbortReason, AbortSource, FastTrack, HistoryEntry, PauseReason, RETRY_COMMANDED, RolloutStatus,
+    WaitingOn, WaitingReason,
 };
 use crate::plan::advance::{advance_promotion, advance_step};
 use crate::plan::analysis::deciding_metric;
@@ -131,7 +132,7 @@ pub fn carry_out_command(evidence: &Evidence) -> Option<Moved> {
             clear_abort(&mut status);
             status.retries += 1;
             restart_steps(world, &mut status);
-            "RetryCommanded"
+            RETRY_COMMANDED
         }
         Verb::PromoteFull => {
             skip_to_end(world, &mut status, FastTrack::PromoteFull);

@@ -21,7 +21,7 @@ use crate::controllers::context::Context;
 
 pub const PATH: &str = "/alertmanager/v1/webhook";
 const MAX_BODY_BYTES: usize = 1_048_576;
-const BODY_WITHIN: Duration = Duration::from_secs(10);
+const BODY_WITHIN: Duration = Duration::from_secs(4);
 /// Bodies in memory at once: one can take many times its size.
 const BODIES: usize = 6;
 /// Of these, from those who reach the same namespaces: nobody who is slow keeps all the others waiting.
@@ -78,7 +78,7 @@ impl Refusal {
             Refusal::Forbidden => {
                 "an alert names a namespace that the token does not reach; the others were taken"
             }
-            Refusal::Unready => "the caches are not complete yet",
+            Refusal::Unready => "the caches are not complete yet; what concerns a known Rollout was taken",
             Refusal::Busy => "others are being taken",
             Refusal::Unstored => "not everything could be stored",
         }
@@ -138,15 +138,12 @@ impl Receiver {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        match refusal {
-            Some(Refusal::Method) => {
-                headers.insert(ALLOW, HeaderValue::from_static("POST"));
-            }
-            // Whoever has no token has no claim to a connection either.
-            Some(Refusal::Token) => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            _ => {}
+        if refusal == Some(Refusal::Method) {
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        // Whoever has not shown a token has no claim to a connection either.
+        if matches!(refusal, Some(Refusal::Path | Refusal::Method | Refusal::Token)) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -167,20 +164,19 @@ impl Receiver {
         if length(request.headers()).is_some_and(|length| length > MAX_BODY_BYTES) {
             return Err(Refusal::TooLong);
         }
-        if !*self.ready.borrow() {
-            return Err(Refusal::Unready);
-        }
         let share = self.share(namespaces);
         let turn = async { (share.acquire().await, self.bodies.acquire().await) };
         let _turn = timeout(TURN_WITHIN, turn).await.map_err(|_| Refusal::Busy)?;
         let body = read_body(request.into_body()).await?;
         let batch = decode_webhook(&body).map_err(|_| Refusal::Unreadable)?;
         drop(body);
-        let taken = timeout(TAKEN_WITHIN, self.take_batch(&batch, namespaces)).await;
+        let is_ready = *self.ready.borrow();
+        let taken = timeout(TAKEN_WITHIN, self.take_batch(&batch, namespaces, is_ready)).await;
         let taken = taken.map_err(|_| Refusal::Unstored)?;
         // What comes first is what the sender can do something about by sending it again.
         match taken {
             Taken { unstored: true, .. } => Err(Refusal::Unstored),
+            Taken { .. } if !is_ready => Err(Refusal::Unready),
             Taken { malformed: true, .. } => Err(Refusal::Malformed),
             Taken { forbidden: true, .. } => Err(Refusal::Forbidden),
             Taken { .. } => Ok(()),
@@ -194,7 +190,7 @@ impl Receiver {
         Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(BODIES_OF_ONE))))
     }
 
-    async fn take_batch(&self, batch: &Batch, namespaces: &Namespaces) -> Taken {
+    async fn take_batch(&self, batch: &Batch, namespaces: &Namespaces, is_ready: bool) -> Taken {
         let reach = Reach {
             namespaces,
             labels: Some(&self.labels),
@@ -215,7 +211,7 @@ impl Receiver {
             metrics.count("push", "malformed", batch.malformed);
             taken.malformed = true;
         }
-        if taken.unaddressed && self.unaddressed.is_due() {
+        if taken.unaddressed && is_ready && self.unaddressed.is_due() {
             tracing::warn!(
                 namespace_label = self.labels.namespace,
                 rollout_label = self.labels.rollout,
@@ -264,7 +260,9 @@ async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
     match read {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLong),
-        Ok(Err(_)) | Err(_) => Err(Refusal::Unreadable),
+        Ok(Err(_)) => Err(Refusal::Unreadable),
+        // It may come in time when it is sent again.
+        Err(_) => Err(Refusal::Busy),
     }
 }
 

@@ -27,6 +27,9 @@ use tokio::task::JoinHandle;
 
 use crate::client::{self, Answer, alert, webhook};
 
+/// Which the controller looks after, each by itself.
+const NAMESPACES: [&str; 2] = ["shop", "bank"];
+
 /// When the revisions began, and a moment later.
 pub const BEGAN: &str = "2026-11-26T06:00:00Z";
 pub const LATER: &str = "2026-11-26T06:01:00.123456789Z";
@@ -118,7 +121,7 @@ impl Replica {
         for definition in crd::all().unwrap() {
             server.install_crd(definition).unwrap();
         }
-        for name in ["shop", "bank"] {
+        for name in NAMESPACES {
             request(
                 &server,
                 "POST",
@@ -140,6 +143,7 @@ impl Replica {
         let controller = start(
             context,
             Settings {
+                namespaces: NAMESPACES.map(str::to_owned).into(),
                 lease: Some(LeaseSettings {
                     lease: ObjectKey::new("shop", "tidegate"),
                     identity: "me".to_owned(),
@@ -228,6 +232,26 @@ impl Replica {
     pub fn commands(&self) -> Vec<Value> {
         let commands = self.server.inspect(|store| store.list("RolloutCommand"));
         commands.iter().map(|command| command.as_ref().clone()).collect()
+    }
+
+    /// Answers the commands that have no answer yet, as the leader would.
+    pub async fn answer_commands(&self, phase: &str) {
+        let stores = &self.controller.context.observer.stores;
+        for command in self
+            .commands()
+            .iter()
+            .filter(|command| command["status"].is_null())
+        {
+            let key = ObjectKey::of(command).unwrap();
+            let path = format!("{}/status", Resource::RolloutCommand.object_path(&key));
+            let answer = json!({"status": {"phase": phase, "message": "because"}});
+            request(&self.server, "PATCH", &path, &answer);
+            until(|| {
+                let cached = stores.get(Resource::RolloutCommand, &key);
+                cached.is_some_and(|cached| cached["status"]["phase"] == phase)
+            })
+            .await;
+        }
     }
 
     pub async fn post(&self, token: &str, alerts: &[Value]) -> Answer {

@@ -85,13 +85,16 @@ async fn row_80_a_token_of_another_namespace() {
 async fn row_81_not_by_post() {
     let replica = releasing().await;
     for method in ["GET", "PUT", "DELETE"] {
-        let head = format!("{method} {PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let head = format!("{method} {PATH} HTTP/1.1\r\nhost: x\r\n\r\n");
         let answer = send(replica.address, &head, b"").await;
         assert_eq!(answer.code, 405, "{method}");
         assert!(answer.head.contains("allow: post"), "{}", answer.head);
+        assert!(answer.head.contains("connection: close"), "{}", answer.head);
     }
-    let head = "POST /elsewhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    assert_eq!(send(replica.address, head, b"").await.code, 404);
+    let head = "POST /elsewhere HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    let answer = send(replica.address, head, b"").await;
+    assert_eq!(answer.code, 404);
+    assert!(answer.head.contains("connection: close"), "{}", answer.head);
 }
 
 #[tokio::test]
@@ -199,7 +202,7 @@ async fn row_88_an_unknown_rollout() {
 #[tokio::test]
 async fn row_89_older_than_the_revision() {
     let replica = releasing().await;
-    let before = alert(&down(), "f", "2026-11-26T05:59:59.999Z");
+    let before = alert(&down(), "f", "2026-11-26T05:59:59Z");
     assert_eq!(replica.post(SHOP, &[before]).await.code, 200);
     assert!(replica.commands().is_empty());
     assert!(replica.counted("tidegate_alerts_total{source=\"push\",result=\"older\"} 1"));
@@ -223,14 +226,40 @@ async fn row_90_the_same_alert_again() {
             .all(|answer| answer.code == 200)
     );
     assert_eq!(replica.commands().len(), 1);
-    // Somebody has tried again: the alert that is overruled asks no more, but the next one does.
-    let retried = json!({"retries": 1});
+    // Somebody has tried again: what fired before then asks no more, but the next one does.
+    let retry = json!({"at": "2026-11-26T06:10:00Z", "who": "ann", "what": "RetryCommanded", "revision": 7, "why": ""});
+    let retried = json!({"retries": 1, "history": [retry]});
     replica.put_status("shop", "checkout", &retried).await;
-    assert_eq!(replica.post(SHOP, &[same()]).await.code, 200);
+    let another = alert(&down(), "e", LATER);
+    assert_eq!(replica.post(SHOP, &[same(), another]).await.code, 200);
     assert_eq!(replica.commands().len(), 1);
     let next = alert(&down(), "f", "2026-11-26T06:30:00Z");
     assert_eq!(replica.post(SHOP, &[same(), next]).await.code, 200);
     assert_eq!(replica.commands().len(), 2);
+}
+
+#[tokio::test]
+async fn an_alert_that_was_turned_down_asks_again() {
+    let replica = releasing().await;
+    let mut expected = 0;
+    // A retry of somebody's ends the time in which an abort counts as on its way.
+    for (retries, phase, asks) in [
+        (1, "Refused", true),
+        (2, "Expired", true),
+        (3, "Accepted", true),
+        (4, "", false),
+    ] {
+        let retried = json!({"retries": retries});
+        replica.put_status("shop", "checkout", &retried).await;
+        for _ in 0..2 {
+            assert_eq!(replica.fire(SHOP, down()).await.code, 200);
+        }
+        expected += usize::from(asks);
+        assert_eq!(replica.commands().len(), expected, "before {phase}");
+        if asks {
+            replica.answer_commands(phase).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -350,6 +379,26 @@ async fn row_94_a_replica_that_does_not_know_the_rollouts_yet() {
     assert_eq!(replica.fire(SHOP, down()).await.code, 200);
 }
 
+/// What is known is acted on at once, and the rest when it is sent again.
+#[tokio::test]
+async fn row_94_a_namespace_that_cannot_be_listed_silences_no_other() {
+    struct Unlisted;
+    impl Interceptor for Unlisted {
+        fn before(&mut self, request: &ApiRequest) -> Fault {
+            match request.path.ends_with("/namespaces/bank/rollouts") {
+                true => refuse(403, "Forbidden"),
+                false => Fault::None,
+            }
+        }
+    }
+    let replica = Replica::start_before(None, Some(Box::new(Unlisted))).await;
+    replica.release("shop", "checkout", &[DOWN], json!({})).await;
+    let ledger = json!({"namespace": "bank", "rollout": "ledger"});
+    let alerts = [alert(&down(), "a", LATER), alert(&ledger, "b", LATER)];
+    assert_eq!(replica.post(ALL, &alerts).await.code, 503);
+    assert_eq!(replica.commands().len(), 1);
+}
+
 #[tokio::test]
 async fn what_is_at_rest_or_aborted_is_left_alone() {
     let replica = Replica::standby().await;
@@ -370,7 +419,7 @@ async fn what_is_at_rest_or_aborted_is_left_alone() {
 /// Who has begun to send and does not go on has a place for a while, but only so many.
 #[tokio::test]
 async fn row_94_a_slow_sender_keeps_no_other_waiting() {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let replica = releasing().await;
     let head = format!(
         "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {SHOP}\r\ncontent-type: application/json\r\n\
@@ -385,4 +434,9 @@ async fn row_94_a_slow_sender_keeps_no_other_waiting() {
     let busy = replica.fire(SHOP, down()).await;
     assert_eq!((busy.code, busy.body.as_str()), (503, "others are being taken"));
     assert_eq!(replica.fire(ALL, down()).await.code, 200);
+    for mut socket in slow {
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 503");
+    }
 }

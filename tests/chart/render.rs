@@ -242,6 +242,8 @@ fn alerts_come_in_only_where_they_are_wanted() {
         json!({"name": "alerts", "containerPort": 9443})
     );
     assert_eq!(service["ports"][0]["targetPort"], "alerts");
+    // One that cannot list some namespace acts on the alerts about all others.
+    assert_eq!(service["publishNotReadyAddresses"], true);
     let policy = &the(&rendered, "NetworkPolicy")["spec"];
     assert_eq!(policy["ingress"][1]["ports"][0]["port"], "alerts");
     let mounted: Vec<&str> = container["volumeMounts"]

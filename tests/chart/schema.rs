@@ -30,6 +30,7 @@ fn a_bad_value_is_refused_by_name() {
         ("alerts.receiver.port=443", "port"),
         (r#"alerts.alertmanager.url="alertmanager:9093""#, "url"),
         (r#"alerts.alertmanager.pollInterval="100ms""#, "pollInterval"),
+        (r#"alerts.alertmanager.pollInterval="0s""#, "pollInterval"),
         ("metrics.port=80", "port"),
         (r#"metrics.host="localhost""#, "host"),
         (r#"log.format="xml""#, "format"),

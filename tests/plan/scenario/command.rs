@@ -1,5 +1,6 @@
 //! What people ask for.
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use tidegate::api::rollout_status::{AbortSource, Phase};
 
@@ -173,6 +174,27 @@ fn an_alert_about_the_version_before_stops_nothing() {
             assert_eq!(cluster.status().abort, answer == "Accepted");
         }
     }
+}
+
+#[test]
+fn an_alert_that_fired_before_a_retry_does_not_undo_it() {
+    let mut cluster = paused();
+    let starts_at = cluster.status().revision_started_at.unwrap();
+    let abort = |cluster: &mut Cluster, fingerprint: &str, starts_at: DateTime<Utc>| {
+        let alert = json!({"fingerprint": fingerprint, "startsAt": starts_at});
+        let asked = json!({"alert": alert, "expect": {"revision": 2}, "requestedBy": "alert:Down"});
+        let command = cluster.command_with("Abort", asked);
+        cluster.run();
+        cluster.answer(&command)
+    };
+    assert_eq!(abort(&mut cluster, "a", starts_at), "Accepted");
+    cluster.now += chrono::Duration::seconds(60);
+    cluster.command("Retry");
+    cluster.run();
+    assert_eq!(abort(&mut cluster, "b", starts_at), "Expired");
+    assert!(!cluster.status().abort);
+    let now = cluster.now;
+    assert_eq!(abort(&mut cluster, "b", now), "Accepted");
 }
 
 #[test]

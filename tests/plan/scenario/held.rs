@@ -78,6 +78,21 @@ fn a_version_that_the_status_does_not_know_is_not_begun_by_an_invalid_spec() {
     assert_eq!(cluster.phase(), Phase::Degraded);
 }
 
+/// Nobody has to abort what a newer version has replaced.
+#[test]
+fn traffic_leaves_a_version_that_was_replaced_by_one_that_cannot_begin() {
+    let mut cluster = paused(nginx(five_steps()));
+    let revision = cluster.status().revision;
+    cluster.edit(Kind::Ingress, "web", |web| {
+        web["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/canary": "true"});
+    });
+    cluster.deploy("v3");
+    cluster.run();
+    assert_eq!(cluster.condition("Valid").1, "RouteInvalid");
+    assert_eq!(cluster.weight(), 0, "{}", cluster.explain());
+    assert_eq!((cluster.pods("v3"), cluster.status().revision), (0, revision));
+}
+
 #[test]
 fn a_failed_analysis_takes_traffic_back_although_something_is_missing() {
     let steps = json!([{"setWeight": 20}, {"analysis": {"templates": [{"templateName": "errors"}]}}]);
