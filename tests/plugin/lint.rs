@@ -61,6 +61,22 @@ fn strictly_a_warning_is_an_error() {
     }
 }
 
+#[test]
+fn replicas_are_left_out_for_an_autoscaler_alone() {
+    let without = ROLLOUT.replace("  replicas: 2\n", "");
+    let (code, out, _) = lint(&without, &["--strict"]);
+    assert_eq!(code, 1);
+    assert!(
+        out.starts_with("<stdin>:4:1: warning: spec.replicas: is left out"),
+        "{out}"
+    );
+    let scaled = format!(
+        "{without}---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: checkout}}\nspec:\n  \
+         scaleTargetRef: {{apiVersion: tidegate.dev/v1alpha1, kind: Rollout, name: checkout}}\n"
+    );
+    assert_eq!(lint(&scaled, &["--strict"]).0, 0);
+}
+
 fn service(name: &str, port: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
         "spec": {"selector": {"app": "checkout"}, "ports": [{"port": 80, "targetPort": port}]}})
