@@ -9,10 +9,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate::api::argo::{self, FIELDS, Home, Support};
 use tidegate::api::crd::{self, fields};
 use tidegate::api::rollout::CANARY_ANNOTATIONS;
+use tidegate::api::schema::validate;
 
 /// The chart has a copy: a symbolic link would be followed by Helm, but not by everything that takes charts from a
 /// checkout, such as Argo CD or a Git without links.
@@ -69,6 +70,20 @@ fn every_field_that_is_written_has_a_meaning() {
         .map(|field| field.path)
         .collect();
     assert!(silent.is_empty(), "{silent:#?}");
+}
+
+/// Names of service accounts and of people of an identity provider are long, and the admission policy wants them whole.
+#[test]
+fn whoever_has_a_long_name_can_ask() {
+    let schema = crd::schema_of("RolloutCommand").unwrap().unwrap();
+    let faults = |length| {
+        let command = json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutCommand", "metadata": {"name": "a"},
+            "spec": {"rollout": "checkout", "verb": "Abort", "requestedBy": "a".repeat(length)},
+        });
+        validate(&schema, &command).len()
+    };
+    assert_eq!((faults(512), faults(513)), (0, 1));
 }
 
 #[test]

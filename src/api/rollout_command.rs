@@ -51,7 +51,7 @@ pub struct RolloutCommandSpec {
     pub reason: Option<String>,
     /// Who asks: their own user name, to which the chart's admission policy holds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 512))]
     pub requested_by: Option<String>,
     /// The alert that asks, instead of a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]

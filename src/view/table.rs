@@ -1,6 +1,6 @@
 //! Columns that fit a width: text is measured and cut first, painted last.
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::paint::{Paint, Tone};
 
@@ -8,6 +8,8 @@ use super::paint::{Paint, Tone};
 const GAP: usize = 3;
 /// Names keep at least this many characters, however narrow the screen.
 const MIN_NAME: usize = 20;
+/// Columns between the first and the last are left alone up to this: ages, weights, most names.
+const MIN_MIDDLE: usize = 16;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
@@ -28,8 +30,8 @@ impl Cell {
     }
 }
 
-/// Lines of aligned columns. When they do not fit in `width`, the last column is cut at its end and then the
-/// first one in its middle, where generated names differ least; the columns between always stay whole.
+/// Lines of aligned columns. When they do not fit in `width`, the last column is cut at its end, and then long columns
+/// before it in their middle, where generated names differ least: the first one, then the widest ones between.
 pub fn render(rows: &[Vec<Cell>], width: Option<usize>, paint: Paint) -> Vec<String> {
     let widths = fit(natural_widths(rows), width);
     rows.iter().map(|row| render_row(row, &widths, paint)).collect()
@@ -51,32 +53,43 @@ fn fit(mut widths: Vec<usize>, limit: Option<usize>) -> Vec<usize> {
     let Some(limit) = limit else { return widths };
     let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
     let mut excess = total.saturating_sub(limit);
-    if let [first, .., last] = widths.as_mut_slice() {
-        let from_last = excess.min(last.saturating_sub(MIN_NAME));
-        *last -= from_last;
-        excess -= from_last;
-        let from_first = excess.min(first.saturating_sub(MIN_NAME));
-        *first -= from_first;
-        excess -= from_first;
-        *last -= excess.min(*last);
+    if let [first, middle @ .., last] = widths.as_mut_slice() {
+        shrink(last, MIN_NAME, &mut excess);
+        shrink(first, MIN_NAME, &mut excess);
+        while let Some(widest) = middle
+            .iter_mut()
+            .max()
+            .filter(|width| excess > 0 && **width > MIN_MIDDLE)
+        {
+            *widest -= 1;
+            excess -= 1;
+        }
+        shrink(last, 0, &mut excess);
     }
     widths
+}
+
+/// Takes as much of the excess as `width` has above `least`.
+fn shrink(width: &mut usize, least: usize, excess: &mut usize) {
+    let taken = (*excess).min(width.saturating_sub(least));
+    *width -= taken;
+    *excess -= taken;
 }
 
 fn render_row(row: &[Cell], widths: &[usize], paint: Paint) -> String {
     let mut line = String::new();
     let mut pending = 0;
     for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-        let text = match column {
-            0 => cut_middle(&cell.text, *width),
-            _ => cut_end(&cell.text, *width),
+        let text = match column + 1 == widths.len() {
+            false => cut_middle(&cell.text, *width),
+            true => cut_end(&cell.text, *width),
         };
         if !text.is_empty() {
             line.push_str(&" ".repeat(pending));
             line.push_str(&paint.apply(cell.tone, &text));
             pending = 0;
         }
-        pending += width - length(&text) + GAP;
+        pending += width.saturating_sub(length(&text)) + GAP;
     }
     line
 }
@@ -97,7 +110,7 @@ pub fn cut_end(text: &str, width: usize) -> String {
     match length(text) <= width {
         true => text.to_owned(),
         false if width == 0 => String::new(),
-        false => format!("{}…", beginning(text.chars(), width - 1)),
+        false => format!("{}…", beginning(text, width - 1)),
     }
 }
 
@@ -106,20 +119,26 @@ fn cut_middle(text: &str, width: usize) -> String {
         return cut_end(text, width);
     }
     let tail = (width - 1) / 3;
-    let head = beginning(text.chars(), width - 1 - tail);
-    let tail = beginning(text.chars().rev(), tail);
-    head.chars().chain(['…']).chain(tail.chars().rev()).collect()
+    format!("{}…{}", beginning(text, width - 1 - tail), ending(text, tail))
 }
 
-/// As much as fits.
-fn beginning(characters: impl Iterator<Item = char>, width: usize) -> String {
-    let mut room = width;
-    let fits = |character: &char| {
-        let left = room.checked_sub(character.width().unwrap_or(0));
-        room = left.unwrap_or(0);
-        left.is_some()
-    };
-    characters.take_while(fits).collect()
+/// As much as fits. A character may change the width of the one before it, as a variation selector does, so that the
+/// whole is what is measured.
+fn beginning(text: &str, width: usize) -> String {
+    let mut fitting = String::new();
+    for character in text.chars() {
+        fitting.push(character);
+        if length(&fitting) > width {
+            fitting.pop();
+            break;
+        }
+    }
+    fitting
+}
+
+fn ending(text: &str, width: usize) -> &str {
+    let mut endings = text.char_indices().filter_map(|(from, _)| text.get(from..));
+    endings.find(|ending| length(ending) <= width).unwrap_or_default()
 }
 
 /// Breaks at blanks so that no line is longer than `width`; a single longer word is cut.
@@ -182,6 +201,46 @@ mod tests {
         assert_eq!(wrap("支払い 確認", 9), ["支払い", "確認"]);
         let rows = [cells(&["NAME", "INFO"]), cells(&["支払い", "x"])];
         assert_eq!(render(&rows, None, Paint::Plain), ["NAME     INFO", "支払い   x"]);
+    }
+
+    #[test]
+    fn a_character_that_widens_the_one_before_it_is_measured_with_it() {
+        let warning = "\u{26a0}\u{fe0f}";
+        assert_eq!(length(warning), 2);
+        for text in [
+            warning.repeat(9),
+            format!("⚠{}", warning.repeat(8)),
+            format!("a{}", warning.repeat(8)),
+        ] {
+            for width in 0..18 {
+                for cut in [cut_end(&text, width), cut_middle(&text, width)] {
+                    assert!(length(&cut) <= width, "{cut} at {width}");
+                }
+                let rows = [cells(&["NAME", &text, "INFO"]), cells(&[&text, "a", &text])];
+                let lines = render(&rows, Some(width), Paint::Plain);
+                assert_eq!(lines.len(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_name_between_leaves_room_for_the_last_column() {
+        let rows = [
+            cells(&["REVISION", "BY", "AGE", "WHY"]),
+            cells(&[
+                "3",
+                "system:serviceaccount:argocd:argocd-server",
+                "5m",
+                "the reason that was given for it",
+            ]),
+        ];
+        assert_eq!(
+            render(&rows, Some(60), Paint::Plain),
+            [
+                "REVISION   BY                     AGE   WHY",
+                "3          system:servic…server   5m    the reason that was…",
+            ]
+        );
     }
 
     #[test]

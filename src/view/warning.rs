@@ -24,10 +24,16 @@ fn warn_single(rollout: &Value) -> Option<Warning> {
 }
 
 fn warn_containers(rollout: &Value) -> Vec<Warning> {
-    let containers = rollout
-        .pointer("/spec/template/spec/containers")
-        .and_then(Value::as_array);
+    let listed = |field: &str| {
+        let containers = rollout.pointer(&format!("/spec/template/spec/{field}"));
+        containers.and_then(Value::as_array)
+    };
     let mut warnings = Vec::new();
+    for (index, container) in listed("initContainers").into_iter().flatten().enumerate() {
+        let path = format!("spec.template.spec.initContainers[{index}]");
+        warnings.extend(warn_image(&path, container));
+    }
+    let containers = listed("containers");
     for (index, container) in containers.into_iter().flatten().enumerate() {
         let path = format!("spec.template.spec.containers[{index}]");
         warnings.extend(warn_image(&path, container));
@@ -150,6 +156,13 @@ mod tests {
                 "{image}"
             );
         }
+    }
+
+    #[test]
+    fn images_of_init_containers_are_looked_at_and_nothing_else_of_them() {
+        let rollout = json!({"spec": {"drainSeconds": 5, "template": {"spec": {"initContainers": [{"image": "a:1"}, {"image": "a"}]}}}});
+        let paths: Vec<String> = warn(&rollout).into_iter().map(|warning| warning.path).collect();
+        assert_eq!(paths, ["spec.template.spec.initContainers[1].image"]);
     }
 
     #[test]

@@ -90,6 +90,18 @@ struct Source {
     labels: fn(&str, &str) -> String,
 }
 
+const LINKERD: Source = Source {
+    counter: Some("response_total"),
+    histogram: "response_latency_ms",
+    units: 1000,
+    good: r#"classification="success",status_code="200""#,
+    bad: r#"classification="failure",status_code="500""#,
+    labels: |namespace, name| {
+        let pod = linkerd_pod(namespace, name);
+        format!(r#"{pod},target_port="8080",route_name="default""#)
+    },
+};
+
 const SOURCES: [Source; 8] = [
     Source {
         counter: Some("http_requests_total"),
@@ -148,16 +160,7 @@ const SOURCES: [Source; 8] = [
             )
         },
     },
-    Source {
-        counter: Some("response_total"),
-        histogram: "response_latency_ms",
-        units: 1000,
-        good: r#"classification="success",status_code="200""#,
-        bad: r#"classification="failure",status_code="500""#,
-        labels: |namespace, name| {
-            format!(r#"direction="inbound",namespace="{namespace}",pod="checkout-{name}-x7k2p""#)
-        },
-    },
+    LINKERD,
     Source {
         counter: None,
         histogram: "http_server_request_duration_seconds",
@@ -179,6 +182,28 @@ const SOURCES: [Source; 8] = [
 fn open_telemetry(namespace: &str, name: &str) -> String {
     format!(r#"k8s_namespace_name="{namespace}",k8s_pod_name="checkout-{name}-x7k2p",job="checkout""#)
 }
+
+fn linkerd_pod(namespace: &str, name: &str) -> String {
+    format!(r#"direction="inbound",namespace="{namespace}",pod="checkout-{name}-x7k2p""#)
+}
+
+/// What a Linkerd proxy counts though no customer came: the kubelet's probes and its own port, which is scraped.
+const NOT_CUSTOMERS: [Source; 2] = [
+    Source {
+        labels: |namespace, name| {
+            let pod = linkerd_pod(namespace, name);
+            format!(r#"{pod},target_port="8080",route_name="probe""#)
+        },
+        ..LINKERD
+    },
+    Source {
+        labels: |namespace, name| {
+            let pod = linkerd_pod(namespace, name);
+            format!(r#"{pod},target_port="4191",route_name="default""#)
+        },
+        ..LINKERD
+    },
+];
 
 impl Source {
     /// What it has counted after so many scrapes. No series for errors before there are any.
@@ -261,6 +286,17 @@ fn page(scrapes: u64, seconds: f64) -> String {
         for (namespace, version) in [("shop", version), ("shop-b", next_door(version))] {
             for source in &SOURCES {
                 source.write(&mut page, namespace, &version, scrapes);
+            }
+            for source in &NOT_CUSTOMERS {
+                source.write(
+                    &mut page,
+                    namespace,
+                    &Version {
+                        name: version.name,
+                        ..HEALTHY
+                    },
+                    scrapes,
+                );
             }
             write_container(&mut page, namespace, &version, seconds);
         }

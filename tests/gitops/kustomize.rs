@@ -66,11 +66,19 @@ spec:
       trafficRouting:
         nginx: { stableIngress: web, stableIngresses: [web] }
         gatewayAPI: { httpRoutes: [{ name: route }] }
-      analysis: { templates: [{ templateName: errors }] }
-      bake: { analysis: { templates: [{ templateName: latency, clusterScope: true }] } }
+      analysis: { templates: [{ templateName: errors }], args: [{ name: service, value: canary }] }
+      bake:
+        analysis:
+          templates: [{ templateName: latency, clusterScope: true }]
+          args: [{ name: service, value: stable }]
       steps:
       - setWeight: 10
-      - analysis: { templates: [{ templateName: errors }, { templateName: latency, clusterScope: true }] }
+      - analysis:
+          templates: [{ templateName: errors }, { templateName: latency, clusterScope: true }]
+          args:
+          - { name: canaryService, value: canary }
+          - { name: window, value: 1m }
+          - { name: namespace, valueFrom: { fieldRef: { fieldPath: metadata.namespace } } }
 ---
 apiVersion: v1
 kind: Service
@@ -165,8 +173,9 @@ fn build(kustomization: &str) -> Value {
 
 /// The values of every field that is a name in another object, with where they are.
 fn names(path: &str, node: &Value, found: &mut Vec<(String, String)>) {
-    const FIELDS: [&str; 10] = [
+    const FIELDS: [&str; 11] = [
         "name",
+        "value",
         "secretName",
         "claimName",
         "serviceAccountName",
@@ -203,18 +212,22 @@ fn kustomize_follows_every_name_in_a_rollout() {
     }
     // These name nothing but themselves.
     let own = [
+        "args/name",
         "containers/name",
         "initContainers/name",
         "env/name",
         "volumes/name",
     ];
     found.retain(|(path, _)| !own.iter().any(|own| path.ends_with(own)));
+    // An argument that is no name stays.
+    let window = found.iter().position(|(_, name)| name == "1m").unwrap();
+    found.remove(window);
     let left: Vec<_> = found
         .iter()
         .filter(|(_, name)| !name.starts_with("eu-"))
         .collect();
     assert!(left.is_empty(), "not renamed: {left:?}");
-    assert_eq!(found.len(), 27, "{found:?}");
+    assert_eq!(found.len(), 30, "{found:?}");
 }
 
 #[test]

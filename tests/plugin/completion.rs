@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use crate::binary::{run, serve};
 use crate::cluster::{Cluster, NAMESPACE, healthy};
 
-/// The shell reads the script and says what it would offer; bash is everywhere, the others where they are installed.
+/// The shell reads the script and says what it would offer. Bash is everywhere; whoever has not got the others is told
+/// what was not tried, unless TIDEGATE_SHELLS says that all are required.
 #[test]
 fn each_shell_takes_its_script() {
     let bash = r#"source /dev/stdin
@@ -33,8 +34,11 @@ fn each_shell_takes_its_script() {
         let mut child = match started {
             Ok(child) => child,
             Err(error) => {
-                assert_ne!(shell, "bash", "{error}");
-                eprintln!("{shell} is not installed: nobody has read its script");
+                let required = std::env::var_os("TIDEGATE_SHELLS").is_some_and(|shells| shells == "required");
+                assert!(shell != "bash" && !required, "{shell}: {error}");
+                // Not eprintln!, which is kept back where a test passes.
+                let untried = format!("{shell} is not installed: nobody has read its completion script\n");
+                std::io::Write::write_all(&mut std::io::stderr(), untried.as_bytes()).unwrap();
                 continue;
             }
         };

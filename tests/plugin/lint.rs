@@ -61,6 +61,22 @@ fn strictly_a_warning_is_an_error() {
     }
 }
 
+#[test]
+fn replicas_are_left_out_for_an_autoscaler_alone() {
+    let without = ROLLOUT.replace("  replicas: 2\n", "");
+    let (code, out, _) = lint(&without, &["--strict"]);
+    assert_eq!(code, 1);
+    assert!(
+        out.starts_with("<stdin>:4:1: warning: spec.replicas: is left out"),
+        "{out}"
+    );
+    let scaled = format!(
+        "{without}---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: checkout}}\nspec:\n  \
+         scaleTargetRef: {{apiVersion: tidegate.dev/v1alpha1, kind: Rollout, name: checkout}}\n"
+    );
+    assert_eq!(lint(&scaled, &["--strict"]).0, 0);
+}
+
 fn service(name: &str, port: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
         "spec": {"selector": {"app": "checkout"}, "ports": [{"port": 80, "targetPort": port}]}})
@@ -140,7 +156,8 @@ async fn what_the_cluster_has_is_checked_with_the_rest() {
     );
 }
 
-/// pre-commit appends the files to the entry.
+/// pre-commit appends `args` to the entry, and files only where it is to pass them: a Rollout alone does not show that the
+/// template it names has gone.
 #[test]
 fn the_hook_is_one_that_works() {
     let hooks: Value =
@@ -152,14 +169,26 @@ fn the_hook_is_one_that_works() {
     );
     let entry: Vec<&str> = hook["entry"].as_str().unwrap().split(' ').collect();
     assert_eq!(entry[0], "kubectl-tidegate");
-    let files = ["rollout", "network"].map(|name| path(&format!("examples/checkout/{name}.yaml")));
-    let arguments: Vec<&str> = entry[1..]
-        .iter()
-        .copied()
-        .chain(files.iter().map(String::as_str))
-        .collect();
-    let (code, out, err) = run(&arguments);
-    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(hook["pass_filenames"], json!(false));
     let docs = std::fs::read_to_string(path("docs/kubectl-plugin.md")).unwrap();
-    assert!(docs.contains("id: tidegate-lint"));
+    let (_, after) = docs.split_once("# .pre-commit-config.yaml\n").unwrap();
+    let (config, _) = after.split_once("```").unwrap();
+    let config: Value = serde_saphyr::from_str(config).unwrap();
+    let used = &config["repos"][0]["hooks"][0];
+    assert_eq!(used["id"], hook["id"]);
+    let deploy = path("examples/checkout");
+    let args = used["args"].as_array().unwrap().iter();
+    let args = args.map(|argument| match argument.as_str().unwrap() {
+        "deploy/" => deploy.as_str(),
+        flag => flag,
+    });
+    let arguments: Vec<&str> = entry[1..].iter().copied().chain(args).collect();
+    assert!(arguments.contains(&deploy.as_str()), "{arguments:?}");
+    let (code, out, err) = run(&arguments);
+    // The example keeps one warning, and strictly that is an error.
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(
+        !out.contains(" error: ") && err.contains(" 0 errors, "),
+        "{out}{err}"
+    );
 }

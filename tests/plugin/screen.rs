@@ -96,6 +96,36 @@ async fn a_watch_fits_its_screen_and_keeps_its_header() {
     }
 }
 
+/// Service accounts and people of an identity provider have long names; the reason is what somebody looks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_user_name_leaves_the_reason_on_the_screen() {
+    let users = [
+        "system:serviceaccount:argocd:argocd-server".to_owned(),
+        format!("oidc:https://login.example.com/{}", "0123456789".repeat(3)),
+    ];
+    for (number, user) in users.iter().enumerate() {
+        let mut status = paused();
+        let why = "the p95 has doubled since Tuesday";
+        status["history"] = json!([{"at": "2026-03-01T11:58:00Z", "who": user, "what": "PromotedInFull", "revision": 3, "why": why}]);
+        let cluster = Cluster::with_rollout(status).await;
+        let (_server, kubeconfig) = serve(&cluster, &format!("history-{number}")).await;
+        let printed = get(&kubeconfig).env("COLUMNS", "80").output().unwrap();
+        let printed = String::from_utf8(printed.stdout).unwrap();
+        let line = printed
+            .lines()
+            .find(|line| line.starts_with("PromotedInFull"))
+            .unwrap();
+        assert!(line.chars().count() <= 80, "{line}");
+        assert!(
+            line.contains(&user[..10]) && line.contains("revision 3: the p95"),
+            "{line}"
+        );
+        // Both ends of the name say who it was.
+        let end: String = user.chars().skip(user.len() - 5).collect();
+        assert!(line.contains(&format!("{end}   revision")), "{line}");
+    }
+}
+
 /// A log that is read later: a line for each change and nothing that only a terminal understands.
 #[tokio::test(flavor = "multi_thread")]
 async fn status_is_plain_where_nobody_looks() {

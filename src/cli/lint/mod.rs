@@ -7,6 +7,7 @@ mod lookup;
 mod metric;
 pub mod reference;
 mod release;
+mod scale;
 mod service;
 pub mod yaml;
 
@@ -21,6 +22,7 @@ use self::check::{Finding, Severity, check};
 use self::lookup::look_up;
 use self::reference::Catalogue;
 use self::release::check_release;
+use self::scale::warn_unsized;
 use self::service::warn_service;
 use self::yaml::{Document, Place, SyntaxError};
 use super::connect;
@@ -246,6 +248,7 @@ impl Member<'_> {
         found.extend(catalogue.find_missing(self.object, context.required));
         found.extend(check_release(self.object, catalogue));
         found.extend(warn_service(self.object, &context.objects));
+        found.extend(warn_unsized(self.object, &context.objects));
         for finding in found.iter_mut().filter(|_| !self.path.is_empty()) {
             let parts = [self.path.as_str(), finding.path.as_str()];
             finding.path = parts.join(if finding.path.is_empty() { "" } else { "." });
