@@ -76,6 +76,8 @@ pub enum Ignored {
     Resolved,
     /// No Rollout in release matches it, and its labels name none.
     Unaddressed,
+    /// Rollouts in release match it, all of them in namespaces that its sender may not reach.
+    Unreached,
     /// There is no such Rollout here.
     UnknownRollout,
     /// Nothing is in progress that could be aborted.
@@ -94,6 +96,7 @@ impl Ignored {
         match self {
             Ignored::Resolved => "resolved",
             Ignored::Unaddressed => "unaddressed",
+            Ignored::Unreached => "unreached",
             Ignored::UnknownRollout => "unknown_rollout",
             Ignored::AtRest => "at_rest",
             Ignored::Aborted => "aborted",

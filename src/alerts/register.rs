@@ -97,15 +97,18 @@ impl Register {
         let matched = self
             .armed
             .iter()
-            .filter(|(key, armed)| reach.namespaces.reach(&key.namespace) && armed.is_met_by(&alert.labels));
-        let mut keys: BTreeSet<ObjectKey> = matched.map(|(key, _)| key.clone()).collect();
+            .filter(|(_, armed)| armed.is_met_by(&alert.labels));
+        let (mut keys, beyond): (BTreeSet<ObjectKey>, BTreeSet<ObjectKey>) = matched
+            .map(|(key, _)| key.clone())
+            .partition(|key| reach.namespaces.reach(&key.namespace));
         let mut ignored = match named(&alert.labels, reach) {
             Ok(Some(key)) => {
                 keys.insert(key);
                 None
             }
-            Ok(None) if keys.is_empty() => Some(Ignored::Unaddressed),
-            Ok(None) => None,
+            Ok(None) if !keys.is_empty() => None,
+            Ok(None) if !beyond.is_empty() => Some(Ignored::Unreached),
+            Ok(None) => Some(Ignored::Unaddressed),
             Err(why) => Some(why),
         };
         let mut aborts = Vec::new();
@@ -278,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_alert_reaches_by_matchers_or_by_labels_and_never_beyond_its_namespaces() {
-        use Ignored::{Aborted, AtRest, Forbidden, Malformed, Unaddressed, UnknownRollout};
+        use Ignored::{Aborted, AtRest, Forbidden, Malformed, Unaddressed, UnknownRollout, Unreached};
         let register = register();
         for (labels, aborts, ignored) in [
             ("alertname=Errors service=checkout", "shop/checkout", None),
@@ -315,6 +318,8 @@ mod tests {
         }
         let both = ("bank/ledger shop/checkout".to_owned(), None);
         assert_eq!(decide(&register, "alertname=Down", &["bank", "shop"]), both);
+        let beyond = (String::new(), Some(Unreached));
+        assert_eq!(decide(&register, "alertname=Down", &["elsewhere"]), beyond);
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl Taken {
         match why {
             Ignored::Malformed => self.malformed = true,
             Ignored::Forbidden => self.forbidden = true,
-            Ignored::Unaddressed | Ignored::UnknownRollout => self.unaddressed = true,
+            Ignored::Unaddressed | Ignored::Unreached | Ignored::UnknownRollout => self.unaddressed = true,
             Ignored::Resolved | Ignored::AtRest | Ignored::Aborted | Ignored::Older => {}
         }
     }

@@ -215,7 +215,8 @@ impl Receiver {
             tracing::warn!(
                 namespace_label = self.labels.namespace,
                 rollout_label = self.labels.rollout,
-                "alerts concern no Rollout here: none in release matches them, and their labels name none that there is"
+                "alerts concern no Rollout: none in release in the namespaces of their token matches them, and their \
+                 labels name none that there is"
             );
         }
         taken
