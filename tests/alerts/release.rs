@@ -26,7 +26,7 @@ use tidegate::sandbox::pods::Addresses;
 use tidegate::sandbox::shop::{Shop, Version, canary_weight};
 use tokio::task::JoinHandle;
 
-use crate::replica::{folder, request, write_tokens};
+use crate::replica::{folder, request, until, write_tokens};
 
 const DELAY: TimeDelta = TimeDelta::milliseconds(100);
 
@@ -245,11 +245,15 @@ impl Release {
                 .filter(|entry| entry.what == "Aborted")
                 .count();
             assert_eq!(aborts, 1, "{namespace}: {:#?}", status.history);
-            let accepted = self.commands(namespace);
-            let accepted = accepted
-                .iter()
-                .filter(|command| command["status"]["phase"] == "Accepted");
-            assert_eq!(accepted.count(), 1, "{namespace}");
+            // A command is answered once what it asks for is under way.
+            let accepted = |commands: Vec<Value>| {
+                let accepted = commands
+                    .iter()
+                    .filter(|command| command["status"]["phase"] == "Accepted");
+                accepted.count()
+            };
+            until(|| accepted(self.commands(namespace)) > 0).await;
+            assert_eq!(accepted(self.commands(namespace)), 1, "{namespace}");
         }
     }
 }
