@@ -210,7 +210,7 @@ fn an_abort_says_which_alert_it_was() {
     let reason = cluster.status().abort_reason.unwrap();
     assert_eq!(reason.by, AbortSource::Alert);
     assert_eq!(reason.rule.as_deref(), Some("alert HighErrorRate"));
-    assert_eq!(reason.who.as_deref(), Some("alert:Down"));
+    assert_eq!(reason.who.as_deref(), Some("alert:HighErrorRate"));
     assert_eq!(reason.reason, "alert HighErrorRate fires: 12 % fail");
 }
 
