@@ -9,7 +9,7 @@ use reqwest::{Certificate, Client, StatusCode};
 use url::Url;
 
 use super::AlertSource;
-use super::dial::{BuildError, builder, next_chunk, redirection};
+use super::dial::{BuildError, builder, read_body, redirection};
 use crate::api::address::{AddressPolicy, check_address};
 use crate::api::failure::with_causes;
 
@@ -60,21 +60,14 @@ impl Alertmanager {
             let token = read(path)?;
             request = request.bearer_auth(String::from_utf8_lossy(&token).trim());
         }
-        let mut response = request.send().await.map_err(|error| with_causes(&error))?;
+        let response = request.send().await.map_err(|error| with_causes(&error))?;
         if let Some(why) = redirection(&response) {
             return Err(why);
         }
         if response.status() != StatusCode::OK {
             return Err(response.status().to_string());
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = next_chunk(&mut response).await? {
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(format!("the answer is longer than {MAX_BODY_BYTES} bytes"));
-            }
-            body.extend(chunk);
-        }
-        Ok(body)
+        read_body(response, MAX_BODY_BYTES).await
     }
 
     fn client(&self, url: &Url) -> Result<Client, String> {

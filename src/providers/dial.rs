@@ -73,6 +73,18 @@ pub async fn next_chunk(response: &mut Response) -> Result<Option<Vec<u8>>, Stri
     Ok(chunk.map(|chunk| chunk.to_vec()))
 }
 
+/// The whole body, cut while it streams if it is longer than `limit` bytes.
+pub async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = next_chunk(&mut response).await? {
+        if body.len().saturating_add(chunk.len()) > limit {
+            return Err(format!("the answer is longer than {limit} bytes"));
+        }
+        body.extend(chunk);
+    }
+    Ok(body)
+}
+
 /// No redirects, no proxies, no retries of its own.
 pub fn builder(policy: AddressPolicy) -> reqwest::ClientBuilder {
     Client::builder()

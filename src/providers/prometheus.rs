@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, StatusCode};
 use url::Url;
 
 use super::answer::{read_answer, read_refusal};
-use super::dial::{BuildError, Clients, next_chunk, redirection};
+use super::dial::{BuildError, Clients, read_body, redirection};
 use super::{Limits, Provider};
 use crate::api::address::AddressPolicy;
 use crate::api::failure::with_causes;
@@ -138,7 +138,9 @@ async fn ask_once(
             "{status}: {url} wants a credential and none can be given yet; put a proxy that adds it before it"
         )));
     }
-    let body = read_body(response).await.map_err(Failure::Permanent)?;
+    let body = read_body(response, MAX_BODY_BYTES)
+        .await
+        .map_err(Failure::Permanent)?;
     match status {
         StatusCode::OK => Ok(read_answer(&body, task, now)),
         _ if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
@@ -146,16 +148,4 @@ async fn ask_once(
         }
         _ => Err(Failure::Permanent(format!("{status}: {}", read_refusal(&body)))),
     }
-}
-
-/// At most 1 MiB, cut while it streams.
-async fn read_body(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = next_chunk(&mut response).await? {
-        if body.len().saturating_add(chunk.len()) > MAX_BODY_BYTES {
-            return Err(format!("the answer is longer than {MAX_BODY_BYTES} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }

@@ -29,6 +29,7 @@ use crate::alerts::token::Tokens;
 use crate::controllers::context::Context;
 pub use file::FileError;
 use file::{Followed, follow};
+pub use request::PATH;
 use request::Receiver;
 use tls::{Tls, read_tls};
 

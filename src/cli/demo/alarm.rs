@@ -15,12 +15,11 @@ use crate::alerts::RoutingLabels;
 use crate::clock::Clock;
 use crate::controllers::run::Handle;
 use crate::providers::install_tls;
-use crate::receiver::{self, Listening, ReceiverError};
+use crate::receiver::{self, Listening, PATH, ReceiverError};
 use crate::sandbox::alertmanager::{Alertmanager, Error};
 
 /// The name of the alert; the Rollout asks for it by a matcher.
 pub const ALERT: &str = "CartsStayEmpty";
-const PATH: &str = "/alertmanager/v1/webhook";
 /// Of this machine, for as long as the demo runs.
 const TOKEN: &str = "demo";
 
