@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use tidegate::alerts::RoutingLabels;
 use tidegate::api::address::AddressPolicy;
 use tidegate::api::resource::Resource;
 use tidegate::api::rollout_status::{AbortSource, Phase, RolloutStatus};
@@ -18,7 +17,7 @@ use tidegate::controllers::alerts::Alerts;
 use tidegate::controllers::context::Context;
 use tidegate::controllers::run::{Handle, Settings, start};
 use tidegate::providers::Prometheus;
-use tidegate::receiver::{self, Listening, TlsFiles};
+use tidegate::receiver::TlsFiles;
 use tidegate::sandbox::api_server::{ApiRequest, Commit, Interceptor, Store};
 use tidegate::sandbox::cluster::{Cluster, Setup};
 use tidegate::sandbox::dataplane::Delays;
@@ -26,7 +25,7 @@ use tidegate::sandbox::pods::Addresses;
 use tidegate::sandbox::shop::{Shop, Version, canary_weight};
 use tokio::task::JoinHandle;
 
-use crate::replica::{folder, request, until, write_tokens};
+use crate::replica::{folder, listen, request, until};
 
 const DELAY: TimeDelta = TimeDelta::milliseconds(100);
 
@@ -119,14 +118,7 @@ impl Release {
             },
         );
         let folder = folder();
-        let settings = receiver::Settings {
-            address: "127.0.0.1:0".parse().unwrap(),
-            tls: tls.map(|write| write(&folder)),
-            tokens: write_tokens(&folder),
-            labels: RoutingLabels::default(),
-        };
-        let listening = Listening::begin(settings, Arc::clone(&controller.context), controller.readiness());
-        let listening = listening.await.unwrap();
+        let listening = listen(&controller, &folder, tls.map(|write| write(&folder))).await;
         let mut release = Release {
             receiver: listening.address().unwrap(),
             serving: tokio::spawn(listening.serve()),

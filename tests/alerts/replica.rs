@@ -86,6 +86,18 @@ pub async fn until(mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap();
 }
 
+/// Receives alerts for a controller, at a free port.
+pub async fn listen(controller: &Handle, folder: &Path, tls: Option<TlsFiles>) -> Listening {
+    let settings = receiver::Settings {
+        address: "127.0.0.1:0".parse().unwrap(),
+        tls,
+        tokens: write_tokens(folder),
+        labels: RoutingLabels::default(),
+    };
+    let listening = Listening::begin(settings, Arc::clone(&controller.context), controller.readiness());
+    listening.await.unwrap()
+}
+
 pub struct Replica {
     pub server: ApiServer,
     pub controller: Handle,
@@ -156,14 +168,7 @@ impl Replica {
                 ..Settings::default()
             },
         );
-        let settings = receiver::Settings {
-            address: "127.0.0.1:0".parse().unwrap(),
-            tls: tls.map(|write| write(&folder)),
-            tokens: write_tokens(&folder),
-            labels: RoutingLabels::default(),
-        };
-        let listening = Listening::begin(settings, Arc::clone(&controller.context), controller.readiness());
-        let listening = listening.await.unwrap();
+        let listening = listen(&controller, &folder, tls.map(|write| write(&folder))).await;
         Replica {
             server,
             controller,
