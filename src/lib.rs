@@ -89,7 +89,7 @@
 //! | `alerts` | pure | api | chrono, serde, serde_json, serde_saphyr, sha2, subtle, thiserror |
 //! | `clock` | IO | | chrono, tokio |
 //! | `client` | IO | api, clock | http, kube, serde, serde_json, thiserror, tokio |
-//! | `observe` | IO | api, client, plan::needs, plan::snapshot | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
+//! | `observe` | IO | api, client, plan::needs, plan::snapshot | chrono, futures, http, k8s_openapi, kube, lz4_flex, serde, serde_json, thiserror, tokio, tracing |
 //! | `apply` | IO | api, client, plan | chrono, futures, http, k8s_openapi, kube, serde, serde_json, thiserror, tokio, tracing |
 //! | `providers` | IO | api | chrono, futures, http, prometheus_http_query, promql_parser, reqwest, rustls, serde, serde_json, thiserror, tokio, tracing, url |
 //! | `controllers` | IO | alerts, api, apply, client, clock, observe, plan, providers | chrono, futures, http, k8s_openapi, kube, prometheus_client, rustls, serde, serde_json, thiserror, tokio, tower, tracing |

@@ -39,9 +39,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(330);
 /// Name of the Lease, or what it begins with.
 const LEASE: &str = "tidegate";
 
-/// It waits for answers most of the time; one for each core of a large machine would only cost memory.
-const WORKERS: usize = 2;
-
 #[derive(Args, Clone, Debug)]
 pub struct ControllerArguments {
     /// Namespace to look after; repeat for more; all of them unless given.
@@ -151,8 +148,9 @@ pub fn run(arguments: ControllerArguments) -> Result<(), ControllerError> {
         ?arguments,
         "tidegate controller starts"
     );
+    // It waits for answers most of the time; more of them would mostly wait for one another.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(ControllerError::Process)?;

@@ -38,8 +38,8 @@ const UNELECTED: &str = "tidegate";
 const UNDERSTOOD_LATER: Duration = Duration::from_secs(300);
 
 const ROLLOUTS: Places = Places {
-    total: 32,
-    per_namespace: 16,
+    total: 16,
+    per_namespace: 8,
     urgent: 32,
 };
 /// Mostly waiting for answers; how many may ask at once is for the provider to limit.
@@ -295,7 +295,14 @@ impl Dispatcher {
 
     fn finish(&mut self, finished: Result<(Work, After), JoinError>) {
         match finished {
-            Ok((work, after)) => self.queue.finish(&work, after, self.stopwatch.elapsed()),
+            Ok((work, after)) => {
+                let in_progress = match &work {
+                    Work::Rollout(key) => self.context.observer.is_in_progress(key),
+                    Work::Run(_) => false,
+                };
+                self.queue
+                    .finish(&work, after, in_progress, self.stopwatch.elapsed());
+            }
             // Panics are caught inside.
             Err(error) => tracing::error!(%error, "a reconcile was cut off"),
         }

@@ -60,7 +60,7 @@ impl CacheEvent {
 #[derive(Debug)]
 pub struct Cache {
     resource: Resource,
-    objects: BTreeMap<ObjectKey, Kept>,
+    objects: BTreeSet<Kept>,
     /// Each Rollout with each object that belongs to it.
     by_rollout: BTreeSet<(ObjectKey, ObjectKey)>,
     /// Uids of objects that a live read found gone before the watch said so: late news of them is no news.
@@ -82,7 +82,7 @@ impl Cache {
     pub fn new(resource: Resource) -> Self {
         Cache {
             resource,
-            objects: BTreeMap::new(),
+            objects: BTreeSet::new(),
             by_rollout: BTreeSet::new(),
             gone: BTreeMap::new(),
             synced: BTreeSet::new(),
@@ -173,7 +173,7 @@ impl Cache {
             self.by_rollout.insert((rollout.clone(), key.clone()));
             rollouts.insert(rollout);
         }
-        self.objects.insert(key.clone(), object);
+        self.objects.insert(object);
         Change { key, rollouts }
     }
 
@@ -188,7 +188,7 @@ impl Cache {
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Change> {
-        let rollout = self.objects.remove(key)?.rollout();
+        let rollout = self.objects.take(key)?.rollout();
         if let Some(rollout) = &rollout {
             self.by_rollout.remove(&(rollout.clone(), key.clone()));
         }
@@ -204,7 +204,8 @@ impl Cache {
         let covered = |key: &&ObjectKey| covers(&namespace, key) && !healed.contains(*key);
         let gone = self
             .objects
-            .keys()
+            .iter()
+            .map(Kept::key)
             .filter(covered)
             .filter(|key| !listed.contains(*key));
         let gone: Vec<ObjectKey> = gone.cloned().collect();
@@ -244,9 +245,10 @@ mod tests {
     }
 
     fn versions(cache: &Cache) -> Vec<(String, String)> {
-        let objects = cache.objects.iter().filter(|(key, _)| key.namespace == "shop");
+        let objects = cache.objects.iter();
+        let objects = objects.filter(|object| object.key().namespace == "shop");
         objects
-            .map(|(key, object)| (key.name.clone(), object.version().to_owned()))
+            .map(|object| (object.key().name.clone(), object.version().to_owned()))
             .collect()
     }
 

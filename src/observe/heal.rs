@@ -19,6 +19,7 @@ pub struct Heals {
 struct Looks {
     last: DateTime<Utc>,
     next: DateTime<Utc>,
+    in_progress: bool,
 }
 
 impl Heals {
@@ -31,16 +32,23 @@ impl Heals {
         self.lock().get(rollout).map(|looks| looks.next)
     }
 
+    pub fn is_in_progress(&self, rollout: &ObjectKey) -> bool {
+        self.lock().get(rollout).is_some_and(|looks| looks.in_progress)
+    }
+
     /// Plans the next live look, counted from the last one. A release that begins makes it come sooner, and where
     /// it has ended, there is no more hurry.
     pub fn plan(&self, rollout: &ObjectKey, in_progress: bool, looked: bool, now: DateTime<Utc>) {
         let due = now + interval(rollout, in_progress);
         let mut all = self.lock();
-        let looks = all
-            .entry(rollout.clone())
-            .or_insert(Looks { last: now, next: due });
+        let looks = all.entry(rollout.clone()).or_insert(Looks {
+            last: now,
+            next: due,
+            in_progress,
+        });
+        looks.in_progress = in_progress;
         if looked {
-            *looks = Looks { last: now, next: due };
+            (looks.last, looks.next) = (now, due);
         } else if in_progress {
             looks.next = looks.next.min(due);
         } else {

@@ -28,7 +28,7 @@ use crate::client::{Api, Failure};
 use crate::plan::needs::needs;
 
 use endpoints::Endpoints;
-pub use endpoints::GOOD_FOR;
+pub use endpoints::{Age, GOOD_FOR};
 use heal::Heals;
 use stores::Stores;
 
@@ -79,6 +79,11 @@ impl Observer {
     /// When everything about a Rollout is read live again although nothing happened.
     pub fn next_heal(&self, rollout: &ObjectKey) -> Option<DateTime<Utc>> {
         self.heals.next(rollout)
+    }
+
+    /// Whether there was something in progress, or not verified, when it was last looked at.
+    pub fn is_in_progress(&self, rollout: &ObjectKey) -> bool {
+        self.heals.is_in_progress(rollout)
     }
 
     /// A live look that was refused counts as one: it is due again after the usual time, not at once.

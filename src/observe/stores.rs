@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::cache::{Cache, CacheEvent, Change};
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
-use crate::plan::needs::{Needs, asked_for, needs};
+use crate::plan::needs::{asked_for, needs};
 use crate::plan::snapshot::Claim;
 
 /// Something to reconcile.
@@ -61,9 +61,27 @@ struct Inner {
     caches: BTreeMap<Resource, Cache>,
     /// Rollouts whose traffic is being taken back.
     on_their_way_back: BTreeSet<ObjectKey>,
-    needs: BTreeMap<ObjectKey, Needs>,
+    named: BTreeMap<ObjectKey, Named>,
     /// Each object that is named, with each Rollout that names it.
     named_by: BTreeSet<(Resource, ObjectKey, ObjectKey)>,
+}
+
+/// What a Rollout names.
+#[derive(Debug, Default)]
+struct Named {
+    objects: Box<[(Resource, ObjectKey)]>,
+    has_templates: bool,
+}
+
+impl Named {
+    fn of(key: &ObjectKey, rollout: &Value) -> Self {
+        let needs = needs(rollout);
+        let object = |(resource, name)| (resource, ObjectKey::new(key.namespace.clone(), name));
+        Named {
+            objects: needs.named().map(object).collect(),
+            has_templates: !needs.templates.is_empty(),
+        }
+    }
 }
 
 impl Stores {
@@ -242,14 +260,11 @@ impl Inner {
 
     /// Others that name the same objects look again when a Rollout lets go of them: the next oldest keeps them.
     fn note_rollout(&mut self, change: &Change) -> Vec<Wake> {
-        let before = self.needs.remove(&change.key).unwrap_or_default();
+        let before = self.named.remove(&change.key).unwrap_or_default();
         let rollout = self.cache(Resource::Rollout).get(&change.key);
-        let after = rollout.as_ref().map(needs);
-        let id = |(resource, name)| {
-            let object = ObjectKey::new(change.key.namespace.clone(), name);
-            (resource, object, change.key.clone())
-        };
-        let kept: BTreeSet<_> = after.iter().flat_map(Needs::named).map(id).collect();
+        let after = rollout.as_ref().map(|rollout| Named::of(&change.key, rollout));
+        let kept = after.iter().flat_map(|named| named.objects.iter().cloned());
+        let kept: BTreeSet<(Resource, ObjectKey)> = kept.collect();
         let mut wakes = vec![wake(Work::Rollout(change.key.clone()), Cause::Itself)];
         if rollout.as_ref().is_some_and(is_on_its_way_back) {
             self.on_their_way_back.insert(change.key.clone());
@@ -257,14 +272,18 @@ impl Inner {
         } else {
             self.on_their_way_back.remove(&change.key);
         }
-        for id in before.named().map(id).filter(|id| !kept.contains(id)) {
+        for object in before.objects.into_iter().filter(|object| !kept.contains(object)) {
+            let id = (object.0, object.1, change.key.clone());
             self.named_by.remove(&id);
             let others = self.naming(id.0, &id.1).cloned();
             wakes.extend(others.map(|other| wake(Work::Rollout(other), Cause::Dependency)));
         }
-        self.named_by.extend(kept);
+        let named = kept
+            .into_iter()
+            .map(|(resource, object)| (resource, object, change.key.clone()));
+        self.named_by.extend(named);
         if let Some(after) = after {
-            self.needs.insert(change.key.clone(), after);
+            self.named.insert(change.key.clone(), after);
         }
         wakes
     }
@@ -281,9 +300,9 @@ impl Inner {
     fn judged_in(&self, namespace: &str) -> Vec<Wake> {
         let here = |key: &ObjectKey| namespace.is_empty() || key.namespace == namespace;
         let judged = self
-            .needs
+            .named
             .iter()
-            .filter(|(key, needs)| here(key) && !needs.templates.is_empty());
+            .filter(|(key, named)| here(key) && named.has_templates);
         judged
             .map(|(key, _)| wake(Work::Rollout(key.clone()), Cause::Dependency))
             .collect()

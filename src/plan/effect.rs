@@ -57,7 +57,10 @@ pub fn plan_effects(
         None => move_plain_services(world, &mut effects),
     };
     effects.stage(GROW, growing);
-    effects.stage(CREATE, create(world).into_iter().chain(runs).collect());
+    effects.stage(
+        CREATE,
+        create(world, sizes.first).into_iter().chain(runs).collect(),
+    );
     // One write of the Rollout makes the version that another was decided on an old one.
     effects.stage(SIZE, size(world).into_iter().filter(|_| is_held).collect());
     effects.invalid_analysis = blocked.first().map(|problem| problem.reason);
@@ -124,9 +127,9 @@ fn size(world: &World) -> Option<Write> {
     is_missing.then(|| patch_rollout(world, vec![op], "an autoscaler finds the size it has"))
 }
 
-/// The ReplicaSet of the current version. A Rollout that goes makes nothing new: where its pods are to stay, its
+/// The ReplicaSet of the current version, with its first pods. A Rollout that goes makes nothing new: where its pods are to stay, its
 /// ReplicaSets are its own no more.
-fn create(world: &World) -> Option<Write> {
+fn create(world: &World, replicas: i64) -> Option<Write> {
     let wanted = world.is_current_known() && !world.aborted() && !world.is_deleting();
     let missing = wanted && world.set(&world.current).is_none();
     let revision = world.status.revision.unwrap_or_default();
@@ -136,7 +139,7 @@ fn create(world: &World) -> Option<Write> {
             name: replica_set_name(&world.spec.name, &world.current),
         },
         action: Action::Create {
-            object: render_replica_set(world.spec, &world.current, revision),
+            object: render_replica_set(world.spec, &world.current, revision, replicas),
         },
         reason: format!("revision {revision} has no ReplicaSet yet"),
     })

@@ -81,7 +81,12 @@ pub fn number_revision(snapshot: &Snapshot, last: Option<Revision>, hash: &PodTe
 
 /// The ReplicaSet for the current template, with no pods yet. The template is passed through untouched but for
 /// our hash label and, with `drainSeconds`, a preStop sleep where the user has no hook.
-pub fn render_replica_set(spec: &ValidRollout, hash: &PodTemplateHash, revision: Revision) -> Value {
+pub fn render_replica_set(
+    spec: &ValidRollout,
+    hash: &PodTemplateHash,
+    revision: Revision,
+    replicas: i64,
+) -> Value {
     let mut template = spec.template.clone();
     insert_at(&mut template, &["metadata", "labels"], HASH_LABEL, json!(hash));
     if let Some(seconds) = spec.drain_seconds.filter(|seconds| *seconds > 0) {
@@ -110,7 +115,7 @@ pub fn render_replica_set(spec: &ValidRollout, hash: &PodTemplateHash, revision:
             "ownerReferences": [owner_reference(spec)],
         },
         "spec": {
-            "replicas": 0,
+            "replicas": replicas,
             "minReadySeconds": spec.min_ready_seconds,
             "selector": selector,
             "template": template,

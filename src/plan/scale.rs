@@ -33,6 +33,8 @@ pub struct Size<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sizes<'a> {
     pub sizes: Vec<Size<'a>>,
+    /// Of the current version, if it has no ReplicaSet yet.
+    pub first: i64,
     pub waits: Vec<Wait>,
 }
 
@@ -65,6 +67,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     for set in world.older_sets() {
         older(world, set, needed(set).max(unsettled.into()), &mut planned);
     }
+    planned.first = current_size(world, traffic, 0);
     if let Some(set) = world.set(&world.current) {
         if world.aborted() && !traffic.retiring {
             aborted(world, traffic, set, &mut planned);
@@ -72,17 +75,22 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
             let kept = if traffic.verified() { 0 } else { set.replicas };
             planned.push(set, needed(set).max(kept), None, "the Rollout is deleted");
         } else {
-            let goal = if world.in_release() {
-                world.intended_canary_size()
-            } else {
-                world.replicas
-            };
-            let goal = if world.replicas == 0 { 0 } else { goal };
-            let target = bound_by_surge(world, traffic, set, goal.max(needed(set)).max(kept(set)));
+            let target = current_size(world, traffic, set.replicas).max(kept(set));
             planned.push(set, target, None, "current");
         }
     }
     planned
+}
+
+/// What the steps ask for and the traffic needs, where the current version has so many pods.
+fn current_size(world: &World, traffic: &Traffic, present: i64) -> i64 {
+    let goal = match world.in_release() {
+        _ if world.replicas == 0 => 0,
+        true => world.intended_canary_size(),
+        false => world.replicas,
+    };
+    let needed = traffic.pods_needed(&world.current, world.replicas);
+    bound_by_surge(world, traffic, present, goal.max(needed))
 }
 
 /// All replicas, or with `dynamicStableScale` what the weight leaves to stable.
@@ -106,7 +114,7 @@ fn stable_size(world: &World, traffic: &Traffic) -> i64 {
 }
 
 /// Under `dynamicStableScale` an explicit `maxSurge` bounds the sum: the canary waits for stable to shrink.
-fn bound_by_surge(world: &World, traffic: &Traffic, set: &ReplicaSetSeen, target: i64) -> i64 {
+fn bound_by_surge(world: &World, traffic: &Traffic, present: i64, target: i64) -> i64 {
     let routing = world
         .spec
         .canary
@@ -123,13 +131,13 @@ fn bound_by_surge(world: &World, traffic: &Traffic, set: &ReplicaSetSeen, target
         .snapshot
         .replica_sets
         .values()
-        .filter(|other| other.owned && other.hash != set.hash)
+        .filter(|other| other.owned && other.hash != world.current)
         .map(|other| other.replicas)
         .sum();
     // Without a pod to spare neither version could ever move: stable keeps what its traffic needs.
     let bound = (world.replicas + surge.max(1)).max(least_sum(world, traffic));
     let room = (bound - others).max(1);
-    target.min(room.max(set.replicas))
+    target.min(room.max(present))
 }
 
 /// What both versions need together so that the weight can rise at all: shares round up on both sides, so that a
@@ -236,6 +244,7 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
         budgets.surge,
         budgets.unavailable,
     );
+    planned.first = next.canary;
     // Nothing goes while what is counted may be gone already, nor for a version that has no ReplicaSet: it may be
     // refused.
     let mut owned = world.snapshot.replica_sets.values().filter(|set| set.owned);

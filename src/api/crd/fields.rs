@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::rules::REFUSED;
 use super::{CrdError, schema_of};
 use crate::api::duration;
 
@@ -67,7 +68,7 @@ pub fn fields_of(kind: &str) -> Result<Vec<Field>, CrdError> {
 fn collect(path: &str, parent: &Value, fields: &mut Vec<Field>) {
     let properties = parent.get("properties").and_then(Value::as_object);
     for (name, schema) in properties.into_iter().flatten() {
-        if is_refused(parent, name) {
+        if is_refused(schema) {
             continue;
         }
         let path = format!("{path}.{name}");
@@ -88,13 +89,10 @@ fn collect(path: &str, parent: &Value, fields: &mut Vec<Field>) {
     }
 }
 
-fn is_refused(parent: &Value, name: &str) -> bool {
-    let rules = parent.get("x-kubernetes-validations").and_then(Value::as_array);
-    let refusal = format!("!has(self.{name})");
-    rules
-        .into_iter()
-        .flatten()
-        .any(|rule| text(rule, "rule") == refusal)
+fn is_refused(schema: &Value) -> bool {
+    let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array);
+    let mut rules = rules.into_iter().flatten();
+    rules.any(|rule| text(rule, "rule") == REFUSED)
 }
 
 fn describe_type(schema: &Value) -> String {

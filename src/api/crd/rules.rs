@@ -55,6 +55,10 @@ fn add_rule(node: &mut Map<String, Value>, rule: &str, message: &str, field: &st
     }
 }
 
+/// The rule of a field that is refused whatever it holds. It stands on the field itself: a rule on what the field is in would
+/// be evaluated with every write of every object.
+pub(super) const REFUSED: &str = "false";
+
 /// Fields of Argo Rollouts that are not supported: known to the schema, so that no server prunes them
 /// silently, and refused by a rule.
 fn add_stubs(kind: &str, root: &mut Value) -> Result<(), CrdError> {
@@ -71,10 +75,10 @@ fn add_stubs(kind: &str, root: &mut Value) -> Result<(), CrdError> {
             properties.insert(name.to_owned(), stub_schema(stub));
         }
         add_rule(
-            node,
-            &format!("!has(self.{name})"),
+            find(kind, root, field.path)?,
+            REFUSED,
             &field.refusal(field.path),
-            name,
+            "",
         );
     }
     Ok(())

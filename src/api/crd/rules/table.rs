@@ -1,5 +1,6 @@
 //! The tables: what is bounded, and every CEL rule. A rule may assume the types and bounds of the schema.
-//! Lists and strings that a rule walks are bounded, or the API server would refuse the rule as too costly.
+//! Lists and strings that a rule walks are bounded, or the API server would refuse the rule as too costly. Every rule is
+//! evaluated with every write, of the status too: what is usual is asked first.
 
 use serde_json::{Value, json};
 
@@ -87,6 +88,8 @@ fn template() -> Value {
 
 #[rustfmt::skip]
 pub const LIMITS: &[Limit] = &[
+    // Its one writer needs no account of who wrote which field, which the API server would compute anew with every write.
+    limit(ROLLOUT, "status", || json!({"x-kubernetes-map-type": "atomic"})),
     limit(ROLLOUT, "spec.template", template),
     limit(ROLLOUT, "spec.selector.matchLabels", || json!({"maxProperties": 32})),
     limit(ROLLOUT, "spec.selector.matchLabels{}", || json!({"maxLength": 63})),
@@ -150,10 +153,10 @@ pub const RULES: &[Rule] = &[
         "!has(self.maxSurge) || !has(self.maxUnavailable) || (self.maxSurge != 0 && self.maxSurge != '0%') || (self.maxUnavailable != 0 && self.maxUnavailable != '0%')",
         "spec.strategy.canary.maxSurge and maxUnavailable must not both be 0; no pod could ever be replaced"),
     rule(ROLLOUT, "spec.strategy.canary", "steps",
-        "!has(self.steps) || self.steps.all(s, [has(s.setWeight) ? s.setWeight : 0, has(s.setCanaryScale) && has(s.setCanaryScale.weight) ? s.setCanaryScale.weight : 0].all(w, w <= (has(self.trafficRouting) && has(self.trafficRouting.maxTrafficWeight) ? self.trafficRouting.maxTrafficWeight : 100)))",
+        "!has(self.steps) || self.steps.all(s, (!has(s.setWeight) || s.setWeight <= 100) && (!has(s.setCanaryScale) || !has(s.setCanaryScale.weight) || s.setCanaryScale.weight <= 100)) || (has(self.trafficRouting) && has(self.trafficRouting.maxTrafficWeight) && self.steps.all(s, (!has(s.setWeight) || s.setWeight <= self.trafficRouting.maxTrafficWeight) && (!has(s.setCanaryScale) || !has(s.setCanaryScale.weight) || s.setCanaryScale.weight <= self.trafficRouting.maxTrafficWeight)))",
         "spec.strategy.canary.steps[].setWeight and setCanaryScale.weight must be at most trafficRouting.maxTrafficWeight (100 unless set)"),
     rule(ROLLOUT, "spec.strategy.canary", "steps",
-        "!has(self.steps) || has(self.trafficRouting) || !self.steps.exists(s, has(s.setCanaryScale))",
+        "has(self.trafficRouting) || !has(self.steps) || !self.steps.exists(s, has(s.setCanaryScale))",
         "spec.strategy.canary.steps[].setCanaryScale needs trafficRouting; use setWeight"),
     rule(ROLLOUT, "spec.strategy.canary", "dynamicStableScale",
         "has(self.trafficRouting) || !has(self.dynamicStableScale) || !self.dynamicStableScale",
@@ -177,13 +180,13 @@ pub const RULES: &[Rule] = &[
         "self.type != 'Percent' || self.value <= 100",
         "spec.strategy.canary.replicaProgressThreshold.value must be at most 100 for type Percent"),
     rule(ROLLOUT, "spec.strategy.canary.steps[]", "",
-        "[has(self.setWeight), has(self.pause), has(self.setCanaryScale), has(self.analysis), has(self.experiment), has(self.setHeaderRoute), has(self.setMirrorRoute), has(self.plugin)].filter(x, x).size() == 1",
+        "(has(self.setWeight) ? 1 : 0) + (has(self.pause) ? 1 : 0) + (has(self.setCanaryScale) ? 1 : 0) + (has(self.analysis) ? 1 : 0) == 1 || has(self.experiment) || has(self.setHeaderRoute) || has(self.setMirrorRoute) || has(self.plugin)",
         "spec.strategy.canary.steps[] must have exactly one of setWeight, pause, setCanaryScale and analysis; make two steps of it"),
     rule(ROLLOUT, "spec.strategy.canary.steps[].setCanaryScale", "",
         "[has(self.weight), has(self.replicas), has(self.matchTrafficWeight) && self.matchTrafficWeight].filter(x, x).size() == 1",
         "spec.strategy.canary.steps[].setCanaryScale must have exactly one of weight, replicas and matchTrafficWeight: true"),
     rule(ROLLOUT, "spec.strategy.canary.trafficRouting", "",
-        "[has(self.nginx), has(self.gatewayAPI), has(self.istio), has(self.alb), has(self.smi), has(self.ambassador), has(self.appMesh), has(self.traefik), has(self.apisix), has(self.plugins)].filter(x, x).size() == 1",
+        "has(self.nginx) ? !has(self.gatewayAPI) : has(self.gatewayAPI) || has(self.istio) || has(self.alb) || has(self.smi) || has(self.ambassador) || has(self.appMesh) || has(self.traefik) || has(self.apisix) || has(self.plugins)",
         "spec.strategy.canary.trafficRouting must have exactly one of nginx and gatewayAPI"),
     rule(ROLLOUT, "spec.strategy.canary.trafficRouting.dataPlane", "",
         "has(self.traefik) != has(self.prometheus)",
@@ -228,7 +231,7 @@ pub const RULES: &[Rule] = &[
         "!has(self.provider.prometheus) || has(self.minSamples) == has(self.provider.prometheus.samplesQuery)",
         "spec.metrics[].minSamples and provider.prometheus.samplesQuery, which counts the requests, need each other"),
     rule(WITH_METRICS, "spec.metrics[].provider", "",
-        "[has(self.prometheus), has(self.web), has(self.job), has(self.datadog), has(self.newRelic), has(self.wavefront), has(self.cloudWatch), has(self.graphite), has(self.influxdb), has(self.skywalking), has(self.kayenta), has(self.plugin)].filter(x, x).size() == 1",
+        "has(self.prometheus) || has(self.web) || has(self.job) || has(self.datadog) || has(self.newRelic) || has(self.wavefront) || has(self.cloudWatch) || has(self.graphite) || has(self.influxdb) || has(self.skywalking) || has(self.kayenta) || has(self.plugin)",
         "spec.metrics[].provider must have exactly one provider; write prometheus"),
     rule(COMMAND, "spec", "", "self == oldSelf",
         "spec of a RolloutCommand cannot be changed; create another one"),
