@@ -118,7 +118,7 @@ impl Intake {
 
     fn pass_on(&self, wakes: BTreeSet<Wake>) {
         for wake in wakes {
-            if let (Work::Rollout(rollout), Cause::Itself) = (&wake.work, wake.cause) {
+            if let (Work::Rollout(rollout), true) = (&wake.work, wake.cause.is_itself()) {
                 self.context.note_for_alerts(rollout);
             }
             self.wake_runs_of(&wake);
@@ -136,7 +136,7 @@ impl Intake {
         let Work::Rollout(rollout) = &wake.work else {
             return;
         };
-        if self.context.selector.selects_all() || wake.cause != Cause::Itself {
+        if self.context.selector.selects_all() || !wake.cause.is_itself() {
             return;
         }
         let stores = &self.context.observer.stores;

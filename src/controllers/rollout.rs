@@ -15,7 +15,7 @@ use crate::apply::problem::{self, Problem};
 use crate::apply::{self, Applied, ApplyError};
 use crate::client::Failure;
 use crate::observe::rollout::Observed;
-use crate::observe::{Age, GOOD_FOR, ObserveError};
+use crate::observe::{GOOD_FOR, ObserveError};
 use crate::plan::command::plan_unaddressed;
 use crate::plan::event::Regarding;
 use crate::plan::model::Plan;
@@ -95,16 +95,14 @@ async fn take_turn(
     observed: &mut Observed,
     now: DateTime<Utc>,
 ) -> Result<(Plan, Applied), ReconcileError> {
-    let Observed { snapshot, age } = observed;
+    let Observed {
+        snapshot,
+        remembers_endpoints,
+    } = observed;
     let mut plan = (context.planner)(snapshot, now);
-    let is_good_enough = match age {
-        Age::New => true,
-        Age::Recent => !plan.rests_on_endpoints(),
-        Age::Old => plan.leaves_endpoints,
-    };
-    if !is_good_enough {
+    if *remembers_endpoints && plan.rests_on_endpoints() {
         context.observer.read_endpoints(key, snapshot, now).await?;
-        *age = Age::New;
+        *remembers_endpoints = false;
         plan = (context.planner)(snapshot, now);
     }
     context.metrics.count_plan(&plan);

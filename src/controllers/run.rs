@@ -295,14 +295,7 @@ impl Dispatcher {
 
     fn finish(&mut self, finished: Result<(Work, After), JoinError>) {
         match finished {
-            Ok((work, after)) => {
-                let in_progress = match &work {
-                    Work::Rollout(key) => self.context.observer.is_in_progress(key),
-                    Work::Run(_) => false,
-                };
-                self.queue
-                    .finish(&work, after, in_progress, self.stopwatch.elapsed());
-            }
+            Ok((work, after)) => self.queue.finish(&work, after, self.stopwatch.elapsed()),
             // Panics are caught inside.
             Err(error) => tracing::error!(%error, "a reconcile was cut off"),
         }

@@ -1,8 +1,8 @@
-//! Endpoints as they were read before. They are not watched, and in most rounds of a release nothing has happened to the
-//! pods, or nothing is done.
+//! Endpoints as they were read a moment ago. They are not watched, and most rounds of a release come in bursts in which
+//! nothing has happened to the pods.
 //!
-//! Guarantee: what was read is handed back with its age, and for less than [`REMEMBERED_FOR`]; it counts as old when the
-//! number of ready pods or a Service has changed since.
+//! Guarantee: what was read is handed back only while as many pods are ready and the Services are the same as when it was
+//! read, and for less than [`GOOD_FOR`].
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,21 +12,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::api::resource::ObjectKey;
 use crate::plan::snapshot::{EndpointsReady, Snapshot};
 
-/// For so long a decision may rest on what was read. Shorter than the pause of whoever waits for endpoints: each of its looks
-/// reads them anew.
+/// For so long what was read will do. Shorter than the pause of whoever waits for endpoints: each of its looks reads them
+/// anew.
 pub const GOOD_FOR: TimeDelta = TimeDelta::milliseconds(900);
-/// For so long whoever only waits for something else does not read them anew.
-const REMEMBERED_FOR: TimeDelta = TimeDelta::seconds(5);
-
-/// How old the endpoints of a snapshot are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
-    /// Read for this round.
-    New,
-    /// Less than [`GOOD_FOR`], and nothing else has changed since.
-    Recent,
-    Old,
-}
 
 #[derive(Debug, Default)]
 pub struct Endpoints {
@@ -46,15 +34,13 @@ impl Endpoints {
         rollout: &ObjectKey,
         snapshot: &Snapshot,
         now: DateTime<Utc>,
-    ) -> Option<(BTreeMap<String, EndpointsReady>, Age)> {
+    ) -> Option<BTreeMap<String, EndpointsReady>> {
         let read = self.lock();
         let read = read.get(rollout)?;
         let age = now - read.at;
         // It may be from after now, by a clock that went back.
-        let is_known = age >= TimeDelta::zero() && age < REMEMBERED_FOR;
-        let is_recent = age < GOOD_FOR && read.beside == Beside::of(snapshot);
-        let age = if is_recent { Age::Recent } else { Age::Old };
-        is_known.then(|| (read.ready.clone(), age))
+        let is_fresh = age >= TimeDelta::zero() && age < GOOD_FOR;
+        (is_fresh && read.beside == Beside::of(snapshot)).then(|| read.ready.clone())
     }
 
     pub fn keep(
@@ -126,23 +112,20 @@ mod tests {
     }
 
     #[test]
-    fn they_are_recent_for_a_moment_and_beside_the_same_pods_and_services_only() {
+    fn they_are_remembered_for_a_moment_and_beside_the_same_pods_and_services_only() {
         let (endpoints, key) = (Endpoints::default(), ObjectKey::new("shop", "checkout"));
         let at = |millis| DateTime::UNIX_EPOCH + TimeDelta::milliseconds(millis);
         endpoints.keep(&key, &beside(1, "2"), &BTreeMap::new(), at(5_000));
-        for (ready, service, millis, expected) in [
-            (1, "2", 5_000, Some(Age::Recent)),
-            (1, "2", 5_899, Some(Age::Recent)),
-            (1, "2", 5_900, Some(Age::Old)),
-            (1, "2", 9_999, Some(Age::Old)),
-            (1, "2", 10_000, None),
-            (1, "2", 4_999, None),
-            (3, "2", 5_100, Some(Age::Old)),
-            (1, "3", 5_100, Some(Age::Old)),
+        for (ready, service, millis, is_known) in [
+            (1, "2", 5_000, true),
+            (1, "2", 5_899, true),
+            (1, "2", 5_900, false),
+            (1, "2", 4_999, false),
+            (3, "2", 5_100, false),
+            (1, "3", 5_100, false),
         ] {
             let recalled = endpoints.recall(&key, &beside(ready, service), at(millis));
-            let age = recalled.map(|(_, age)| age);
-            assert_eq!(age, expected, "{ready} {service} {millis}");
+            assert_eq!(recalled.is_some(), is_known, "{ready} {service} {millis}");
         }
         endpoints.forget(&key);
         assert_eq!(endpoints.recall(&key, &beside(1, "2"), at(5_000)), None);

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::api::resource::ObjectKey;
 
-const IN_PROGRESS_SECONDS: i64 = 60;
+const UNDER_WAY_SECONDS: i64 = 60;
 const IDLE_SECONDS: i64 = 300;
 
 #[derive(Debug, Default)]
@@ -19,7 +19,6 @@ pub struct Heals {
 struct Looks {
     last: DateTime<Utc>,
     next: DateTime<Utc>,
-    in_progress: bool,
 }
 
 impl Heals {
@@ -32,24 +31,17 @@ impl Heals {
         self.lock().get(rollout).map(|looks| looks.next)
     }
 
-    pub fn is_in_progress(&self, rollout: &ObjectKey) -> bool {
-        self.lock().get(rollout).is_some_and(|looks| looks.in_progress)
-    }
-
     /// Plans the next live look, counted from the last one. A release that begins makes it come sooner, and where
     /// it has ended, there is no more hurry.
-    pub fn plan(&self, rollout: &ObjectKey, in_progress: bool, looked: bool, now: DateTime<Utc>) {
-        let due = now + interval(rollout, in_progress);
+    pub fn plan(&self, rollout: &ObjectKey, under_way: bool, looked: bool, now: DateTime<Utc>) {
+        let due = now + interval(rollout, under_way);
         let mut all = self.lock();
-        let looks = all.entry(rollout.clone()).or_insert(Looks {
-            last: now,
-            next: due,
-            in_progress,
-        });
-        looks.in_progress = in_progress;
+        let looks = all
+            .entry(rollout.clone())
+            .or_insert(Looks { last: now, next: due });
         if looked {
             (looks.last, looks.next) = (now, due);
-        } else if in_progress {
+        } else if under_way {
             looks.next = looks.next.min(due);
         } else {
             looks.next = looks.last + interval(rollout, false);
@@ -66,9 +58,9 @@ impl Heals {
 }
 
 /// Up to a quarter less than the limit, different for every Rollout, so that they do not all look at once.
-fn interval(rollout: &ObjectKey, in_progress: bool) -> TimeDelta {
-    let limit = if in_progress {
-        IN_PROGRESS_SECONDS
+fn interval(rollout: &ObjectKey, under_way: bool) -> TimeDelta {
+    let limit = if under_way {
+        UNDER_WAY_SECONDS
     } else {
         IDLE_SECONDS
     };

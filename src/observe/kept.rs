@@ -7,7 +7,6 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
-
 use serde_json::Value;
 
 use super::trim::{rollout_of, trim};

@@ -28,7 +28,7 @@ use crate::client::{Api, Failure};
 use crate::plan::needs::needs;
 
 use endpoints::Endpoints;
-pub use endpoints::{Age, GOOD_FOR};
+pub use endpoints::GOOD_FOR;
 use heal::Heals;
 use stores::Stores;
 
@@ -81,15 +81,10 @@ impl Observer {
         self.heals.next(rollout)
     }
 
-    /// Whether there was something in progress, or not verified, when it was last looked at.
-    pub fn is_in_progress(&self, rollout: &ObjectKey) -> bool {
-        self.heals.is_in_progress(rollout)
-    }
-
     /// A live look that was refused counts as one: it is due again after the usual time, not at once.
     pub fn note_refused(&self, key: &ObjectKey, rollout: Option<&Value>, now: DateTime<Utc>) {
-        let in_progress = rollout.is_some_and(|rollout| needs(rollout).in_progress);
-        self.heals.plan(key, in_progress, true, now);
+        let under_way = rollout.is_some_and(|rollout| needs(rollout).under_way);
+        self.heals.plan(key, under_way, true, now);
     }
 
     /// What the answer to a write of ours told. Nothing that is watched need be read live to see that write.

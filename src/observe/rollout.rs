@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::decode::{self, PodNames, SERVICE_NAME_LABEL};
-use super::endpoints::Age;
 use super::{Look, ObserveError, Observer};
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
@@ -27,8 +26,8 @@ const MAX_TEMPLATES: usize = 100;
 /// What one look found.
 pub struct Observed {
     pub snapshot: Snapshot,
-    /// Of its endpoints.
-    pub age: Age,
+    /// Its endpoints were read a moment ago, for an earlier round.
+    pub remembers_endpoints: bool,
 }
 
 impl Observer {
@@ -58,16 +57,19 @@ impl Observer {
         let needs = needs(&rollout);
         let mut snapshot = look.snapshot(key, rollout, &needs).await?;
         let remembered = self.endpoints.recall(key, &snapshot, now);
-        let mut age = Age::New;
+        let remembered = remembered.filter(|_| needs.endpoints && !look.live);
+        let remembers_endpoints = remembered.is_some();
+        snapshot.endpoints = remembered;
         if !needs.endpoints {
             self.endpoints.forget(key);
-        } else if let Some((ready, read)) = remembered.filter(|_| !look.live) {
-            (snapshot.endpoints, age) = (Some(ready), read);
-        } else {
+        } else if !remembers_endpoints {
             self.read_endpoints(key, &mut snapshot, now).await?;
         }
-        self.heals.plan(key, needs.in_progress, look.live, now);
-        Ok(Some(Observed { snapshot, age }))
+        self.heals.plan(key, needs.under_way, look.live, now);
+        Ok(Some(Observed {
+            snapshot,
+            remembers_endpoints,
+        }))
     }
 
     /// Reads the endpoints behind the Services of a snapshot, now.

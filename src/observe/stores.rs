@@ -4,6 +4,7 @@
 //! of them can lag behind on its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -44,8 +45,17 @@ pub enum Cause {
     Safety,
     /// The object itself changed.
     Itself,
+    /// It is a Rollout at rest with another version to release, or a new one.
+    Begins,
     /// Something it depends on changed.
     Dependency,
+}
+
+impl Cause {
+    /// Whether the object itself is another one than before, for whatever reason.
+    pub fn is_itself(self) -> bool {
+        matches!(self, Cause::Itself | Cause::Begins)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +81,8 @@ struct Inner {
 struct Named {
     objects: Box<[(Resource, ObjectKey)]>,
     has_templates: bool,
+    /// A digest of its pod template.
+    template: u64,
 }
 
 impl Named {
@@ -80,6 +92,7 @@ impl Named {
         Named {
             objects: needs.named().map(object).collect(),
             has_templates: !needs.templates.is_empty(),
+            template: digest(rollout.pointer("/spec/template")),
         }
     }
 }
@@ -260,12 +273,17 @@ impl Inner {
 
     /// Others that name the same objects look again when a Rollout lets go of them: the next oldest keeps them.
     fn note_rollout(&mut self, change: &Change) -> Vec<Wake> {
-        let before = self.named.remove(&change.key).unwrap_or_default();
+        let known = self.named.remove(&change.key);
+        let template_before = known.as_ref().map(|named| named.template);
+        let before = known.unwrap_or_default();
         let rollout = self.cache(Resource::Rollout).get(&change.key);
         let after = rollout.as_ref().map(|rollout| Named::of(&change.key, rollout));
         let kept = after.iter().flat_map(|named| named.objects.iter().cloned());
         let kept: BTreeSet<(Resource, ObjectKey)> = kept.collect();
-        let mut wakes = vec![wake(Work::Rollout(change.key.clone()), Cause::Itself)];
+        let is_new = after.as_ref().map(|named| named.template) != template_before;
+        let begins = is_new && rollout.as_ref().is_some_and(is_at_rest);
+        let cause = if begins { Cause::Begins } else { Cause::Itself };
+        let mut wakes = vec![wake(Work::Rollout(change.key.clone()), cause)];
         if rollout.as_ref().is_some_and(is_on_its_way_back) {
             self.on_their_way_back.insert(change.key.clone());
             wakes.push(wake(Work::Rollout(change.key.clone()), Cause::Safety));
@@ -329,6 +347,21 @@ fn is_on_its_way_back(rollout: &Value) -> bool {
     let status = |pointer| rollout.pointer(pointer);
     let weight = status("/status/canary/weights/canary/weight").and_then(Value::as_i64);
     status("/status/abort") == Some(&Value::Bool(true)) && weight.is_some_and(|weight| weight > 0)
+}
+
+/// Nothing is being released, whatever its spec says by now.
+fn is_at_rest(rollout: &Value) -> bool {
+    let status = |field| rollout.pointer(field);
+    let current = status("/status/currentPodHash");
+    rollout.get("status").is_none()
+        || status("/status/phase").and_then(Value::as_str) == Some("Healthy")
+            && current == status("/status/stableRS")
+}
+
+fn digest(template: Option<&Value>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    template.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The Rollouts that an object belonged to and belongs to now.

@@ -59,7 +59,10 @@ pub fn plan_effects(
     effects.stage(GROW, growing);
     effects.stage(
         CREATE,
-        create(world, sizes.first).into_iter().chain(runs).collect(),
+        create(world, sizes.first_replicas)
+            .into_iter()
+            .chain(runs)
+            .collect(),
     );
     // One write of the Rollout makes the version that another was decided on an old one.
     effects.stage(SIZE, size(world).into_iter().filter(|_| is_held).collect());
@@ -127,8 +130,8 @@ fn size(world: &World) -> Option<Write> {
     is_missing.then(|| patch_rollout(world, vec![op], "an autoscaler finds the size it has"))
 }
 
-/// The ReplicaSet of the current version, with its first pods. A Rollout that goes makes nothing new: where its pods are to stay, its
-/// ReplicaSets are its own no more.
+/// The ReplicaSet of the current version, with its first pods. A Rollout that goes makes nothing new: where its pods are to
+/// stay, its ReplicaSets are its own no more.
 fn create(world: &World, replicas: i64) -> Option<Write> {
     let wanted = world.is_current_known() && !world.aborted() && !world.is_deleting();
     let missing = wanted && world.set(&world.current).is_none();

@@ -138,7 +138,7 @@ pub fn plan_held(evidence: &Evidence, mut traffic: Option<Traffic>, problems: &[
     let status = report(world, core, traffic.as_ref().filter(|_| routed), findings);
     // Whoever mends it wakes us, and so does every change of the pods; only the canary's endpoints may go unnoticed.
     let moves = !effects.stages.is_empty() || is_dying(world, &status);
-    let next = next_look(world, &status, &effects.waits).at().filter(|_| moves);
+    let next = next_look(world, &status, &effects.waits).filter(|_| moves);
     let weights = status.canary.weights.as_ref();
     let exposed = weights.is_some_and(|weights| weights.canary.weight > Weight::ZERO);
     let held_since = status.waiting_on.as_ref().map(|waiting| waiting.since);

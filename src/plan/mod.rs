@@ -202,13 +202,10 @@ fn act(
     let status = report(world, core, traffic.as_ref(), findings);
     let status_due = due_later(world, &status).filter(|_| !effects.record_now);
     let look = next_look(world, &status, &effects.waits);
-    let is_news = status_due.is_none() && status != *world.written();
-    let leaves_endpoints = effects.stages.is_empty() && !is_news && look.at_endpoints.is_none();
-    let requeue_at = look.at().into_iter().chain(status_due).min();
+    let requeue_at = look.into_iter().chain(status_due).min();
     let rule = if idle { "Waiting" } else { "Acting" };
     Plan {
         status_due,
-        leaves_endpoints,
         ..finish(effects.stages, status, requeue_at, rule)
     }
 }
@@ -315,7 +312,7 @@ fn plan_deletion(world: &World, mut traffic: Option<Traffic>) -> Plan {
     };
     let status = report(world, world.status.clone(), traffic.as_ref(), findings);
     let requeue_at = next_look(world, &status, &effects.waits);
-    finish(effects.stages, status, requeue_at.at(), "Deleting")
+    finish(effects.stages, status, requeue_at, "Deleting")
 }
 
 /// Routes that the spec no longer names are given back once stable has everything. True when that is done.
@@ -334,21 +331,8 @@ fn take_back(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) ->
     done
 }
 
-/// What is due without an event.
-struct NextLook {
-    deadline: Option<DateTime<Utc>>,
-    /// At endpoints, which are read live, not watched.
-    at_endpoints: Option<DateTime<Utc>>,
-}
-
-impl NextLook {
-    /// The earliest moment.
-    fn at(&self) -> Option<DateTime<Utc>> {
-        self.deadline.into_iter().chain(self.at_endpoints).min()
-    }
-}
-
-fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> NextLook {
+/// The earliest moment at which something is due without an event.
+fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> Option<DateTime<Utc>> {
     let waiting = status.waiting_on.as_ref();
     let ends = waits
         .iter()
@@ -368,13 +352,13 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> NextLook 
     let ask = asked.map(|(since, settle)| look_again(since + settle, world.now));
     let baking = status.promotion == Some(Promotion::Bake);
     let overdue = decide::patience_ends(world.spec, status).filter(|_| !baking);
-    let deadline = ends
+    let due = ends
         .chain(settled)
         .chain(ask)
         .chain(overdue)
         .filter(|at| *at > world.now)
         .min();
-    // While a decision waits for them, or a split was written and is not yet
+    // Endpoints are read live, not watched: while a decision waits for them, or a split was written and is not yet
     // seen in place, look again; and at once and always while the canary is about to lose its endpoints.
     let mut reasons = waits
         .iter()
@@ -388,10 +372,8 @@ fn next_look(world: &World, status: &RolloutStatus, waits: &[Wait]) -> NextLook 
         (awaited || unseen)
             .then(|| waiting.map_or(world.now, |waiting| decide::stands_since(waiting, status)))
     };
-    NextLook {
-        deadline,
-        at_endpoints: since.map(|since| look_again(since, world.now)),
-    }
+    let again = since.map(|since| look_again(since, world.now));
+    due.into_iter().chain(again).min()
 }
 
 /// The canary has weight and no pod: its endpoints, which are not watched, will soon say so too. Or it has no endpoint,
@@ -420,7 +402,6 @@ fn finish(stages: Vec<Stage>, status: RolloutStatus, requeue_at: Option<DateTime
         status,
         status_due: None,
         requeue_at,
-        leaves_endpoints: false,
         report,
     }
 }

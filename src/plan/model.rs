@@ -21,9 +21,6 @@ pub struct Plan {
     pub status_due: Option<DateTime<Utc>>,
     /// When to look again although nothing changed.
     pub requeue_at: Option<DateTime<Utc>>,
-    /// It writes nothing now and waits for no endpoint: endpoints that were read a while ago are good enough for that.
-    #[serde(skip)]
-    pub leaves_endpoints: bool,
     pub report: Report,
 }
 

@@ -79,7 +79,7 @@ pub fn number_revision(snapshot: &Snapshot, last: Option<Revision>, hash: &PodTe
     }
 }
 
-/// The ReplicaSet for the current template, with no pods yet. The template is passed through untouched but for
+/// The ReplicaSet for the current template, with its first pods. The template is passed through untouched but for
 /// our hash label and, with `drainSeconds`, a preStop sleep where the user has no hook.
 pub fn render_replica_set(
     spec: &ValidRollout,

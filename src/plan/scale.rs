@@ -34,7 +34,7 @@ pub struct Size<'a> {
 pub struct Sizes<'a> {
     pub sizes: Vec<Size<'a>>,
     /// Of the current version, if it has no ReplicaSet yet.
-    pub first: i64,
+    pub first_replicas: i64,
     pub waits: Vec<Wait>,
 }
 
@@ -67,7 +67,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     for set in world.older_sets() {
         older(world, set, needed(set).max(unsettled.into()), &mut planned);
     }
-    planned.first = current_size(world, traffic, 0);
+    planned.first_replicas = current_size(world, traffic, 0);
     if let Some(set) = world.set(&world.current) {
         if world.aborted() && !traffic.retiring {
             aborted(world, traffic, set, &mut planned);
@@ -244,7 +244,7 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
         budgets.surge,
         budgets.unavailable,
     );
-    planned.first = next.canary;
+    planned.first_replicas = next.canary;
     // Nothing goes while what is counted may be gone already, nor for a version that has no ReplicaSet: it may be
     // refused.
     let mut owned = world.snapshot.replica_sets.values().filter(|set| set.owned);

@@ -11,9 +11,9 @@ use crate::observe::stores::Work;
 pub enum Lane {
     /// Somebody commands it, or it takes traffic back.
     Urgent,
-    /// It was in progress when it was last looked at.
-    GoesOn,
     #[default]
+    Ordinary,
+    /// A release that has not begun.
     Begins,
 }
 
@@ -23,7 +23,7 @@ pub type Due = (Duration, Work);
 #[derive(Debug, Default)]
 pub struct Lanes {
     urgent: BTreeSet<Due>,
-    goes_on: BTreeSet<Due>,
+    ordinary: BTreeSet<Due>,
     begins: BTreeSet<Due>,
 }
 
@@ -31,14 +31,14 @@ impl Lanes {
     pub fn insert(&mut self, lane: Lane, due: Due) {
         let set = match lane {
             Lane::Urgent => &mut self.urgent,
-            Lane::GoesOn => &mut self.goes_on,
+            Lane::Ordinary => &mut self.ordinary,
             Lane::Begins => &mut self.begins,
         };
         set.insert(due);
     }
 
     pub fn remove(&mut self, due: &Due) {
-        for set in [&mut self.urgent, &mut self.goes_on, &mut self.begins] {
+        for set in [&mut self.urgent, &mut self.ordinary, &mut self.begins] {
             set.remove(due);
         }
     }
@@ -47,7 +47,7 @@ impl Lanes {
     pub fn due(&self, lane: Lane, now: Duration) -> impl Iterator<Item = &Due> {
         let set = match lane {
             Lane::Urgent => &self.urgent,
-            Lane::GoesOn => &self.goes_on,
+            Lane::Ordinary => &self.ordinary,
             Lane::Begins => &self.begins,
         };
         set.iter().take_while(move |(due, _)| *due <= now)
@@ -72,6 +72,6 @@ impl Lanes {
     }
 
     fn sets(&self) -> impl Iterator<Item = &BTreeSet<Due>> {
-        [&self.urgent, &self.goes_on, &self.begins].into_iter()
+        [&self.urgent, &self.ordinary, &self.begins].into_iter()
     }
 }

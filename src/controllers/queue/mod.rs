@@ -1,12 +1,12 @@
-//! Which key is reconciled next: each at most once at a time, at most ten times a second, what is urgent first, and what
-//! is in progress before what is about to begin: of many releases at once some are soon done, and no wait of theirs lasts
-//! long, where otherwise all would be half done for a long time.
+//! Which key is reconciled next: each at most once at a time, at most ten times a second, what is urgent first, and a
+//! release that has not begun after everything else: of many at once some are soon done, and no wait of theirs lasts long,
+//! where otherwise all would be half done for a long time.
 //!
 //! Pure: time is a monotonic duration that the caller passes in, so a change of the wall clock delays nothing.
 //! Guarantees: a wake during a reconcile leads to another one; a failure backs off from 0.1 s to 5 min; a
 //! namespace never takes more than its share of the places; what is urgent (commands, and taking traffic back) finds a
 //! place beyond that share and when all others are taken, and is urgent still after a failure; one place of
-//! [`GO_ON_FIRST`] is for what begins, however much is in progress.
+//! [`OTHERS_FIRST`] is for a release that begins, however much else there is to do.
 
 mod lanes;
 
@@ -22,7 +22,7 @@ const SPACING: Duration = Duration::from_millis(100);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(300);
 /// More than the rounds of one release: whatever begins can then be gone on with.
-const GO_ON_FIRST: u32 = 32;
+const OTHERS_FIRST: u32 = 32;
 
 /// How many reconciles may run at once.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +49,8 @@ pub struct Queue {
     places: Places,
     entries: BTreeMap<Work, Entry>,
     lanes: Lanes,
-    /// How often what is in progress went first since something began.
-    went_on: u32,
+    /// How often something else went first since a release began.
+    went_first: u32,
     running: BTreeMap<String, usize>,
     quarantined: BTreeSet<Work>,
     prune_at: usize,
@@ -60,20 +60,20 @@ pub struct Queue {
 struct Entry {
     due: Option<Duration>,
     urgent: bool,
-    in_progress: bool,
+    begins: bool,
     running: bool,
     /// Where it waited before its reconcile began.
-    began: Lane,
+    lane_before: Lane,
     failures: u32,
     started: Option<Duration>,
 }
 
 impl Entry {
     fn lane(&self) -> Lane {
-        match (self.urgent, self.in_progress) {
+        match (self.urgent, self.begins) {
             (true, _) => Lane::Urgent,
-            (false, true) => Lane::GoesOn,
-            (false, false) => Lane::Begins,
+            (false, true) => Lane::Begins,
+            (false, false) => Lane::Ordinary,
         }
     }
 }
@@ -84,7 +84,7 @@ impl Queue {
             places,
             entries: BTreeMap::new(),
             lanes: Lanes::default(),
-            went_on: 0,
+            went_first: 0,
             running: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             prune_at: 1024,
@@ -92,7 +92,7 @@ impl Queue {
     }
 
     pub fn wake(&mut self, wake: Wake, now: Duration) {
-        if wake.cause == Cause::Itself {
+        if wake.cause.is_itself() {
             self.quarantined.remove(&wake.work);
         } else if self.quarantined.contains(&wake.work) {
             return;
@@ -100,6 +100,8 @@ impl Queue {
         let entry = self.entries.entry(wake.work.clone()).or_default();
         let earliest = entry.started.map_or(now, |started| now.max(started + SPACING));
         let urgent = matches!(wake.cause, Cause::Command | Cause::Safety);
+        // What waits for a later time, a live look perhaps, need not be looked at before it begins.
+        entry.begins |= wake.cause == Cause::Begins && entry.due.is_none_or(|due| due > now);
         self.schedule(wake.work, earliest, urgent);
     }
 
@@ -118,9 +120,9 @@ impl Queue {
         let is_open = |(_, work): &&Due| is_open(&work.key().namespace);
         let urgent = self.lanes.due(Lane::Urgent, now);
         let urgent = urgent.filter(|it| has_room(it, urgent_share));
-        let lanes = match self.went_on + 1 < GO_ON_FIRST {
-            true => [Lane::GoesOn, Lane::Begins],
-            false => [Lane::Begins, Lane::GoesOn],
+        let lanes = match self.went_first + 1 < OTHERS_FIRST {
+            true => [Lane::Ordinary, Lane::Begins],
+            false => [Lane::Begins, Lane::Ordinary],
         };
         let ordinary = lanes.into_iter().filter(|_| !is_full);
         let ordinary = ordinary.flat_map(|lane| self.lanes.due(lane, now));
@@ -129,30 +131,29 @@ impl Queue {
         self.unschedule(&work, due);
         let entry = self.entries.entry(work.clone()).or_default();
         entry.running = true;
-        entry.began = entry.lane();
+        entry.lane_before = entry.lane();
         entry.urgent = false;
+        entry.begins = false;
         entry.started = Some(now);
-        match entry.began {
+        match entry.lane_before {
             Lane::Urgent => {}
-            Lane::GoesOn => self.went_on = self.went_on.saturating_add(1),
-            Lane::Begins => self.went_on = 0,
+            Lane::Ordinary => self.went_first = self.went_first.saturating_add(1),
+            Lane::Begins => self.went_first = 0,
         }
         *self.running.entry(work.key().namespace.clone()).or_default() += 1;
         Some(work)
     }
 
-    /// `in_progress`: there is more to do that was begun.
-    pub fn finish(&mut self, work: &Work, after: After, in_progress: bool, now: Duration) {
+    pub fn finish(&mut self, work: &Work, after: After, now: Duration) {
         self.release_place(work);
         let entry = self.entries.entry(work.clone()).or_default();
         entry.running = false;
-        entry.in_progress = in_progress;
         if after != After::BackOff {
             entry.failures = 0;
         }
         // What was asked for meanwhile waits in `due` without a place in the sets.
         let asked = entry.due.take();
-        let urgent = entry.urgent || (after == After::BackOff && entry.began == Lane::Urgent);
+        let urgent = entry.urgent || (after == After::BackOff && entry.lane_before == Lane::Urgent);
         let wanted = match after {
             After::Rest => None,
             After::In(delay) => Some(now + delay),
@@ -177,7 +178,7 @@ impl Queue {
     /// Whether a key that runs was urgent when it began.
     pub fn is_urgent(&self, work: &Work) -> bool {
         let entry = self.entries.get(work);
-        entry.is_some_and(|entry| entry.began == Lane::Urgent)
+        entry.is_some_and(|entry| entry.lane_before == Lane::Urgent)
     }
 
     /// When a key is due next after `now`. What is due by then and still here waits for a place, not for a time.

@@ -21,10 +21,6 @@ fn at(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn finish(queue: &mut Queue, work: &Work, after: After, now: Duration) {
-    queue.finish(work, after, false, now);
-}
-
 fn queue() -> Queue {
     Queue::new(Places {
         total: 3,
@@ -42,9 +38,9 @@ fn a_key_runs_once_at_a_time_and_again_if_woken_meanwhile() {
     assert_eq!(pop(&mut queue, at(0)), None);
     queue.wake(wake("a", Cause::Dependency), at(5));
     assert_eq!(pop(&mut queue, at(500)), None, "it still runs");
-    finish(&mut queue, &work("shop", "a"), After::Rest, at(500));
+    queue.finish(&work("shop", "a"), After::Rest, at(500));
     assert_eq!(pop(&mut queue, at(500)), Some(work("shop", "a")));
-    finish(&mut queue, &work("shop", "a"), After::Rest, at(510));
+    queue.finish(&work("shop", "a"), After::Rest, at(510));
     assert_eq!(
         (pop(&mut queue, at(10_000)), queue.next_due(at(510))),
         (None, None)
@@ -58,7 +54,7 @@ fn a_key_runs_at_most_ten_times_a_second_however_often_it_is_woken() {
     for millis in 0..1000 {
         queue.wake(wake("a", Cause::Itself), at(millis));
         if let Some(work) = pop(&mut queue, at(millis)) {
-            finish(&mut queue, &work, After::Rest, at(millis));
+            queue.finish(&work, After::Rest, at(millis));
             runs += 1;
         }
     }
@@ -107,15 +103,15 @@ fn taking_traffic_back_waits_for_no_place() {
     queue.wake(wake("late", Cause::Safety), at(0));
     assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "late")));
     assert_eq!(pop(&mut queue, at(0)), None, "every place has an end");
-    finish(&mut queue, &work("a", "app"), After::Rest, at(1));
+    queue.finish(&work("a", "app"), After::Rest, at(1));
     assert_eq!(pop(&mut queue, at(1)), Some(work("shop", "rescue")));
-    finish(&mut queue, &work("b", "app"), After::Rest, at(1));
+    queue.finish(&work("b", "app"), After::Rest, at(1));
     assert_eq!(
         pop(&mut queue, at(1)),
         None,
         "what is not urgent waits until a usual place is free"
     );
-    finish(&mut queue, &work("c", "app"), After::Rest, at(1));
+    queue.finish(&work("c", "app"), After::Rest, at(1));
     assert_eq!(pop(&mut queue, at(1)), Some(work("d", "app")));
 }
 
@@ -126,7 +122,7 @@ fn what_is_urgent_stays_so_when_its_reconcile_fails() {
         queue.wake(wake("z", Cause::Safety), at(0));
         assert_eq!(pop(&mut queue, at(0)), Some(work("shop", "z")));
         queue.wake(wake("a", Cause::Dependency), at(0));
-        finish(&mut queue, &work("shop", "z"), after, at(0));
+        queue.finish(&work("shop", "z"), after, at(0));
         let first = pop(&mut queue, at(1000));
         assert_eq!(first, Some(work("shop", expected)), "{after:?}");
         queue = self::queue();
@@ -165,7 +161,7 @@ fn a_namespace_that_has_its_share_does_not_hide_the_deadlines_of_others() {
     };
     queue.wake(bank.clone(), at(0));
     assert_eq!(pop(&mut queue, at(0)), Some(bank.work.clone()));
-    finish(&mut queue, &bank.work, After::In(at(1000)), at(1));
+    queue.finish(&bank.work, After::In(at(1000)), at(1));
     assert!(pop(&mut queue, at(1)).is_some() && pop(&mut queue, at(1)).is_some());
     assert_eq!((pop(&mut queue, at(1)), queue.waiting()), (None, 2));
     assert_eq!(
@@ -201,7 +197,7 @@ fn failures_back_off_and_success_forgets_them() {
     queue.wake(wake("a", Cause::Itself), now);
     for _ in 0..20 {
         pop(&mut queue, now).unwrap();
-        finish(&mut queue, &key, After::BackOff, now);
+        queue.finish(&key, After::BackOff, now);
         let due = queue.next_due(now).unwrap();
         delays.push(due - now);
         now = due;
@@ -216,11 +212,11 @@ fn failures_back_off_and_success_forgets_them() {
         "{delays:?}"
     );
     pop(&mut queue, now).unwrap();
-    finish(&mut queue, &key, After::In(at(700)), now);
+    queue.finish(&key, After::In(at(700)), now);
     assert_eq!(queue.next_due(now), Some(now + at(700)));
     now += at(700);
     pop(&mut queue, now).unwrap();
-    finish(&mut queue, &key, After::BackOff, now);
+    queue.finish(&key, After::BackOff, now);
     assert_eq!(
         queue.next_due(now),
         Some(now + at(100)),
@@ -233,7 +229,7 @@ fn a_change_cuts_a_long_wait_short() {
     let mut queue = queue();
     queue.wake(wake("a", Cause::Itself), at(0));
     let key = pop(&mut queue, at(0)).unwrap();
-    finish(&mut queue, &key, After::In(at(300_000)), at(1));
+    queue.finish(&key, After::In(at(300_000)), at(1));
     queue.wake(wake("a", Cause::Dependency), at(5));
     assert_eq!(queue.next_due(at(5)), Some(at(100)));
     assert_eq!(queue.waiting(), 1);
@@ -245,7 +241,7 @@ fn a_panic_quarantines_its_key_until_the_object_changes() {
     queue.wake(wake("a", Cause::Itself), at(0));
     queue.wake(wake("b", Cause::Itself), at(0));
     let key = pop(&mut queue, at(0)).unwrap();
-    finish(&mut queue, &key, After::Quarantine, at(0));
+    queue.finish(&key, After::Quarantine, at(0));
     queue.wake(wake("a", Cause::Dependency), at(200));
     queue.wake(wake("a", Cause::Command), at(200));
     assert_eq!(
@@ -262,42 +258,52 @@ fn keys_that_rest_are_forgotten() {
     for name in 0..5000 {
         queue.wake(wake(&name.to_string(), Cause::Itself), at(name * 200));
         let key = pop(&mut queue, at(name * 200)).unwrap();
-        finish(&mut queue, &key, After::Rest, at(name * 200));
+        queue.finish(&key, After::Rest, at(name * 200));
     }
     assert!(queue.entries.len() < 1100, "{}", queue.entries.len());
 }
 
 #[test]
-fn what_is_in_progress_goes_before_what_begins_but_not_for_ever() {
+fn a_release_begins_after_everything_else_but_not_never() {
     let mut queue = queue();
-    let key = |name: u64| work("shop", &name.to_string());
-    for name in 0..100 {
-        queue.wake(wake(&name.to_string(), Cause::Itself), at(0));
+    for name in 0..10 {
+        queue.wake(wake(&name.to_string(), Cause::Begins), at(0));
     }
     let mut begun = Vec::new();
     for round in 1..=200 {
         let work = pop(&mut queue, at(round * 1000)).unwrap();
-        if queue.entries[&work].began == Lane::Begins {
+        if queue.entries[&work].lane_before == Lane::Begins {
             begun.push(round);
         }
         // Each is due again at once, and never done.
-        queue.finish(&work, After::In(at(0)), true, at(round * 1000));
+        queue.finish(&work, After::In(at(0)), at(round * 1000));
     }
     assert_eq!(begun, [1, 33, 65, 97, 129, 161, 193]);
-    let urgent = key(99);
-    queue.wake(wake("99", Cause::Command), at(201_000));
-    assert_eq!(pop(&mut queue, at(201_000)), Some(urgent));
+    queue.wake(wake("9", Cause::Command), at(201_000));
+    assert_eq!(pop(&mut queue, at(201_000)), Some(work("shop", "9")));
 }
 
 #[test]
-fn what_has_ended_waits_as_what_begins() {
+fn who_is_due_for_other_reasons_does_not_wait_behind_releases() {
     let mut queue = queue();
-    for (name, in_progress) in [("done", false), ("half", true)] {
-        queue.wake(wake(name, Cause::Itself), at(0));
-        let work = pop(&mut queue, at(0)).unwrap();
-        queue.finish(&work, After::Rest, in_progress, at(0));
+    queue.wake(wake("begins", Cause::Begins), at(0));
+    for (name, cause) in [("scaled", Cause::Itself), ("mended", Cause::Dependency)] {
+        queue.wake(wake(name, cause), at(1));
+        queue.wake(wake(name, Cause::Begins), at(2));
+        let popped = pop(&mut queue, at(3)).unwrap();
+        assert_eq!(popped, work("shop", name));
+        queue.finish(&popped, After::In(at(300_000)), at(3));
+        queue.wake(wake(name, Cause::Begins), at(200));
     }
-    queue.wake(wake("done", Cause::Dependency), at(1000));
-    queue.wake(wake("half", Cause::Dependency), at(1001));
-    assert_eq!(pop(&mut queue, at(2000)), Some(work("shop", "half")));
+    queue.wake(wake("late", Cause::Dependency), at(201));
+    let popped: Vec<Work> = std::iter::from_fn(|| {
+        let popped = pop(&mut queue, at(300))?;
+        queue.finish(&popped, After::Rest, at(300));
+        Some(popped)
+    })
+    .collect();
+    assert_eq!(
+        popped,
+        ["late", "begins", "mended", "scaled"].map(|name| work("shop", name))
+    );
 }
