@@ -116,6 +116,9 @@ mod tests {
         let kept = Kept::of(Resource::Rollout, object.clone()).unwrap();
         assert_eq!(kept.object(), object);
         assert!(kept.packed.len() < object.to_string().len());
+        object["spec"]["large"] = (0..50_000).collect();
+        let large = Kept::of(Resource::Rollout, object.clone()).unwrap();
+        assert_eq!(large.object(), object);
         object["metadata"].as_object_mut().unwrap().remove("name");
         assert!(Kept::of(Resource::Rollout, object).is_none());
         let spec = kept.object()["spec"].to_string();

@@ -223,3 +223,27 @@ fn kinds_are_named_only_while_a_rollout_names_them() {
     }
     assert_eq!(stores.named_kinds(), [].into());
 }
+
+#[test]
+fn only_a_new_version_of_what_rests_begins() {
+    let stores = Stores::default();
+    let mut current = rollout("a", "2026-01-01T00:00:00Z", "web");
+    current["spec"]["template"] = json!({"spec": 1});
+    let at_rest = json!({"phase": "Healthy", "currentPodHash": "1", "stableRS": "1"});
+    let mut version = 1;
+    for (field, value, cause) in [
+        ("/spec/template", json!({"spec": 1}), Cause::Begins),
+        ("/status", at_rest.clone(), Cause::Itself),
+        ("/spec/template", json!({"spec": 2}), Cause::Begins),
+        ("/spec/replicas", json!(7), Cause::Itself),
+        ("/status/phase", json!("Progressing"), Cause::Itself),
+        ("/spec/template", json!({"spec": 3}), Cause::Itself),
+    ] {
+        let (parent, name) = field.rsplit_once('/').unwrap();
+        current.pointer_mut(parent).unwrap()[name] = value;
+        version += 1;
+        current["metadata"]["resourceVersion"] = json!(version.to_string());
+        let wakes = apply(&stores, Resource::Rollout, current.clone());
+        assert_eq!(woken(wakes), [("a".to_owned(), cause)], "{field}");
+    }
+}
