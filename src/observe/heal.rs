@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::api::resource::ObjectKey;
 
-const UNDER_WAY_SECONDS: i64 = 60;
+const IN_PROGRESS_SECONDS: i64 = 60;
 const IDLE_SECONDS: i64 = 300;
 
 #[derive(Debug, Default)]
@@ -33,15 +33,15 @@ impl Heals {
 
     /// Plans the next live look, counted from the last one. A release that begins makes it come sooner, and where
     /// it has ended, there is no more hurry.
-    pub fn plan(&self, rollout: &ObjectKey, under_way: bool, looked: bool, now: DateTime<Utc>) {
-        let due = now + interval(rollout, under_way);
+    pub fn plan(&self, rollout: &ObjectKey, in_progress: bool, looked: bool, now: DateTime<Utc>) {
+        let due = now + interval(rollout, in_progress);
         let mut all = self.lock();
         let looks = all
             .entry(rollout.clone())
             .or_insert(Looks { last: now, next: due });
         if looked {
-            (looks.last, looks.next) = (now, due);
-        } else if under_way {
+            *looks = Looks { last: now, next: due };
+        } else if in_progress {
             looks.next = looks.next.min(due);
         } else {
             looks.next = looks.last + interval(rollout, false);
@@ -58,9 +58,9 @@ impl Heals {
 }
 
 /// Up to a quarter less than the limit, different for every Rollout, so that they do not all look at once.
-fn interval(rollout: &ObjectKey, under_way: bool) -> TimeDelta {
-    let limit = if under_way {
-        UNDER_WAY_SECONDS
+fn interval(rollout: &ObjectKey, in_progress: bool) -> TimeDelta {
+    let limit = if in_progress {
+        IN_PROGRESS_SECONDS
     } else {
         IDLE_SECONDS
     };

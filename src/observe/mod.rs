@@ -83,8 +83,8 @@ impl Observer {
 
     /// A live look that was refused counts as one: it is due again after the usual time, not at once.
     pub fn note_refused(&self, key: &ObjectKey, rollout: Option<&Value>, now: DateTime<Utc>) {
-        let under_way = rollout.is_some_and(|rollout| needs(rollout).under_way);
-        self.heals.plan(key, under_way, true, now);
+        let in_progress = rollout.is_some_and(|rollout| needs(rollout).in_progress);
+        self.heals.plan(key, in_progress, true, now);
     }
 
     /// What the answer to a write of ours told. Nothing that is watched need be read live to see that write.

@@ -65,7 +65,7 @@ impl Observer {
         } else if !remembers_endpoints {
             self.read_endpoints(key, &mut snapshot, now).await?;
         }
-        self.heals.plan(key, needs.under_way, look.live, now);
+        self.heals.plan(key, needs.in_progress, look.live, now);
         Ok(Some(Observed {
             snapshot,
             remembers_endpoints,

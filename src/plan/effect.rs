@@ -211,7 +211,8 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, gates: &[OpenGate], effec
         None if traffic.retiring && split.canary_weight == Weight::ZERO => Vec::new(),
         None if traffic.is_shown_in_full() => Vec::new(),
         // What was written in part goes on when the release does.
-        None if world.spec_paused() && traffic.is_mixed() => Vec::new(),
+        // What an abort has lowered in part is not raised again while the rest has to wait.
+        None if (world.spec_paused() || world.aborted()) && traffic.is_mixed() => Vec::new(),
         Some(Shift::Weight(_)) | None => render_routes(world, traffic, &split),
     };
     if writes.is_empty() {

@@ -23,8 +23,6 @@ pub struct Needs {
     pub templates: Vec<TemplateRef>,
     /// Something is in progress or not verified yet.
     pub in_progress: bool,
-    /// The same, but for a release that was taken back and is done with: a lost event holds nothing up.
-    pub under_way: bool,
     /// A decision depends on which pods stand behind the Services.
     pub endpoints: bool,
 }
@@ -48,7 +46,6 @@ pub fn needs(rollout: &Value) -> Needs {
     let in_progress = !is_at_rest(rollout);
     Needs {
         in_progress,
-        under_way: in_progress && !is_taken_back(rollout),
         endpoints: in_progress && !services.is_empty(),
         ingresses: usable(routes.ingresses),
         http_routes: usable(routes.http_routes),
@@ -145,33 +142,16 @@ fn templates(canary: &Value) -> Vec<TemplateRef> {
 
 /// Healthy, verified, and nothing new in the spec.
 fn is_at_rest(rollout: &Value) -> bool {
-    text(rollout, "/status/phase") == "Healthy"
-        && is_settled(rollout)
-        && are_same(rollout, "/status/currentPodHash", "/status/stableRS")
-}
-
-/// Aborted, stable has all of the traffic, verified, nothing is waited for but another version, and nothing is new in the spec. Somebody has to
-/// mend the version first, which may take days.
-fn is_taken_back(rollout: &Value) -> bool {
-    let weight = rollout.pointer("/status/canary/weights/canary/weight");
-    rollout.pointer("/status/abort") == Some(&Value::Bool(true))
-        && matches!(text(rollout, "/status/waitingOn/reason"), "" | "NewVersion")
-        && is_settled(rollout)
-        && weight.is_none_or(|weight| weight == &Value::from(0))
-}
-
-/// Verified, and nothing new in the spec.
-fn is_settled(rollout: &Value) -> bool {
-    let weights = rollout.pointer("/status/canary/weights");
-    are_same(rollout, "/status/observedGeneration", "/metadata/generation")
-        && weights.is_none_or(|weights| weights.get("verified") == Some(&Value::Bool(true)))
-}
-
-fn are_same(rollout: &Value, left: &str, right: &str) -> bool {
-    match (rollout.pointer(left), rollout.pointer(right)) {
+    let same = |left: &str, right: &str| match (rollout.pointer(left), rollout.pointer(right)) {
         (Some(left), Some(right)) => left == right,
         _ => false,
-    }
+    };
+    text(rollout, "/status/phase") == "Healthy"
+        && same("/status/observedGeneration", "/metadata/generation")
+        && same("/status/currentPodHash", "/status/stableRS")
+        && rollout
+            .pointer("/status/canary/weights")
+            .is_none_or(|weights| weights.get("verified") == Some(&Value::Bool(true)))
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
@@ -228,7 +208,6 @@ mod tests {
         });
         let nothing = Needs {
             in_progress: true,
-            under_way: true,
             ..Needs::default()
         };
         assert_eq!(needs(&odd), nothing);
@@ -256,29 +235,6 @@ mod tests {
             ("/status/canary/weights/verified", json!(false), true),
         ] {
             assert_eq!(endpoints(pointer, value), needed, "{pointer}");
-        }
-    }
-
-    #[test]
-    fn an_abort_that_is_done_waits_for_people_and_does_not_hurry() {
-        let done = json!({
-            "phase": "Degraded", "abort": true, "observedGeneration": 2, "currentPodHash": "b", "stableRS": "a",
-            "waitingOn": {"reason": "NewVersion"}, "canary": {"weights": {"verified": true, "canary": {"weight": 0}}},
-        });
-        for (pointer, value, hurries) in [
-            ("/status/phase", json!("Degraded"), false),
-            ("/status/abort", json!(false), true),
-            ("/status/waitingOn/reason", json!("OldPods"), true),
-            ("/status/observedGeneration", json!(1), true),
-            ("/status/canary/weights/verified", json!(false), true),
-            ("/status/canary/weights/canary/weight", json!(10), true),
-        ] {
-            let mut rollout = rollout();
-            rollout["status"] = done.clone();
-            *rollout.pointer_mut(pointer).unwrap() = value;
-            let needs = needs(&rollout);
-            assert!(needs.in_progress && needs.endpoints, "{pointer}");
-            assert_eq!(needs.under_way, hurries, "{pointer}");
         }
     }
 
