@@ -43,7 +43,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 fn main() -> ExitCode {
-    let mut size = Size::read(60);
+    let mut size = Size::read(60, 50);
     size.aborts = size.aborts.min(size.rollouts);
     size.in_progress = size.in_progress.min(size.rollouts - size.aborts);
     let measured = tokio::runtime::Runtime::new()

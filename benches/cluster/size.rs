@@ -10,12 +10,12 @@ pub struct Size {
 }
 
 impl Size {
-    pub fn read(idle_seconds: usize) -> Self {
+    pub fn read(idle_seconds: usize, aborts: usize) -> Self {
         Size {
             rollouts: number("BENCH_ROLLOUTS", 1_000),
             idle: Duration::from_secs(number("BENCH_IDLE_SECONDS", idle_seconds) as u64),
             in_progress: number("BENCH_IN_PROGRESS", 200),
-            aborts: number("BENCH_ABORTS", 50),
+            aborts: number("BENCH_ABORTS", aborts),
         }
     }
 }

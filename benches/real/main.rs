@@ -39,7 +39,7 @@ mod stage;
 mod tools;
 mod watcher;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 async fn run() -> ExitCode {
-    let size = Size::read(120);
+    let size = Size::read(120, 100);
     assert!(
         size.in_progress + 2 * size.aborts <= size.rollouts,
         "there are not so many Rollouts"
@@ -209,16 +209,14 @@ impl Bench {
             .wait_for(2 * aborts, "at their pause", at_pause)
             .await;
         self.wait_for_quiet().await;
-        let before = self.requests();
+        let before = self.requests_about(0..aborts);
         let calm = self.abort_each(0..aborts).await;
         self.wait_for_quiet().await;
-        let requests = difference(&before, &self.requests());
+        let requests = difference(&before, &self.requests_about(0..aborts));
         let each = requests.values().sum::<u64>() as f64 / aborts as f64;
         let rolling = 2 * aborts..2 * aborts + in_progress;
-        let ((), busy) = tokio::join!(
-            self.stage.release(rolling, "v3", None),
-            self.abort_each(aborts..2 * aborts),
-        );
+        self.stage.release(rolling, "v3", None).await;
+        let busy = self.abort_each(aborts..2 * aborts).await;
         let milliseconds =
             |percent: usize, latencies: &[f64]| format!("{:.0} ms", quantile(percent, latencies));
         for (what, latencies) in [("nothing else going on", &calm), ("others rolling", &busy)] {
@@ -253,6 +251,13 @@ impl Bench {
     /// The controller's so far, by verb and resource.
     fn requests(&self) -> Counts {
         Audit::read(&self.stage.control_plane.audit_log(), chart::USER).counts()
+    }
+
+    /// In their namespaces.
+    fn requests_about(&self, numbers: std::ops::Range<usize>) -> Counts {
+        let namespaces: BTreeSet<String> = numbers.map(|number| key(number).namespace).collect();
+        let audit = Audit::read(&self.stage.control_plane.audit_log(), chart::USER);
+        audit.counts_where(|namespace| namespaces.contains(namespace))
     }
 
     async fn wait_for_quiet(&self) {

@@ -17,7 +17,6 @@ pub const ROLLOUT_LABEL: &str = "tidegate.dev/rollout";
 /// Annotation on ReplicaSets: the revision, a positive integer.
 pub const REVISION_ANNOTATION: &str = "tidegate.dev/revision";
 /// Annotation on ReplicaSets: RFC 3339 time after which an idle ReplicaSet goes to 0.
-pub const SCALE_DOWN_AT_ANNOTATION: &str = "tidegate.dev/scale-down-at";
 /// Annotation on ReplicaSets: the user's pod template as JSON, byte for byte what was hashed; what the API server
 /// makes of it (defaults) has another hash, so `undo` to it would be a new version.
 pub const POD_TEMPLATE_ANNOTATION: &str = "tidegate.dev/pod-template";

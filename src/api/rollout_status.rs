@@ -1,6 +1,8 @@
 //! The status of a `Rollout`: everything the controller knows and has decided, so that a restart loses
 //! nothing. Names follow Argo Rollouts where the meaning is the same.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,6 +85,9 @@ pub struct RolloutStatus {
     /// Versions that were stable, the newest last: only those may come back without steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former_stable: Vec<PodTemplateHash>,
+    /// Versions without traffic whose pods are kept for a while, and until when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept_until: BTreeMap<PodTemplateHash, DateTime<Utc>>,
 
     /// Pods of all versions.
     #[serde(default)]

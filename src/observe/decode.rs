@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::api::names::{
-    HASH_LABEL, PodTemplateHash, REVISION_ANNOTATION, Revision, SCALE_DOWN_AT_ANNOTATION,
-};
+use crate::api::names::{HASH_LABEL, PodTemplateHash, REVISION_ANNOTATION, Revision};
 use crate::api::resource::{is_controlled_by, is_nobodys, metadata_text};
 use crate::api::time::parse_rfc3339;
 use crate::plan::snapshot::{EndpointsReady, ReplicaSetSeen, ServiceSeen};
@@ -28,7 +26,6 @@ pub fn replica_set(object: &Value, rollout: &Value) -> ReplicaSetSeen {
         resource_version: text("resourceVersion"),
         hash: PodTemplateHash(entry(object, "labels", HASH_LABEL).unwrap_or_default().to_owned()),
         revision: annotation(REVISION_ANNOTATION).and_then(Revision::from_annotation),
-        scale_down_at: annotation(SCALE_DOWN_AT_ANNOTATION).and_then(parse_rfc3339),
         is_bare: object.pointer("/metadata/annotations").is_none(),
         created_at: metadata_text(object, "creationTimestamp").and_then(parse_rfc3339),
         replicas: count("/spec/replicas"),
@@ -155,7 +152,7 @@ mod tests {
                 "metadata": {
                     "name": "checkout-a", "uid": "u", "resourceVersion": "5",
                     "labels": {"tidegate.dev/pod-template-hash": "a"},
-                    "annotations": {"tidegate.dev/revision": revision, "tidegate.dev/scale-down-at": "soon"},
+                    "annotations": {"tidegate.dev/revision": revision},
                     "ownerReferences": [{"uid": "other"}, {"uid": "mine", "controller": true}],
                 },
                 "spec": {"replicas": 3}, "status": {"replicas": 2, "availableReplicas": 1},
@@ -166,10 +163,7 @@ mod tests {
                 (seen.replicas, seen.running, seen.ready, seen.available),
                 (3, 2, 0, 1)
             );
-            assert_eq!(
-                (seen.owned, seen.deleting, seen.scale_down_at),
-                (true, false, None)
-            );
+            assert_eq!((seen.owned, seen.deleting), (true, false));
             assert!(
                 !replica_set(&object, &rollout("other")).owned,
                 "an owner that is not the controller"

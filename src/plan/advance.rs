@@ -1,15 +1,15 @@
-//! Going forward: the end of each step, then the promotion, one thing at a time. Each function either names the
-//! next status or what it waits for.
+//! Going forward: the end of each step, the begin and the end of the promotion. Each function either names the next
+//! status or what it waits for.
 
 use crate::api::duration::Duration;
-use crate::api::names::Weight;
 use crate::api::rollout_status::{PauseReason, Promotion, RolloutStatus, WaitingReason};
 use crate::plan::decide::{Evidence, Moved, note};
 use crate::plan::gate::{Finding, GateKind, OpenGate, unobserved};
+use crate::plan::promotion;
 use crate::plan::scale::basic_target;
 use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::step::{become_stable, finish_step};
-use crate::plan::traffic::Backend;
+use crate::plan::traffic::Traffic;
 use crate::plan::validate::valid::Step;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
@@ -46,7 +46,7 @@ pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
     if let Step::Pause(duration) = step {
         end_pause(world, *duration)?;
     }
-    weight_reached(evidence)?;
+    weight_reached(world, evidence.traffic)?;
     if let Some(wait) = unobserved(world, evidence.gates) {
         return Err(wait);
     }
@@ -97,10 +97,9 @@ fn end_pause(world: &World, duration: Option<Duration>) -> Result<(), Wait> {
 }
 
 /// The traffic and the pods are where the steps so far want them, verified.
-fn weight_reached(evidence: &Evidence) -> Result<(), Wait> {
-    let world = evidence.world;
-    canary_ready(evidence)?;
-    let Some(traffic) = evidence.traffic else {
+pub fn weight_reached(world: &World, traffic: Option<&Traffic>) -> Result<(), Wait> {
+    canary_ready(world, traffic)?;
+    let Some(traffic) = traffic else {
         return Ok(());
     };
     let wanted = world.intended_weight();
@@ -113,9 +112,8 @@ fn weight_reached(evidence: &Evidence) -> Result<(), Wait> {
 }
 
 /// The canary has its pods; without traffic routing stable has shrunk to its share as well.
-fn canary_ready(evidence: &Evidence) -> Result<(), Wait> {
-    let world = evidence.world;
-    let size = match evidence.traffic {
+fn canary_ready(world: &World, traffic: Option<&Traffic>) -> Result<(), Wait> {
+    let size = match traffic {
         Some(_) => world.intended_canary_size(),
         None => basic_target(world).canary,
     };
@@ -130,7 +128,7 @@ fn canary_ready(evidence: &Evidence) -> Result<(), Wait> {
         .filter(|set| set.hash != world.current)
         .map_or(0, |set| set.replicas);
     let older: i64 = world.older_sets().map(|set: &ReplicaSetSeen| set.replicas).sum();
-    if evidence.traffic.is_none() && (stable > basic_target(world).stable || older > 0) {
+    if traffic.is_none() && (stable > basic_target(world).stable || older > 0) {
         let message = format!(
             "{stable} stable and {older} older pods to become {}",
             basic_target(world).stable
@@ -156,93 +154,29 @@ fn begin_promotion(evidence: &Evidence) -> Result<Moved, Wait> {
     Ok((status, "PromotionStarted"))
 }
 
-/// One thing at a time: full weight, stable Service, weight back to stable, bake, done.
-pub fn advance_promotion(evidence: &Evidence, promotion: Promotion) -> Result<Moved, Wait> {
-    let world = evidence.world;
+/// The end of a promotion: what the traffic alone cannot tell. How far it is otherwise, `promotion` has found out.
+pub fn advance_promotion(evidence: &Evidence, stage: Promotion) -> Result<Moved, Wait> {
+    let (world, traffic) = (evidence.world, evidence.traffic);
     if world.spec_paused() {
         return Err(Wait::on(
             WaitingReason::SpecPaused,
             "spec.paused is set".to_owned(),
         ));
     }
+    if stage == Promotion::Bake {
+        baked(evidence)?;
+    }
+    // After the bake once more: a pod may have gone meanwhile.
+    promotion::is_done(world, traffic, stage)?;
     let mut status = world.status.clone();
     status.last_progress_at = Some(world.now);
-    let next = match promotion {
-        Promotion::FullWeight => {
-            all_pods_ready(world)?;
-            if !world.is_first_deploy() {
-                weight_reached(evidence)?;
-            }
-            Promotion::StableService
-        }
-        Promotion::StableService => {
-            stable_service_moved(evidence)?;
-            Promotion::WeightToStable
-        }
-        Promotion::WeightToStable => {
-            weight_back(evidence)?;
-            if world.spec.canary.bake.is_none() || world.fast_tracked() {
-                return Ok(promote(world, status));
-            }
-            status.canary.bake_started_at = Some(world.now);
-            Promotion::Bake
-        }
-        Promotion::Bake => {
-            baked(evidence)?;
-            // A pod may have gone meanwhile.
-            weight_back(evidence)?;
-            return Ok(promote(world, status));
-        }
-    };
-    status.promotion = Some(next);
-    Ok((status, "PromotionAdvanced"))
-}
-
-fn all_pods_ready(world: &World) -> Result<(), Wait> {
-    let available = world.steady(&world.current);
-    if available < world.replicas {
-        let message = format!(
-            "version {} has {available} available pods of {}",
-            world.current, world.replicas
-        );
-        return Err(Wait::on(WaitingReason::CanaryPods, message));
+    let bakes = world.spec.canary.bake.is_some() && !world.fast_tracked();
+    if stage == Promotion::Bake || !bakes {
+        return Ok(promote(world, status));
     }
-    Ok(())
-}
-
-fn stable_service_moved(evidence: &Evidence) -> Result<(), Wait> {
-    let world = evidence.world;
-    let Some(traffic) = evidence.traffic else {
-        return Ok(());
-    };
-    if traffic.newest().stable_hash != world.current {
-        let message = format!(
-            "Service {} to select version {}",
-            traffic.service_name(Backend::Stable),
-            world.current
-        );
-        return Err(Wait::on(WaitingReason::Endpoints, message));
-    }
-    let needed = (world.replicas - world.budgets().unavailable)
-        .max(1)
-        .min(world.replicas);
-    traffic.endpoints_settled(world, Backend::Stable, needed)?;
-    traffic.unsettled.clone().map_or(Ok(()), Err)
-}
-
-fn weight_back(evidence: &Evidence) -> Result<(), Wait> {
-    let Some(traffic) = evidence.traffic else {
-        return Ok(());
-    };
-    let newest = traffic.newest();
-    if newest.canary_weight.0 != 0 || newest.canary_hash != evidence.world.current {
-        let message = match newest.canary_weight {
-            Weight::ZERO => "the canary Service to select the new version".to_owned(),
-            weight => format!("weight {weight} to become 0"),
-        };
-        return Err(Wait::on(WaitingReason::RouteAccepted, message));
-    }
-    traffic.unsettled.clone().map_or(Ok(()), Err)
+    status.canary.bake_started_at = Some(world.now);
+    status.promotion = Some(Promotion::Bake);
+    Ok((status, "BakeStarted"))
 }
 
 fn baked(evidence: &Evidence) -> Result<(), Wait> {

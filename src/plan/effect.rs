@@ -227,7 +227,7 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, gates: &[OpenGate], effec
             return false;
         }
         effects.reverted = true;
-    } else if !is_on_record(world, traffic) {
+    } else if !is_on_record(world, traffic, &split) {
         effects.record_now = true;
         // A Rollout that goes is in no hurry that could not wait for a moment.
         if !urgent || world.is_deleting() {

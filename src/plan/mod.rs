@@ -26,6 +26,7 @@ pub mod model;
 pub mod needs;
 pub mod postpone;
 pub mod preflight;
+pub mod promotion;
 pub mod reference;
 pub mod replicas;
 pub mod report;
@@ -57,7 +58,7 @@ use crate::plan::model::{CLEAR_UP, GROW, MOVES_TRAFFIC, Plan, Report, SHRINK, St
 use crate::plan::postpone::due_later;
 use crate::plan::reference::{Problem, find_problems, join_problems};
 use crate::plan::report::{Findings, report};
-use crate::plan::scale::{Size, kept_until, plan_sizes, whole_seconds};
+use crate::plan::scale::{plan_sizes, wait_kept};
 use crate::plan::snapshot::Snapshot;
 use crate::plan::traffic::{Traffic, observe_traffic};
 use crate::plan::validate::valid::ValidRollout;
@@ -112,8 +113,9 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
 }
 
 fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, now: DateTime<Utc>) -> Plan {
-    let world = World::new(snapshot, spec, whole_millis(now));
+    let mut world = World::new(snapshot, spec, whole_millis(now));
     let traffic = observe_traffic(&world);
+    world.take_in_promotion(promotion::find_stage(&world, traffic.as_ref()));
     if world.is_deleting() {
         return plan_deletion(&world, traffic);
     }
@@ -199,6 +201,7 @@ fn act(
     };
     let mut core = world.status.clone();
     core.handled_commands = commands.handled.clone();
+    core.kept_until = evidence.sizes.kept_until();
     let status = report(world, core, traffic.as_ref(), findings);
     let status_due = due_later(world, &status).filter(|_| !effects.record_now);
     let look = next_look(world, &status, &effects.waits);
@@ -239,7 +242,7 @@ fn nothing_is_released(world: &World) -> bool {
     !world.in_release() && world.status.promotion.is_none()
 }
 
-/// A decision: only the status changes, and at the end of a promotion the old version's farewell is set first.
+/// A decision: only the status changes.
 fn plan_move(
     world: &World,
     traffic: Option<&Traffic>,
@@ -247,40 +250,32 @@ fn plan_move(
     core: RolloutStatus,
     rule: &str,
 ) -> Plan {
-    let mut effects = Effects::default();
-    if core.stable_rs != world.status.stable_rs && traffic.is_some() {
-        keep_old_version(world, &mut effects);
-    }
     let mut core = core;
+    let promoted = core.stable_rs != world.status.stable_rs && traffic.is_some();
+    let kept = promoted.then(|| keep_old_version(world, &mut core)).flatten();
     if commands.carry_out.is_none() {
         core.handled_commands = commands.handled.clone();
     }
     let decided = world.with_status(core.clone());
     let findings = Findings {
-        wait: effects.waits.first().cloned(),
+        wait: kept,
         at_rest: at_rest(&decided, traffic) && nothing_is_released(&decided),
         ..Findings::default()
     };
     let status = report(&decided, core, traffic, findings);
-    finish(effects.stages, status, Some(world.now), rule)
+    finish(Vec::new(), status, Some(world.now), rule)
 }
 
-fn keep_old_version(world: &World, effects: &mut Effects) {
+/// The old version stays warm for a while.
+fn keep_old_version(world: &World, status: &mut RolloutStatus) -> Option<Wait> {
     let delay = world.spec.canary.scale_down_delay.to_chrono();
-    let at = whole_seconds(world.now + delay);
+    let until = world.now + delay;
     let old = world
         .stable_set()
         .filter(|set| set.hash != world.current && set.replicas > 0);
-    let Some(set) = old else { return };
-    let size = Size {
-        set,
-        replicas: set.replicas,
-        scale_down_at: Some(at),
-        why: "kept after the promotion",
-    };
-    effects.waits.push(kept_until(set, at));
-    let write = size.write(world).into_iter().collect();
-    effects.stage("keep the old version warm for a while", write);
+    let set = old?;
+    status.kept_until.insert(set.hash.clone(), until);
+    Some(wait_kept(&format!("version {}", set.hash), until))
 }
 
 /// Stable gets everything, then our marks go, then the Rollout.

@@ -2,16 +2,16 @@
 //! busy round finds out is overtaken by the next one, moments later.
 //!
 //! Guarantees: what was decided is written at once, and so is a new phase. Splits of the traffic are on record before
-//! the next change of the traffic. Everything else is written when it has lasted a moment, so that a status at rest
+//! the next change of the traffic, unless what is on record asks for as much. Everything else is written when it has lasted a moment, so that a status at rest
 //! is complete. What is lost with the controller is found out anew: the settle time begins again.
 
 use chrono::{DateTime, Duration, Utc};
 
 use crate::api::condition::ConditionStatus;
 use crate::api::names::Weight;
-use crate::api::rollout_status::{CanaryStatus, RolloutStatus, TrafficSplit, WaitingOn};
+use crate::api::rollout_status::{CanaryStatus, Promotion, RolloutStatus, TrafficSplit, WaitingOn};
 use crate::plan::report::AVAILABLE;
-use crate::plan::traffic::Traffic;
+use crate::plan::traffic::{Traffic, share_in};
 use crate::plan::world::World;
 
 /// What lasts longer is shown.
@@ -64,6 +64,7 @@ fn decisions(status: &RolloutStatus) -> impl PartialEq {
         ready_replicas: _,
         available_replicas: _,
         hpa_replicas: _,
+        kept_until: _,
         observed_generation,
         phase,
         stable_rs,
@@ -99,6 +100,8 @@ fn decisions(status: &RolloutStatus) -> impl PartialEq {
         former_stable,
     );
     let steps = (current_step_hash, executed_step_hashes, current_step_index, step);
+    // Between its begin and its bake a promotion is where the traffic is, see `promotion`.
+    let promotion = promotion.map(|stage| stage == Promotion::Bake);
     let course = (phase, promotion, fast_track, pause_conditions, verdict);
     let end = (
         abort,
@@ -142,8 +145,8 @@ fn judgements(status: &RolloutStatus) -> impl Iterator<Item = (&str, ConditionSt
 }
 
 /// Every split that may be in effect is in the status as persisted, as far as it makes a difference who is behind
-/// a Service without weight. Whatever is seen only is forgotten by a crash once the routes show something else.
-pub fn is_on_record(world: &World, traffic: &Traffic) -> bool {
+/// a Service without weight. Whatever is seen only is forgotten by a crash once the routes show `next`.
+pub fn is_on_record(world: &World, traffic: &Traffic, next: &TrafficSplit) -> bool {
     let recorded = world.written().canary.weights.as_ref();
     let recorded = recorded.map_or(&[][..], |weights| weights.live.as_slice());
     let alike = |one: &TrafficSplit, other: &TrafficSplit| {
@@ -151,6 +154,64 @@ pub fn is_on_record(world: &World, traffic: &Traffic) -> bool {
             && one.stable_hash == other.stable_hash
             && (one.canary_hash == other.canary_hash || one.canary_weight <= Weight::ZERO)
     };
+    let is_recorded = |split| recorded.iter().any(|recorded| alike(recorded, split));
+    let is_missed = |split| {
+        let known: Vec<&TrafficSplit> = recorded.iter().chain([next]).collect();
+        !traffic.verified() || !is_covered(split, &known, traffic.max)
+    };
     let mut live = traffic.weights.live.iter();
-    live.all(|split| recorded.iter().any(|recorded| alike(recorded, split)))
+    live.all(|split| is_recorded(split) || !is_missed(split))
+}
+
+/// While all of `known` may be in effect, nothing goes, and no Service moves, that `split` has need of.
+fn is_covered(split: &TrafficSplit, known: &[&TrafficSplit], max: Weight) -> bool {
+    let most = |of: &dyn Fn(&TrafficSplit) -> Weight| known.iter().map(|known| of(known)).max();
+    let at_most = |of: &dyn Fn(&TrafficSplit) -> Weight| Some(of(split)) <= most(of);
+    let mut versions = [&split.canary_hash, &split.stable_hash].into_iter();
+    let mut known_canaries = known.iter().map(|known| known.canary_weight);
+    let keeps_canary =
+        split.canary_weight <= Weight::ZERO || known_canaries.any(|weight| weight > Weight::ZERO);
+    keeps_canary
+        && at_most(&|split| Weight(max.0 - split.canary_weight.0))
+        && versions.all(|hash| at_most(&|split| share_in(split, hash, max)))
+        && known.iter().any(|known| known.stable_hash == split.stable_hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::names::PodTemplateHash;
+
+    fn split((weight, canary, stable): (i64, &str, &str)) -> TrafficSplit {
+        TrafficSplit {
+            canary_weight: Weight(weight),
+            canary_hash: PodTemplateHash(canary.to_owned()),
+            stable_hash: PodTemplateHash(stable.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_split_is_forgotten_only_if_others_ask_for_as_much() {
+        let cases = [
+            // Full weight, and then the stable Service moves.
+            ((100, "v2", "v1"), [(50, "v2", "v1"), (100, "v2", "v2")], true),
+            ((100, "v2", "v2"), [(50, "v2", "v1"), (0, "v2", "v2")], true),
+            // Between two weights.
+            ((50, "v2", "v1"), [(40, "v2", "v1"), (100, "v2", "v1")], true),
+            // More for the new version, or for the old one.
+            ((60, "v2", "v1"), [(40, "v2", "v1"), (50, "v2", "v1")], false),
+            ((30, "v2", "v1"), [(40, "v2", "v1"), (50, "v2", "v1")], false),
+            // A version that no other split names, in either Service.
+            ((10, "v3", "v1"), [(10, "v2", "v1"), (20, "v2", "v1")], false),
+            ((100, "v2", "v3"), [(100, "v2", "v1"), (100, "v2", "v2")], false),
+            // Somebody is behind the canary Service, and would seem to be nobody.
+            ((10, "v1", "v1"), [(0, "v1", "v1"), (0, "v2", "v1")], false),
+        ];
+        for (forgotten, known, expected) in cases {
+            let known = known.map(split);
+            let known: Vec<&TrafficSplit> = known.iter().collect();
+            let covered = is_covered(&split(forgotten), &known, Weight(100));
+            assert_eq!(covered, expected, "{forgotten:?}");
+        }
+    }
 }

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::api::names::{REVISION_ANNOTATION, SCALE_DOWN_AT_ANNOTATION, Weight};
+use crate::api::names::{PodTemplateHash, REVISION_ANNOTATION, Weight};
 use crate::api::patch::{PatchOp, pointer};
 use crate::api::rollout_status::{FastTrack, Promotion, WaitingReason};
-use crate::api::time::{parse_rfc3339, to_rfc3339};
+use crate::api::time::to_rfc3339;
 use crate::plan::model::{Action, Kind, Precondition, Target, Write};
 use crate::plan::replicas::{Counts, Leeway, Present, pods_for_share, split_by_weight, step_toward};
 use crate::plan::shift::find_goal;
@@ -24,8 +24,8 @@ use crate::plan::world::World;
 pub struct Size<'a> {
     pub set: &'a ReplicaSetSeen,
     pub replicas: i64,
-    /// The scale-down annotation; `None` removes it.
-    pub scale_down_at: Option<DateTime<Utc>>,
+    /// Until when it has its pods although no traffic reaches it.
+    pub kept_until: Option<DateTime<Utc>>,
     pub why: &'static str,
 }
 
@@ -157,33 +157,28 @@ fn least_sum(world: &World, traffic: &Traffic) -> i64 {
 /// An older version keeps its pods while it may get traffic or is kept warm, then it goes.
 fn older<'a>(world: &World<'a>, set: &'a ReplicaSetSeen, needed: i64, planned: &mut Sizes<'a>) {
     if set.replicas == 0 {
-        return planned.keep(set);
+        return planned.leave(set);
     }
+    let kept_until = world.kept_until(&set.hash);
     if needed > 0 {
         let message = format!("traffic to leave version {}", set.hash);
         planned.waits.push(Wait::on(WaitingReason::OldPods, message));
-        return planned.push(
-            set,
-            set.replicas.max(needed),
-            set.scale_down_at,
-            "older, may get traffic",
-        );
+        let replicas = set.replicas.max(needed);
+        return planned.push(set, replicas, kept_until, "older, may get traffic");
     }
-    match set
-        .scale_down_at
-        .filter(|at| world.now < *at && world.replicas > 0)
-    {
+    match kept_until.filter(|at| world.now < *at && world.replicas > 0) {
         Some(at) => {
-            planned.waits.push(kept_until(set, at));
-            planned.keep(set);
+            let what = format!("version {}", set.hash);
+            planned.waits.push(wait_kept(&what, at));
+            planned.push(set, set.replicas, kept_until, "kept");
         }
-        None => planned.push(set, 0, set.scale_down_at, "older"),
+        None => planned.push(set, 0, None, "older"),
     }
 }
 
-pub fn kept_until(set: &ReplicaSetSeen, at: DateTime<Utc>) -> Wait {
-    let message = format!("version {} is kept until {}", set.hash, to_rfc3339(at));
-    Wait::until(WaitingReason::ScaleDownDelay, message, at)
+pub fn wait_kept(what: &str, until: DateTime<Utc>) -> Wait {
+    let message = format!("{what} is kept until {}", to_rfc3339(until));
+    Wait::until(WaitingReason::ScaleDownDelay, message, until)
 }
 
 /// An aborted canary is kept for a while once the traffic has left it, unless it is kept for good.
@@ -191,33 +186,24 @@ fn aborted<'a>(world: &World<'a>, traffic: &Traffic, set: &'a ReplicaSetSeen, pl
     let needed = traffic.pods_needed(&set.hash, world.replicas);
     if needed > 0 || !traffic.verified() {
         // What is about to be verified again (the canary Service has moved) does not start the delay anew.
-        let scale_down_at = set.scale_down_at.filter(|_| needed == 0);
+        let kept_until = world.kept_until(&set.hash).filter(|_| needed == 0);
         let replicas = set.replicas.max(needed);
-        return planned.push(set, replicas, scale_down_at, "aborted, may get traffic");
+        return planned.push(set, replicas, kept_until, "aborted, may get traffic");
     }
     let Some(delay) = world.spec.canary.abort_scale_down_delay else {
-        return planned.keep(set);
+        return planned.leave(set);
     };
-    let at = set.scale_down_at.unwrap_or(world.now + delay.to_chrono());
+    if set.replicas == 0 {
+        return planned.leave(set);
+    }
+    let begins = || world.now + delay.to_chrono();
+    let at = world.kept_until(&set.hash).unwrap_or_else(begins);
     if world.now >= at || world.replicas == 0 {
-        return planned.push(set, 0, Some(at), "aborted");
+        return planned.push(set, 0, None, "aborted");
     }
-    if set.replicas > 0 {
-        let message = format!(
-            "the aborted version {} is kept until {}",
-            set.hash,
-            to_rfc3339(at)
-        );
-        planned
-            .waits
-            .push(Wait::until(WaitingReason::ScaleDownDelay, message, at));
-    }
-    planned.push(
-        set,
-        set.replicas,
-        (set.replicas > 0).then_some(at).or(set.scale_down_at),
-        "aborted",
-    );
+    let what = format!("the aborted version {}", set.hash);
+    planned.waits.push(wait_kept(&what, at));
+    planned.push(set, set.replicas, Some(at), "aborted");
 }
 
 /// Without traffic routing the pods are the traffic.
@@ -260,7 +246,7 @@ fn basic<'a>(world: &World<'a>) -> Sizes<'a> {
     for set in world.older_sets() {
         let goal = if counted { 0 } else { set.replicas };
         let left = leeway.shrink(set.replicas, goal, set.steady());
-        planned.push(set, left, set.scale_down_at, "older");
+        planned.push(set, left, None, "older");
     }
     planned
 }
@@ -297,22 +283,28 @@ impl<'a> Sizes<'a> {
         &mut self,
         set: &'a ReplicaSetSeen,
         replicas: i64,
-        scale_down_at: Option<DateTime<Utc>>,
+        kept_until: Option<DateTime<Utc>>,
         why: &'static str,
     ) {
         self.sizes.push(Size {
             set,
             replicas,
-            scale_down_at,
+            kept_until,
             why,
         });
     }
 
-    fn keep(&mut self, set: &'a ReplicaSetSeen) {
-        self.push(set, set.replicas, set.scale_down_at, "kept");
+    fn leave(&mut self, set: &'a ReplicaSetSeen) {
+        self.push(set, set.replicas, None, "left as it is");
     }
 
-    /// Writes for sets that grow or only change annotations, and for sets that shrink: growth comes first.
+    /// As the status tells it.
+    pub fn kept_until(&self) -> BTreeMap<PodTemplateHash, DateTime<Utc>> {
+        let kept = |size: &Size| Some((size.set.hash.clone(), size.kept_until?));
+        self.sizes.iter().filter_map(kept).collect()
+    }
+
+    /// Writes for sets that grow or only take another revision, and for sets that shrink: growth comes first.
     pub fn writes(&self, world: &World) -> (Vec<Write>, Vec<Write>) {
         let changed = self
             .sizes
@@ -350,45 +342,21 @@ impl Size<'_> {
         })
     }
 
-    fn annotate(&self, world: &World) -> Vec<PatchOp> {
-        let path = |key: &str| pointer(["metadata", "annotations", key]);
-        let mut added = Vec::new();
-        let mut ops = Vec::new();
-        match (self.set.scale_down_at, self.scale_down_at) {
-            (Some(_), None) => ops.push(PatchOp::remove(path(SCALE_DOWN_AT_ANNOTATION))),
-            (before, Some(at)) if before != Some(at) => {
-                added.push((SCALE_DOWN_AT_ANNOTATION, to_rfc3339(at)));
-            }
-            _ => {}
+    /// The revision, when a version has come back.
+    fn annotate(&self, world: &World) -> Option<PatchOp> {
+        let known = self.set.hash == world.current && world.is_current_known();
+        let revision = world.status.revision.filter(|_| known);
+        let revision = revision.filter(|revision| Some(*revision) != self.set.revision)?;
+        let value = revision.to_string();
+        if self.set.is_bare {
+            return Some(PatchOp::add(
+                "/metadata/annotations",
+                json!({REVISION_ANNOTATION: value}),
+            ));
         }
-        let revision = world
-            .status
-            .revision
-            .filter(|_| self.set.hash == world.current && world.is_current_known());
-        if let Some(revision) = revision.filter(|revision| Some(*revision) != self.set.revision) {
-            added.push((REVISION_ANNOTATION, revision.to_string()));
-        }
-        if self.set.is_bare && !added.is_empty() {
-            let annotations: BTreeMap<&str, String> = added.into_iter().collect();
-            ops.push(PatchOp::add("/metadata/annotations", json!(annotations)));
-        } else {
-            ops.extend(
-                added
-                    .into_iter()
-                    .map(|(key, value)| PatchOp::add(path(key), value)),
-            );
-        }
-        ops
+        Some(PatchOp::add(
+            pointer(["metadata", "annotations", REVISION_ANNOTATION]),
+            value,
+        ))
     }
-}
-
-/// A scale-down annotation as it would be read back, to the second.
-pub fn whole_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
-    parse_rfc3339(&to_rfc3339(time)).unwrap_or(time)
-}
-
-/// The value of an annotation, for observers.
-pub fn read_scale_down_at(object: &Value) -> Option<DateTime<Utc>> {
-    let annotation = object.pointer(&pointer(["metadata", "annotations", SCALE_DOWN_AT_ANNOTATION]));
-    annotation.and_then(Value::as_str).and_then(parse_rfc3339)
 }

@@ -64,8 +64,6 @@ pub struct ReplicaSetSeen {
     pub resource_version: String,
     pub hash: PodTemplateHash,
     pub revision: Option<Revision>,
-    /// Value of the scale-down annotation, if it is a time.
-    pub scale_down_at: Option<DateTime<Utc>>,
     /// It has no annotations at all, and the first one brings the map.
     #[serde(default)]
     pub is_bare: bool,

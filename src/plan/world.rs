@@ -63,6 +63,16 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The promotion is at `stage` by what is seen. No decision: the next round would find out the same.
+    pub fn take_in_promotion(&mut self, stage: Option<Promotion>) {
+        if self.status.promotion == stage {
+            return;
+        }
+        self.written.get_or_insert_with(|| self.status.clone());
+        self.status.promotion = stage;
+        self.status.last_progress_at = Some(self.now);
+    }
+
     /// The status as persisted: all that is left after a crash.
     pub fn written(&self) -> &RolloutStatus {
         self.written.as_ref().unwrap_or(&self.status)
@@ -112,6 +122,11 @@ impl<'a> World<'a> {
         self.snapshot.replica_sets.values().filter(move |set| {
             set.owned && !set.deleting && set.hash != self.current && Some(&set.hash) != self.stable()
         })
+    }
+
+    /// Until when the pods of a version are kept that no traffic reaches any more.
+    pub fn kept_until(&self, hash: &PodTemplateHash) -> Option<DateTime<Utc>> {
+        self.status.kept_until.get(hash).copied()
     }
 
     /// Available pods of a version, not counting what is about to go.

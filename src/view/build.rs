@@ -15,9 +15,7 @@ use super::model::{
 use crate::api::analysis_run::{AnalysisRun, MetricResult};
 use crate::api::analysis_template::Metric;
 use crate::api::condition::ConditionStatus;
-use crate::api::names::{
-    HASH_LABEL, PodTemplateHash, REVISION_ANNOTATION, Revision, SCALE_DOWN_AT_ANNOTATION, Weight,
-};
+use crate::api::names::{HASH_LABEL, PodTemplateHash, REVISION_ANNOTATION, Revision, Weight};
 use crate::api::rollout::{CanaryStep, CanaryStrategy, Rollout};
 use crate::api::rollout_command::{CommandPhase, RolloutCommand};
 use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus, RunSummary, WaitingReason};
@@ -308,6 +306,7 @@ fn build_replica_set(replica_set: &ReplicaSet, pods: &[Pod], status: &RolloutSta
             .to_owned(),
     );
     let role = role_of(&hash, status);
+    let scale_down_at = status.kept_until.get(&hash).copied();
     let spec = replica_set.spec.as_ref();
     let counts = replica_set.status.as_ref();
     let template = spec.and_then(|spec| serde_json::to_value(&spec.template).ok());
@@ -332,8 +331,7 @@ fn build_replica_set(replica_set: &ReplicaSet, pods: &[Pod], status: &RolloutSta
         available: counts
             .and_then(|counts| counts.available_replicas)
             .map_or(0, i64::from),
-        scale_down_at: annotation(&replica_set.metadata, SCALE_DOWN_AT_ANNOTATION)
-            .and_then(time::parse_rfc3339),
+        scale_down_at,
         pods: own,
     }
 }

@@ -40,8 +40,17 @@ impl Audit {
 
     /// Requests by `verb group/resource`.
     pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts_where(|_| true)
+    }
+
+    /// The same, in the namespaces that `is_meant` names.
+    pub fn counts_where(&self, is_meant: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
-        for request in &self.requests {
+        let meant = self
+            .requests
+            .iter()
+            .filter(|request| is_meant(&request.namespace));
+        for request in meant {
             *counts
                 .entry(format!("{} {}", request.verb, request.resource))
                 .or_default() += 1;

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::api::analysis_run::{AnalysisRun, Verdict};
 use crate::api::names::PodTemplateHash;
 use crate::api::rollout::AnalysisStep;
-use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus};
+use crate::api::rollout_status::{FastTrack, RolloutStatus};
+use crate::plan::check::scene::Scene;
 use crate::plan::model::Plan;
 use crate::plan::revision::hash_value;
 use crate::plan::snapshot::Snapshot;
@@ -17,6 +18,7 @@ type Objection = (&'static str, String);
 /// The status before and after, as far as it says how far a release has come.
 struct Progress<'a> {
     snapshot: &'a Snapshot,
+    plan: &'a Plan,
     after: &'a RolloutStatus,
     before: &'a Value,
     index: u64,
@@ -32,6 +34,7 @@ pub fn judge(snapshot: &Snapshot, plan: &Plan) -> Vec<Objection> {
         .and_then(Value::as_array);
     let progress = Progress {
         snapshot,
+        plan,
         after: &plan.status,
         before,
         index: before
@@ -166,10 +169,10 @@ impl Progress<'_> {
         }
         let routed = self.before.pointer("/canary/routing").is_some();
         let bake = self.snapshot.rollout.pointer("/spec/strategy/canary/bake");
-        let stage =
-            serde_json::from_value::<Promotion>(self.before.get("promotion").cloned().unwrap_or_default());
-        let ends = matches!(stage, Ok(Promotion::WeightToStable | Promotion::Bake));
-        if !ends {
+        let scene = Scene::new(self.snapshot, self.plan);
+        let split = scene.split();
+        let has_all = split.weight == 0 && split.stable == stable;
+        if self.text("promotion").is_empty() || scene.routed && !has_all {
             objections.push((
                 "S8",
                 format!("{stable} would become stable before its promotion is done"),

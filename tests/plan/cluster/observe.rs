@@ -7,7 +7,6 @@ use tidegate::api::data_plane::{DataPlaneSeen, Said};
 use tidegate::api::names::{HASH_LABEL, REVISION_ANNOTATION, ROLLOUT_LABEL, Revision};
 use tidegate::plan::model::Kind;
 use tidegate::plan::needs::needs;
-use tidegate::plan::scale::read_scale_down_at;
 use tidegate::plan::snapshot::{EndpointsReady, ObservedRoutes, ReplicaSetSeen, ServiceSeen, Snapshot};
 use tidegate::plan::witness::question;
 
@@ -132,7 +131,6 @@ fn see_replica_set(set: &Value, is_deleted: bool) -> ReplicaSetSeen {
         resource_version: text(set, "/metadata/resourceVersion"),
         hash: tidegate::api::names::PodTemplateHash(strings(set, "/metadata/labels")[HASH_LABEL].clone()),
         revision: revision.map(|revision| Revision(revision.parse().unwrap())),
-        scale_down_at: read_scale_down_at(set),
         is_bare: set.pointer("/metadata/annotations").is_none(),
         created_at: None,
         replicas: number("/spec/replicas"),

@@ -1,7 +1,7 @@
 //! A crash or a refused write at any point: the same end is reached, and nothing is lost on the way.
 
 use serde_json::{Value, json};
-use tidegate::api::rollout_status::Phase;
+use tidegate::api::rollout_status::{Phase, Promotion};
 
 use super::{assert_released, assert_turned_back, deployed, is_sampled};
 use crate::cluster::{Cluster, Fault};
@@ -96,6 +96,37 @@ fn in_a_promotion() {
         assert_released(cluster, "v2");
     };
     with_every_fault(begin, end);
+}
+
+/// No status tells how far the promotion was: the traffic does.
+#[test]
+fn a_promotion_goes_on_from_where_the_traffic_is() {
+    for most in [100, 0] {
+        let has_come =
+            |cluster: &Cluster| cluster.selected("checkout-stable") == "v2" && cluster.weight() == most;
+        for mut cluster in clusters() {
+            cluster.deploy("v2");
+            cluster.run();
+            if cluster.status().canary.routing.is_none() {
+                continue;
+            }
+            cluster.command("Promote");
+            assert!(!cluster.run_until(has_come), "{}", cluster.what_happened());
+            assert_ne!(cluster.status().promotion, Some(Promotion::WeightToStable));
+            cluster.round_with(Fault::Restart);
+            cluster.run_until(|cluster| {
+                assert!(cluster.weight() <= most, "{}", cluster.what_happened());
+                assert_eq!(
+                    cluster.selected("checkout-stable"),
+                    "v2",
+                    "{}",
+                    cluster.what_happened()
+                );
+                false
+            });
+            assert_released(&cluster, "v2");
+        }
+    }
 }
 
 #[test]

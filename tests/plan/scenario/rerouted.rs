@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate::api::names::{HASH_LABEL, MANAGED_BY_ANNOTATION};
-use tidegate::api::rollout_status::{Phase, Promotion};
+use tidegate::api::rollout_status::Phase;
 use tidegate::plan::model::Kind;
 
 use super::{assert_released, deployed};
@@ -200,7 +200,11 @@ fn routing_changed_in_mid_promotion_goes_on_with_the_promotion() {
         for change in changes() {
             let mut cluster = everything_there(nginx_with(json!([{"setWeight": 50}]), extra.clone()));
             cluster.deploy("v2");
-            cluster.run_until(|cluster| cluster.status().promotion == Some(Promotion::WeightToStable));
+            let begun = |cluster: &Cluster| cluster.status().promotion.is_some();
+            let has_come =
+                |cluster: &Cluster| cluster.selected("checkout-stable") == "v2" && cluster.weight() == 0;
+            cluster.run_until(|cluster| begun(cluster) && has_come(cluster));
+            assert!(begun(&cluster), "{}", cluster.what_happened());
             if change.get("trafficRouting").is_none() {
                 cluster.edit_rollout(|rollout| {
                     let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();

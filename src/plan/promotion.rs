@@ -1,0 +1,106 @@
+//! How far a promotion has come: full weight, stable Service, weight back to stable, one thing at a time. The traffic
+//! itself tells, so that nothing has to be on record between the begin of a promotion and its end.
+//!
+//! Guarantees: a stage follows when the one before is done and verified; and after a crash, where only the next one
+//! could have left the traffic as it is. A stage once reached in the status is not left backwards.
+
+use crate::api::names::Weight;
+use crate::api::rollout_status::{Promotion, WaitingReason};
+use crate::plan::advance::weight_reached;
+use crate::plan::traffic::{Backend, Traffic};
+use crate::plan::wait::Wait;
+use crate::plan::world::World;
+
+/// The stage by what is seen; never before the one in the status, and none without a promotion.
+pub fn find_stage(world: &World, traffic: Option<&Traffic>) -> Option<Promotion> {
+    let mut stage = world.status.promotion?;
+    if !world.is_current_known() {
+        return Some(stage);
+    }
+    while let Some(next) = following(stage) {
+        let left_behind = traffic.is_some_and(|traffic| has_left(world, traffic, stage));
+        let goes_on = || !world.spec_paused() && is_done(world, traffic, stage).is_ok();
+        if !left_behind && !goes_on() {
+            break;
+        }
+        stage = next;
+    }
+    Some(stage)
+}
+
+/// The stages that the traffic tells apart.
+fn following(stage: Promotion) -> Option<Promotion> {
+    match stage {
+        Promotion::FullWeight => Some(Promotion::StableService),
+        Promotion::StableService => Some(Promotion::WeightToStable),
+        Promotion::WeightToStable | Promotion::Bake => None,
+    }
+}
+
+/// The first write of the next stage was made, and the controller went before it could tell.
+fn has_left(world: &World, traffic: &Traffic, stage: Promotion) -> bool {
+    let moved = !world.is_first_deploy() && traffic.newest().stable_hash == world.current;
+    match stage {
+        Promotion::FullWeight => moved,
+        Promotion::StableService => moved && (traffic.is_mixed() || traffic.seen_weight() < traffic.max),
+        Promotion::WeightToStable | Promotion::Bake => false,
+    }
+}
+
+/// What the stage waits for.
+pub fn is_done(world: &World, traffic: Option<&Traffic>, stage: Promotion) -> Result<(), Wait> {
+    match (stage, traffic) {
+        (Promotion::FullWeight, _) => {
+            all_pods_ready(world)?;
+            if world.is_first_deploy() {
+                return Ok(());
+            }
+            weight_reached(world, traffic)
+        }
+        (_, None) => Ok(()),
+        (Promotion::StableService, Some(traffic)) => stable_service_moved(world, traffic),
+        (Promotion::WeightToStable | Promotion::Bake, Some(traffic)) => weight_back(world, traffic),
+    }
+}
+
+fn all_pods_ready(world: &World) -> Result<(), Wait> {
+    let available = world.steady(&world.current);
+    if available < world.replicas {
+        let message = format!(
+            "version {} has {available} available pods of {}",
+            world.current, world.replicas
+        );
+        return Err(Wait::on(WaitingReason::CanaryPods, message));
+    }
+    Ok(())
+}
+
+fn stable_service_moved(world: &World, traffic: &Traffic) -> Result<(), Wait> {
+    if traffic.newest().stable_hash != world.current {
+        let message = format!(
+            "Service {} to select version {}",
+            traffic.service_name(Backend::Stable),
+            world.current
+        );
+        return Err(Wait::on(WaitingReason::Endpoints, message));
+    }
+    let needed = (world.replicas - world.budgets().unavailable)
+        .max(1)
+        .min(world.replicas);
+    traffic.endpoints_settled(world, Backend::Stable, needed)?;
+    traffic.unsettled.clone().map_or(Ok(()), Err)
+}
+
+fn weight_back(world: &World, traffic: &Traffic) -> Result<(), Wait> {
+    let newest = traffic.newest();
+    let selected = [&newest.canary_hash, &newest.stable_hash];
+    let has_come = selected.into_iter().all(|hash| *hash == world.current);
+    if newest.canary_weight != Weight::ZERO || !has_come {
+        let message = match newest.canary_weight {
+            Weight::ZERO => "both Services to select the new version".to_owned(),
+            weight => format!("weight {weight} to become 0"),
+        };
+        return Err(Wait::on(WaitingReason::RouteAccepted, message));
+    }
+    traffic.unsettled.clone().map_or(Ok(()), Err)
+}
