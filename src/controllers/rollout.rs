@@ -97,12 +97,12 @@ async fn take_turn(
 ) -> Result<(Plan, Applied), ReconcileError> {
     let Observed {
         snapshot,
-        remembers_endpoints,
+        endpoints_are_old,
     } = observed;
     let mut plan = (context.planner)(snapshot, now);
-    if *remembers_endpoints && plan.rests_on_endpoints() {
+    if *endpoints_are_old && plan.rests_on_endpoints() {
         context.observer.read_endpoints(key, snapshot, now).await?;
-        *remembers_endpoints = false;
+        *endpoints_are_old = false;
         plan = (context.planner)(snapshot, now);
     }
     context.metrics.count_plan(&plan);

@@ -61,8 +61,8 @@ impl CacheEvent {
 pub struct Cache {
     resource: Resource,
     objects: BTreeSet<Kept>,
-    /// Each Rollout with each object that belongs to it.
-    by_rollout: BTreeSet<(ObjectKey, ObjectKey)>,
+    /// Each Rollout with the name of each object that belongs to it.
+    by_rollout: BTreeSet<(ObjectKey, Box<str>)>,
     /// Uids of objects that a live read found gone before the watch said so: late news of them is no news.
     gone: BTreeMap<ObjectKey, String>,
     synced: BTreeSet<String>,
@@ -96,10 +96,11 @@ impl Cache {
 
     /// Keys of the objects that belong to a Rollout.
     pub fn of_rollout(&self, rollout: &ObjectKey) -> BTreeSet<ObjectKey> {
-        let first = (rollout.clone(), ObjectKey::default());
+        let first = (rollout.clone(), Box::default());
         let following = self.by_rollout.range(first..);
         let ours = following.take_while(|(owner, _)| owner == rollout);
-        ours.map(|(_, key)| key.clone()).collect()
+        ours.map(|(_, name)| ObjectKey::new(rollout.namespace.clone(), &**name))
+            .collect()
     }
 
     /// Whether everything in the namespace (all of them if empty) has been listed once.
@@ -170,7 +171,8 @@ impl Cache {
         let before = self.remove(&key).map(|change| change.rollouts);
         let mut rollouts = before.unwrap_or_default();
         if let Some(rollout) = object.rollout() {
-            self.by_rollout.insert((rollout.clone(), key.clone()));
+            self.by_rollout
+                .insert((rollout.clone(), key.name.as_str().into()));
             rollouts.insert(rollout);
         }
         self.objects.insert(object);
@@ -190,7 +192,8 @@ impl Cache {
     fn remove(&mut self, key: &ObjectKey) -> Option<Change> {
         let rollout = self.objects.take(key)?.rollout();
         if let Some(rollout) = &rollout {
-            self.by_rollout.remove(&(rollout.clone(), key.clone()));
+            self.by_rollout
+                .remove(&(rollout.clone(), key.name.as_str().into()));
         }
         Some(Change {
             key: key.clone(),

@@ -72,25 +72,27 @@ struct Inner {
     /// Rollouts whose traffic is being taken back.
     on_their_way_back: BTreeSet<ObjectKey>,
     named: BTreeMap<ObjectKey, Named>,
-    /// Each object that is named, with each Rollout that names it.
-    named_by: BTreeSet<(Resource, ObjectKey, ObjectKey)>,
+    /// Each object that is named, with the name of each Rollout of its namespace that names it.
+    named_by: BTreeSet<(Resource, ObjectKey, Box<str>)>,
 }
 
-/// What a Rollout names.
+/// What a Rollout names, in its own namespace.
 #[derive(Debug, Default)]
 struct Named {
-    objects: Box<[(Resource, ObjectKey)]>,
+    objects: Box<[(Resource, Box<str>)]>,
     has_templates: bool,
     /// A digest of its pod template.
     template: u64,
 }
 
 impl Named {
-    fn of(key: &ObjectKey, rollout: &Value) -> Self {
+    fn of(rollout: &Value) -> Self {
         let needs = needs(rollout);
-        let object = |(resource, name)| (resource, ObjectKey::new(key.namespace.clone(), name));
         Named {
-            objects: needs.named().map(object).collect(),
+            objects: needs
+                .named()
+                .map(|(resource, name)| (resource, name.into()))
+                .collect(),
             has_templates: !needs.templates.is_empty(),
             template: digest(rollout.pointer("/spec/template")),
         }
@@ -178,7 +180,7 @@ impl Stores {
         let inner = self.lock();
         // Looked up, not walked through: this is asked after every event of every Rollout.
         let is_named = |kind: &Resource| {
-            let first = (*kind, ObjectKey::default(), ObjectKey::default());
+            let first = (*kind, ObjectKey::default(), Box::default());
             let mut following = inner.named_by.range(first..);
             following.next().is_some_and(|(found, ..)| found == kind)
         };
@@ -195,9 +197,9 @@ impl Stores {
         let ours = asked_for(rollout);
         let claims = ours.named().filter_map(|(resource, name)| {
             let object = ObjectKey::new(key.namespace.clone(), name);
-            let others = inner.naming(resource, &object).filter(|rival| **rival != key);
+            let others = inner.naming(resource, &object).filter(|rival| *rival != key);
             let older = others
-                .filter_map(|rival| inner.caches.get(&Resource::Rollout)?.get(rival))
+                .filter_map(|rival| inner.caches.get(&Resource::Rollout)?.get(&rival))
                 .filter(|rival| seniority(rival) < seniority(rollout))
                 .filter(|rival| asked_for(rival).named().any(|asked| asked == (resource, name)));
             let oldest = older.min_by(|left, right| seniority(left).cmp(&seniority(right)))?;
@@ -265,7 +267,7 @@ impl Inner {
             }
             _ => {
                 let naming = self.naming(resource, &change.key);
-                let naming = naming.map(|rollout| wake(Work::Rollout(rollout.clone()), Cause::Dependency));
+                let naming = naming.map(|rollout| wake(Work::Rollout(rollout), Cause::Dependency));
                 naming.chain(rollouts_of(change, Cause::Dependency)).collect()
             }
         }
@@ -277,9 +279,17 @@ impl Inner {
         let template_before = known.as_ref().map(|named| named.template);
         let before = known.unwrap_or_default();
         let rollout = self.cache(Resource::Rollout).get(&change.key);
-        let after = rollout.as_ref().map(|rollout| Named::of(&change.key, rollout));
+        let after = rollout.as_ref().map(Named::of);
         let kept = after.iter().flat_map(|named| named.objects.iter().cloned());
-        let kept: BTreeSet<(Resource, ObjectKey)> = kept.collect();
+        let kept: BTreeSet<(Resource, Box<str>)> = kept.collect();
+        let ObjectKey { namespace, name } = &change.key;
+        let id = |(resource, object): (Resource, Box<str>)| {
+            (
+                resource,
+                ObjectKey::new(namespace.clone(), object),
+                name.as_str().into(),
+            )
+        };
         let is_new = after.as_ref().map(|named| named.template) != template_before;
         let begins = is_new && rollout.as_ref().is_some_and(is_at_rest);
         let cause = if begins { Cause::Begins } else { Cause::Itself };
@@ -291,15 +301,12 @@ impl Inner {
             self.on_their_way_back.remove(&change.key);
         }
         for object in before.objects.into_iter().filter(|object| !kept.contains(object)) {
-            let id = (object.0, object.1, change.key.clone());
+            let id = id(object);
             self.named_by.remove(&id);
-            let others = self.naming(id.0, &id.1).cloned();
+            let others = self.naming(id.0, &id.1);
             wakes.extend(others.map(|other| wake(Work::Rollout(other), Cause::Dependency)));
         }
-        let named = kept
-            .into_iter()
-            .map(|(resource, object)| (resource, object, change.key.clone()));
-        self.named_by.extend(named);
+        self.named_by.extend(kept.into_iter().map(id));
         if let Some(after) = after {
             self.named.insert(change.key.clone(), after);
         }
@@ -307,11 +314,11 @@ impl Inner {
     }
 
     /// Rollouts that name an object.
-    fn naming(&self, resource: Resource, object: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
-        let first = (resource, object.clone(), ObjectKey::default());
+    fn naming(&self, resource: Resource, object: &ObjectKey) -> impl Iterator<Item = ObjectKey> {
+        let first = (resource, object.clone(), Box::default());
         let following = self.named_by.range(first..);
         let naming = following.take_while(move |(kind, named, _)| *kind == resource && named == object);
-        naming.map(|(.., rollout)| rollout)
+        naming.map(|(_, object, rollout)| ObjectKey::new(object.namespace.clone(), &**rollout))
     }
 
     /// Rollouts that name templates; templates may name others in turn, so any of them may depend on any.

@@ -49,7 +49,11 @@ fn is_short(waiting: &WaitingOn) -> bool {
 
 /// They differ at most in what the cluster was seen to do, which will be seen again.
 fn decides_the_same(written: &RolloutStatus, status: &RolloutStatus) -> bool {
-    decisions(written) == decisions(status) && judgements(status).eq(judgements(written))
+    // That a command was answered is told by the command; until the status is written it is carried out no second time.
+    let mut handled = status.handled_commands.iter();
+    decisions(written) == decisions(status)
+        && judgements(status).eq(judgements(written))
+        && handled.all(|uid| written.handled_commands.contains(uid))
 }
 
 /// Everything in a status but what was merely seen. Every field is named, so that a new one is sorted in here.
@@ -64,6 +68,7 @@ fn decisions(status: &RolloutStatus) -> impl PartialEq {
         ready_replicas: _,
         available_replicas: _,
         hpa_replicas: _,
+        handled_commands: _,
         kept_until: _,
         observed_generation,
         phase,
@@ -89,7 +94,6 @@ fn decisions(status: &RolloutStatus) -> impl PartialEq {
         former_stable,
         selector,
         history,
-        handled_commands,
     } = status;
     let version = (
         stable_rs,
@@ -103,14 +107,7 @@ fn decisions(status: &RolloutStatus) -> impl PartialEq {
     // Between its begin and its bake a promotion is where the traffic is, see `promotion`.
     let promotion = promotion.map(|stage| stage == Promotion::Bake);
     let course = (phase, promotion, fast_track, pause_conditions, verdict);
-    let end = (
-        abort,
-        aborted_at,
-        abort_reason,
-        retries,
-        history,
-        handled_commands,
-    );
+    let end = (abort, aborted_at, abort_reason, retries, history);
     let scale = (observed_generation, wanted_replicas, selector);
     (version, steps, course, end, scale, canary_decisions(canary))
 }
