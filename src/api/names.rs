@@ -16,7 +16,6 @@ pub const HASH_LABEL: &str = "tidegate.dev/pod-template-hash";
 pub const ROLLOUT_LABEL: &str = "tidegate.dev/rollout";
 /// Annotation on ReplicaSets: the revision, a positive integer.
 pub const REVISION_ANNOTATION: &str = "tidegate.dev/revision";
-/// Annotation on ReplicaSets: RFC 3339 time after which an idle ReplicaSet goes to 0.
 /// Annotation on ReplicaSets: the user's pod template as JSON, byte for byte what was hashed; what the API server
 /// makes of it (defaults) has another hash, so `undo` to it would be a new version.
 pub const POD_TEMPLATE_ANNOTATION: &str = "tidegate.dev/pod-template";

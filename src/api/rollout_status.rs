@@ -54,7 +54,7 @@ pub struct RolloutStatus {
     /// Newest verdict of the running analyses, for the VERDICT column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// Where the promotion after the last step stands.
+    /// Where the promotion after the last step stood when the status was written; by now the traffic may be further.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
     /// All remaining steps and analyses are skipped, by `promote --full`, first deploy or a rollback.

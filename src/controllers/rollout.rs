@@ -97,12 +97,12 @@ async fn take_turn(
 ) -> Result<(Plan, Applied), ReconcileError> {
     let Observed {
         snapshot,
-        endpoints_are_old,
+        remembers_endpoints,
     } = observed;
     let mut plan = (context.planner)(snapshot, now);
-    if *endpoints_are_old && plan.rests_on_endpoints() {
+    if *remembers_endpoints && plan.rests_on_endpoints() {
         context.observer.read_endpoints(key, snapshot, now).await?;
-        *endpoints_are_old = false;
+        *remembers_endpoints = false;
         plan = (context.planner)(snapshot, now);
     }
     context.metrics.count_plan(&plan);

@@ -26,8 +26,8 @@ const MAX_TEMPLATES: usize = 100;
 /// What one look found.
 pub struct Observed {
     pub snapshot: Snapshot,
-    /// Its endpoints were read a moment ago, for an earlier round; or not at all, as nothing was taken to rest on them.
-    pub endpoints_are_old: bool,
+    /// Its endpoints were read a moment ago, for an earlier round.
+    pub remembers_endpoints: bool,
 }
 
 impl Observer {
@@ -58,18 +58,17 @@ impl Observer {
         let mut snapshot = look.snapshot(key, rollout, &needs).await?;
         let remembered = self.endpoints.recall(key, &snapshot, now);
         let remembered = remembered.filter(|_| needs.endpoints && !look.live);
-        let are_left_out = needs.in_progress && !needs.endpoints && !needs.services.is_empty();
-        let endpoints_are_old = remembered.is_some() || are_left_out;
+        let remembers_endpoints = remembered.is_some();
         snapshot.endpoints = remembered;
         if !needs.endpoints {
             self.endpoints.forget(key);
-        } else if !endpoints_are_old {
+        } else if !remembers_endpoints {
             self.read_endpoints(key, &mut snapshot, now).await?;
         }
         self.heals.plan(key, needs.in_progress, look.live, now);
         Ok(Some(Observed {
             snapshot,
-            endpoints_are_old,
+            remembers_endpoints,
         }))
     }
 

@@ -291,7 +291,7 @@ impl Inner {
             )
         };
         let is_new = after.as_ref().map(|named| named.template) != template_before;
-        let begins = is_new && rollout.as_ref().is_some_and(is_at_rest);
+        let begins = is_new && rollout.as_ref().is_some_and(releases_nothing);
         let cause = if begins { Cause::Begins } else { Cause::Itself };
         let mut wakes = vec![wake(Work::Rollout(change.key.clone()), cause)];
         if rollout.as_ref().is_some_and(is_on_its_way_back) {
@@ -356,8 +356,8 @@ fn is_on_its_way_back(rollout: &Value) -> bool {
     status("/status/abort") == Some(&Value::Bool(true)) && weight.is_some_and(|weight| weight > 0)
 }
 
-/// Nothing is being released, whatever its spec says by now.
-fn is_at_rest(rollout: &Value) -> bool {
+/// Whatever its spec says by now.
+fn releases_nothing(rollout: &Value) -> bool {
     let status = |field| rollout.pointer(field);
     let current = status("/status/currentPodHash");
     rollout.get("status").is_none()

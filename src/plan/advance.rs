@@ -6,10 +6,7 @@ use crate::api::rollout_status::{PauseReason, Promotion, RolloutStatus, WaitingR
 use crate::plan::decide::{Evidence, Moved, note};
 use crate::plan::gate::{Finding, GateKind, OpenGate, unobserved};
 use crate::plan::promotion;
-use crate::plan::scale::basic_target;
-use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::step::{become_stable, finish_step};
-use crate::plan::traffic::Traffic;
 use crate::plan::validate::valid::Step;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
@@ -46,7 +43,7 @@ pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
     if let Step::Pause(duration) = step {
         end_pause(world, *duration)?;
     }
-    weight_reached(world, evidence.traffic)?;
+    promotion::weight_reached(world, evidence.traffic)?;
     if let Some(wait) = unobserved(world, evidence.gates) {
         return Err(wait);
     }
@@ -94,48 +91,6 @@ fn end_pause(world: &World, duration: Option<Duration>) -> Result<(), Wait> {
         format!("the pause of {duration} to end"),
         until,
     ))
-}
-
-/// The traffic and the pods are where the steps so far want them, verified.
-pub fn weight_reached(world: &World, traffic: Option<&Traffic>) -> Result<(), Wait> {
-    canary_ready(world, traffic)?;
-    let Some(traffic) = traffic else {
-        return Ok(());
-    };
-    let wanted = world.intended_weight();
-    let newest = traffic.newest();
-    if newest.canary_weight != wanted || newest.canary_hash != world.current {
-        let message = format!("weight {} to become {wanted}", newest.canary_weight);
-        return Err(Wait::on(WaitingReason::RouteAccepted, message));
-    }
-    traffic.unsettled.clone().map_or(Ok(()), Err)
-}
-
-/// The canary has its pods; without traffic routing stable has shrunk to its share as well.
-fn canary_ready(world: &World, traffic: Option<&Traffic>) -> Result<(), Wait> {
-    let size = match traffic {
-        Some(_) => world.intended_canary_size(),
-        None => basic_target(world).canary,
-    };
-    let needed = world.enough_of(size);
-    let available = world.steady(&world.current);
-    if available < needed {
-        let message = format!("canary has {available} available pods of {needed}");
-        return Err(Wait::on(WaitingReason::CanaryPods, message));
-    }
-    let stable = world
-        .stable_set()
-        .filter(|set| set.hash != world.current)
-        .map_or(0, |set| set.replicas);
-    let older: i64 = world.older_sets().map(|set: &ReplicaSetSeen| set.replicas).sum();
-    if traffic.is_none() && (stable > basic_target(world).stable || older > 0) {
-        let message = format!(
-            "{stable} stable and {older} older pods to become {}",
-            basic_target(world).stable
-        );
-        return Err(Wait::on(WaitingReason::OldPods, message));
-    }
-    Ok(())
 }
 
 /// All steps are done. A background analysis must have something good to say before it is ended.

@@ -1,11 +1,11 @@
 //! The pure core: every decision about a release. No IO, no clock, no randomness, no `async`.
 //!
 //! [`plan`] takes a snapshot and `now` and returns a [`Plan`], which either *decides* (a new status,
-//! nothing else) or *acts* (writes that follow from the decisions as persisted); so whatever is written can be
-//! derived again after a crash. What rounds have merely seen may reach the status later (`postpone`). The way
+//! nothing else) or *acts* (writes that follow from the decisions as persisted, and from how far the traffic has come);
+//! so whatever is written can be derived again after a crash. What rounds have merely seen may reach the status later (`postpone`). The way
 //! through it:
 //!
-//! `validate` → `world` (the facts) → `traffic` (what is in effect) → `scale`, `gate`, `command` (what each would
+//! `validate` → `world` (the facts) → `traffic` (what is in effect) → `promotion` (how far it has come) → `scale`, `gate`, `command` (what each would
 //! do) → `decide` (does the release move?) → else `effect` (stages) → `report` (status) → `check` (may this lose a
 //! request?).
 
@@ -115,7 +115,6 @@ pub fn plan_rollout(snapshot: &Snapshot, spec: &ValidRollout, now: DateTime<Utc>
 fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, now: DateTime<Utc>) -> Plan {
     let mut world = World::new(snapshot, spec, whole_millis(now));
     let traffic = observe_traffic(&world);
-    world.take_in_promotion(promotion::find_stage(&world, traffic.as_ref()));
     if world.is_deleting() {
         return plan_deletion(&world, traffic);
     }
@@ -125,10 +124,13 @@ fn plan_with(snapshot: &Snapshot, spec: &ValidRollout, invalid: Vec<Problem>, no
     if !commands.insists_on_all() {
         problems.extend(find_unjudgeable(&world));
     }
-    let sizes = plan_sizes(&world, traffic.as_ref());
     // Not over what an older Rollout has: the two would take it from one another for ever.
     let turning_back = (world.aborted() || world.is_rollback()) && snapshot.claims.is_empty();
     let held = !problems.is_empty() && !turning_back;
+    if !held {
+        world.take_in_promotion(promotion::find_stage(&world, traffic.as_ref()));
+    }
+    let sizes = plan_sizes(&world, traffic.as_ref());
     let commands = if held {
         commands.while_held(&join_problems(&problems), world.now)
     } else {

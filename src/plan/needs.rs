@@ -46,7 +46,7 @@ pub fn needs(rollout: &Value) -> Needs {
     let in_progress = !is_at_rest(rollout);
     Needs {
         in_progress,
-        endpoints: in_progress && !is_turned_back(rollout) && !services.is_empty(),
+        endpoints: in_progress && !services.is_empty(),
         ingresses: usable(routes.ingresses),
         http_routes: usable(routes.http_routes),
         templates: canary.map(templates).unwrap_or_default(),
@@ -140,32 +140,15 @@ fn templates(canary: &Value) -> Vec<TemplateRef> {
     unique
 }
 
-/// Aborted, the weight 0 is verified, and nothing is new in the spec: what is left waits for time and for people.
-fn is_turned_back(rollout: &Value) -> bool {
-    let weights = rollout.pointer("/status/canary/weights");
-    let field = |path: &str| weights.and_then(|weights| weights.pointer(path));
-    rollout.pointer("/status/abort") == Some(&Value::Bool(true))
-        && field("/verified") == Some(&Value::Bool(true))
-        && field("/canary/weight").and_then(Value::as_i64) == Some(0)
-        && is_observed(rollout)
-}
-
-fn is_observed(rollout: &Value) -> bool {
-    are_same(rollout, "/status/observedGeneration", "/metadata/generation")
-}
-
-fn are_same(rollout: &Value, left: &str, right: &str) -> bool {
-    match (rollout.pointer(left), rollout.pointer(right)) {
-        (Some(left), Some(right)) => left == right,
-        _ => false,
-    }
-}
-
 /// Healthy, verified, and nothing new in the spec.
 fn is_at_rest(rollout: &Value) -> bool {
+    let same = |left: &str, right: &str| match (rollout.pointer(left), rollout.pointer(right)) {
+        (Some(left), Some(right)) => left == right,
+        _ => false,
+    };
     text(rollout, "/status/phase") == "Healthy"
-        && is_observed(rollout)
-        && are_same(rollout, "/status/currentPodHash", "/status/stableRS")
+        && same("/status/observedGeneration", "/metadata/generation")
+        && same("/status/currentPodHash", "/status/stableRS")
         && rollout
             .pointer("/status/canary/weights")
             .is_none_or(|weights| weights.get("verified") == Some(&Value::Bool(true)))
@@ -236,12 +219,6 @@ mod tests {
             "phase": "Healthy", "observedGeneration": 2, "currentPodHash": "a", "stableRS": "a",
             "canary": {"weights": {"verified": true}},
         });
-        let aborted = |weight: i64, verified: bool| {
-            json!({
-                "phase": "Degraded", "observedGeneration": 2, "currentPodHash": "b", "stableRS": "a", "abort": true,
-                "canary": {"weights": {"verified": verified, "canary": {"weight": weight}}},
-            })
-        };
         let endpoints = |pointer: &str, value: Value| {
             let mut rollout = rollout();
             rollout["status"] = at_rest.clone();
@@ -256,9 +233,6 @@ mod tests {
             ("/status/observedGeneration", json!(1), true),
             ("/status/currentPodHash", json!("b"), true),
             ("/status/canary/weights/verified", json!(false), true),
-            ("/status", aborted(0, true), false),
-            ("/status", aborted(10, true), true),
-            ("/status", aborted(0, false), true),
         ] {
             assert_eq!(endpoints(pointer, value), needed, "{pointer}");
         }

@@ -152,12 +152,9 @@ pub fn is_on_record(world: &World, traffic: &Traffic, next: &TrafficSplit) -> bo
             && (one.canary_hash == other.canary_hash || one.canary_weight <= Weight::ZERO)
     };
     let is_recorded = |split| recorded.iter().any(|recorded| alike(recorded, split));
-    let is_missed = |split| {
-        let known: Vec<&TrafficSplit> = recorded.iter().chain([next]).collect();
-        !traffic.verified() || !is_covered(split, &known, traffic.max)
-    };
+    let known: Vec<&TrafficSplit> = recorded.iter().chain([next]).collect();
     let mut live = traffic.weights.live.iter();
-    live.all(|split| is_recorded(split) || !is_missed(split))
+    live.all(|split| is_recorded(split) || traffic.verified() && is_covered(split, &known, traffic.max))
 }
 
 /// While all of `known` may be in effect, nothing goes, and no Service moves, that `split` has need of.

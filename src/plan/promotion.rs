@@ -6,7 +6,8 @@
 
 use crate::api::names::Weight;
 use crate::api::rollout_status::{Promotion, WaitingReason};
-use crate::plan::advance::weight_reached;
+use crate::plan::scale::basic_target;
+use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::traffic::{Backend, Traffic};
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
@@ -91,16 +92,57 @@ fn stable_service_moved(world: &World, traffic: &Traffic) -> Result<(), Wait> {
     traffic.unsettled.clone().map_or(Ok(()), Err)
 }
 
+/// However it came to this: the stable Service has what it needs to carry everything.
 fn weight_back(world: &World, traffic: &Traffic) -> Result<(), Wait> {
     let newest = traffic.newest();
-    let selected = [&newest.canary_hash, &newest.stable_hash];
-    let has_come = selected.into_iter().all(|hash| *hash == world.current);
-    if newest.canary_weight != Weight::ZERO || !has_come {
+    if newest.canary_weight != Weight::ZERO || newest.canary_hash != world.current {
         let message = match newest.canary_weight {
-            Weight::ZERO => "both Services to select the new version".to_owned(),
+            Weight::ZERO => "the canary Service to select the new version".to_owned(),
             weight => format!("weight {weight} to become 0"),
         };
         return Err(Wait::on(WaitingReason::RouteAccepted, message));
     }
+    stable_service_moved(world, traffic)
+}
+
+/// The traffic and the pods are where the steps so far want them, verified.
+pub fn weight_reached(world: &World, traffic: Option<&Traffic>) -> Result<(), Wait> {
+    canary_ready(world, traffic)?;
+    let Some(traffic) = traffic else {
+        return Ok(());
+    };
+    let wanted = world.intended_weight();
+    let newest = traffic.newest();
+    if newest.canary_weight != wanted || newest.canary_hash != world.current {
+        let message = format!("weight {} to become {wanted}", newest.canary_weight);
+        return Err(Wait::on(WaitingReason::RouteAccepted, message));
+    }
     traffic.unsettled.clone().map_or(Ok(()), Err)
+}
+
+/// The canary has its pods; without traffic routing stable has shrunk to its share as well.
+fn canary_ready(world: &World, traffic: Option<&Traffic>) -> Result<(), Wait> {
+    let size = match traffic {
+        Some(_) => world.intended_canary_size(),
+        None => basic_target(world).canary,
+    };
+    let needed = world.enough_of(size);
+    let available = world.steady(&world.current);
+    if available < needed {
+        let message = format!("canary has {available} available pods of {needed}");
+        return Err(Wait::on(WaitingReason::CanaryPods, message));
+    }
+    let stable = world
+        .stable_set()
+        .filter(|set| set.hash != world.current)
+        .map_or(0, |set| set.replicas);
+    let older: i64 = world.older_sets().map(|set: &ReplicaSetSeen| set.replicas).sum();
+    if traffic.is_none() && (stable > basic_target(world).stable || older > 0) {
+        let message = format!(
+            "{stable} stable and {older} older pods to become {}",
+            basic_target(world).stable
+        );
+        return Err(Wait::on(WaitingReason::OldPods, message));
+    }
+    Ok(())
 }

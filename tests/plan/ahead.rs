@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate::api::analysis_run::{AnalysisRun, Gate, Verdict};
-use tidegate::api::names::{PodTemplateHash, StepIndex};
+use tidegate::api::names::{HASH_LABEL, PodTemplateHash, StepIndex};
 use tidegate::api::rollout_status::Promotion;
 use tidegate::plan::check::check;
 use tidegate::plan::model::{Kind, Plan};
@@ -51,6 +51,42 @@ fn a_status_may_not_run_ahead() {
     aborted.command("Abort");
     aborted.run();
     assert_eq!(status_rules(&aborted, |plan| plan.status.abort = false), ["S9"]);
+}
+
+/// By the routes and Services, whatever stage of the promotion was on record.
+#[test]
+fn a_version_without_all_of_the_traffic_does_not_become_stable() {
+    let begun = |edit: &dyn Fn(&mut Cluster)| {
+        let mut cluster = nginx_with(json!([{"setWeight": 20}]), json!({}));
+        cluster.run();
+        cluster.deploy("v2");
+        cluster.run_until(|cluster| cluster.selected("checkout-stable") == "v2");
+        assert!(cluster.status().promotion.is_some());
+        edit(&mut cluster);
+        let mut status = cluster.status();
+        status.stable_rs = Some(PodTemplateHash(hash("v2").to_string()));
+        status.promotion = None;
+        status.canary.weights.as_mut().unwrap().verified = true;
+        let plan = Plan {
+            status,
+            ..Plan::default()
+        };
+        let breaches = check(&cluster.snapshot(), &plan).into_iter();
+        breaches.map(|breach| breach.rule).collect::<Vec<_>>()
+    };
+    let turn_back = |cluster: &mut Cluster| {
+        cluster.edit(Kind::Service, "checkout-stable", |service| {
+            service["spec"]["selector"][HASH_LABEL] = json!(hash("v1"));
+        });
+    };
+    let lower = |cluster: &mut Cluster| crate::scenario::trouble::set_weight(cluster, "0");
+    assert_eq!(begun(&|_| ()), [""; 0], "both Services select it");
+    assert_eq!(begun(&turn_back), ["S8"]);
+    let lowered = |cluster: &mut Cluster| {
+        turn_back(cluster);
+        lower(cluster);
+    };
+    assert_eq!(begun(&lowered), ["S8"]);
 }
 
 fn judged(steps: Value, extra: Value) -> Cluster {

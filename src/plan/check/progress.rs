@@ -9,6 +9,7 @@ use crate::api::names::PodTemplateHash;
 use crate::api::rollout::AnalysisStep;
 use crate::api::rollout_status::{FastTrack, RolloutStatus};
 use crate::plan::check::scene::Scene;
+use crate::plan::check::traffic::unavailable;
 use crate::plan::model::Plan;
 use crate::plan::revision::hash_value;
 use crate::plan::snapshot::Snapshot;
@@ -171,8 +172,13 @@ impl Progress<'_> {
         let bake = self.snapshot.rollout.pointer("/spec/strategy/canary/bake");
         let scene = Scene::new(self.snapshot, self.plan);
         let split = scene.split();
-        let has_all = split.weight == 0 && split.stable == stable;
-        if self.text("promotion").is_empty() || scene.routed && !has_all {
+        let has_all = if scene.routed {
+            split.stable == stable && split.share(stable, scene.max) == scene.max
+        } else {
+            let all = scene.replicas.unwrap_or(0);
+            scene.pods_of(stable).available >= all - unavailable(&scene, all)
+        };
+        if self.text("promotion").is_empty() || !has_all {
             objections.push((
                 "S8",
                 format!("{stable} would become stable before its promotion is done"),

@@ -377,7 +377,7 @@ fn is_dynamic(scene: &Scene) -> bool {
 }
 
 /// `maxUnavailable` in pods, rounded down; one where nothing could move otherwise.
-fn unavailable(scene: &Scene, all: i64) -> i64 {
+pub fn unavailable(scene: &Scene, all: i64) -> i64 {
     let unavailable = amount(canary(scene, "maxUnavailable"), all, 0);
     let surge = amount(canary(scene, "maxSurge"), all, 99);
     if surge == 0 && unavailable == 0 {

@@ -26,8 +26,15 @@ fn moments_of_all() -> impl Iterator<Item = Cluster> {
         let moments = moments(cluster).into_iter().enumerate();
         moments
             .filter(move |(index, _)| is_sampled(index + offset, 6))
-            .map(|(_, cluster)| cluster)
+            .flat_map(|(_, cluster)| [after_a_failover(&cluster), cluster])
     })
+}
+
+/// What was not written is forgotten.
+fn after_a_failover(cluster: &Cluster) -> Cluster {
+    let mut cluster = cluster.clone();
+    cluster.unwritten = None;
+    cluster
 }
 
 /// Rounds of a release of `v2`, from the edit to the end, each as a cluster of its own.

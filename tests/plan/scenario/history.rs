@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 use crate::fixture::{five_steps, nginx};
 
 /// The promotion is one decision, told at its end, though it takes several rounds.
-const PARTS_OF_A_PROMOTION: [&str; 2] = ["PromotionStarted", "PromotionAdvanced"];
+const PARTS_OF_A_PROMOTION: [&str; 2] = ["PromotionStarted", "BakeStarted"];
 const NO_DECISIONS: [&str; 3] = ["Waiting", "Acting", "Invalid"];
 
 /// Until nothing more happens; the rounds that decided something must each have told it.

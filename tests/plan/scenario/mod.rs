@@ -13,7 +13,7 @@ mod measured;
 mod release;
 mod rerouted;
 mod scale;
-mod trouble;
+pub mod trouble;
 mod unrouted;
 mod writes;
 
