@@ -76,6 +76,10 @@ async fn run() -> ExitCode {
         size.in_progress + 2 * size.aborts <= size.rollouts,
         "there are not so many Rollouts"
     );
+    assert!(
+        size.aborts.is_multiple_of(stage::ROLLOUTS_PER_NAMESPACE),
+        "requests are counted by namespace, and of one aborts would share theirs with other Rollouts"
+    );
     let directory = process::log_folder("bench-cluster");
     let stage = Stage::set_up(&Tools::find(), &directory).await;
     let controller = start(&stage).await;
@@ -215,8 +219,12 @@ impl Bench {
         let requests = difference(&before, &self.requests_about(0..aborts));
         let each = requests.values().sum::<u64>() as f64 / aborts as f64;
         let rolling = 2 * aborts..2 * aborts + in_progress;
-        self.stage.release(rolling, "v3", None).await;
+        self.stage.release(rolling.clone(), "v3", None).await;
         let busy = self.abort_each(aborts..2 * aborts).await;
+        let roll_on = self
+            .stage
+            .watcher
+            .count(rolling.map(key), |state| state.phase == "Progressing");
         let milliseconds =
             |percent: usize, latencies: &[f64]| format!("{:.0} ms", quantile(percent, latencies));
         for (what, latencies) in [("nothing else going on", &calm), ("others rolling", &busy)] {
@@ -224,10 +232,11 @@ impl Bench {
             row("  median", milliseconds(50, latencies), "");
             row("  p99", milliseconds(99, latencies), "500 ms");
         }
+        row("  of the others still rolling after the last", roll_on, "");
         row("  requests of one abort", format!("{each:.1}"), "10");
         report(&requests);
         json!({
-            "aborts": aborts, "rolling": in_progress, "requestsEach": each,
+            "aborts": aborts, "rolling": in_progress, "stillRolling": roll_on, "requestsEach": each,
             "calm": {"p50Ms": quantile(50, &calm), "p99Ms": quantile(99, &calm)},
             "busy": {"p50Ms": quantile(50, &busy), "p99Ms": quantile(99, &busy)},
         })

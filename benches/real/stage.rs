@@ -18,7 +18,7 @@ use crate::object::{ingress, rollout, service, template};
 use crate::tools::Tools;
 use crate::watcher::Watcher;
 
-const ROLLOUTS_PER_NAMESPACE: usize = 20;
+pub const ROLLOUTS_PER_NAMESPACE: usize = 20;
 const SETTLE_SECONDS: u32 = 1;
 /// Requests under way at once.
 const HANDS: usize = 32;

@@ -101,6 +101,13 @@ impl Watcher {
         }
     }
 
+    /// How many of these Rollouts are as wanted now.
+    pub fn count(&self, rollouts: impl Iterator<Item = Key>, wanted: impl Fn(&State) -> bool) -> usize {
+        let seen = lock(&self.seen);
+        let states = rollouts.filter_map(|key| seen.rollouts.get(&key));
+        states.filter(|state| wanted(state)).count()
+    }
+
     /// Waits until the canary Ingress of this Rollout has weight 0, written after `begun`.
     pub async fn wait_for_no_weight(&self, rollout: &Key, begun: Duration) -> Duration {
         loop {

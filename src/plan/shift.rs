@@ -12,7 +12,7 @@ use crate::plan::validate::valid::Step;
 use crate::plan::wait::Wait;
 use crate::plan::world::World;
 
-/// Where the traffic should be in the end, for the status persisted so far.
+/// Where the traffic should be in the end, for what is decided and the stage of the promotion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goal {
     pub weight: Weight,
