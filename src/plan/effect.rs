@@ -255,14 +255,8 @@ fn is_foreign_change(world: &World, traffic: &Traffic, shift: Option<&Shift>, wr
     let Some(recorded) = &world.status.canary.weights else {
         return false;
     };
-    let (before, seen, goal) = (
-        recorded.canary.weight,
-        traffic.seen_weight(),
-        find_goal(world, traffic).weight,
-    );
-    // Half of them have the weight that all are to have.
-    let is_ours_in_part = traffic.is_mixed() && traffic.least_seen_weight() == goal;
-    let is_other = seen != before && seen != goal && !is_ours_in_part;
+    let (before, seen) = (recorded.canary.weight, traffic.seen_weight());
+    let is_other = seen != before && seen != find_goal(world, traffic).weight;
     let was_in_place = recorded.since.is_some();
     is_other || shift.is_none() && was_in_place && writes.iter().any(sets_weight)
 }

@@ -58,7 +58,8 @@ pub fn is_done(world: &World, traffic: Option<&Traffic>, stage: Promotion) -> Re
             }
             weight_reached(world, traffic)
         }
-        (_, None) => Ok(()),
+        // Routing may have been removed meanwhile.
+        (_, None) => all_pods_ready(world),
         (Promotion::StableService, Some(traffic)) => stable_service_moved(world, traffic),
         (Promotion::WeightToStable | Promotion::Bake, Some(traffic)) => weight_back(world, traffic),
     }

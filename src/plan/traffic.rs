@@ -125,14 +125,6 @@ impl<'a> Traffic<'a> {
         self.inspection.state.canary_max()
     }
 
-    /// Where the routes disagree, the least it may get.
-    pub fn least_seen_weight(&self) -> Weight {
-        match self.inspection.state {
-            WeightState::Mixed { stable_max, .. } => Weight(self.max.0 - stable_max.0),
-            _ => self.seen_weight(),
-        }
-    }
-
     /// The routes disagree about the weight.
     pub fn is_mixed(&self) -> bool {
         matches!(self.inspection.state, WeightState::Mixed { .. })
@@ -244,8 +236,8 @@ impl<'a> Traffic<'a> {
         let seen = split(self.seen_weight());
         let same = self.weights.live.last() == Some(&seen);
         let since = self.weights.since.filter(|_| same);
-        if self.is_mixed() {
-            self.push_live(split(self.least_seen_weight()));
+        if let WeightState::Mixed { stable_max, .. } = self.inspection.state {
+            self.push_live(split(Weight(self.max.0 - stable_max.0)));
         }
         self.push_live(seen.clone());
         self.weights.canary = self.backend(Backend::Canary, seen.canary_weight, canary_hash);

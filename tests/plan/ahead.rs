@@ -8,7 +8,7 @@ use tidegate::plan::check::check;
 use tidegate::plan::model::{Kind, Plan};
 
 use crate::cluster::Cluster;
-use crate::fixture::{five_steps, hash, nginx, nginx_with};
+use crate::fixture::{basic_with, five_steps, hash, nginx, nginx_with};
 use crate::refused::{idle, paused};
 
 fn status_rules(cluster: &Cluster, change: impl FnOnce(&mut Plan)) -> Vec<&'static str> {
@@ -87,6 +87,12 @@ fn a_version_without_all_of_the_traffic_does_not_become_stable() {
         lower(cluster);
     };
     assert_eq!(begun(&lowered), ["S8"]);
+    let keep_canary = |cluster: &mut Cluster| {
+        cluster.edit(Kind::Service, "checkout-canary", |service| {
+            service["spec"]["selector"][HASH_LABEL] = json!(hash("v1"));
+        });
+    };
+    assert_eq!(begun(&keep_canary), ["S8"]);
 }
 
 fn judged(steps: Value, extra: Value) -> Cluster {
@@ -186,4 +192,28 @@ fn a_promotion_asks_its_own_analyses() {
     assert_eq!(found(&baking, &done), [""; 0]);
     done.status.canary.weights.as_mut().unwrap().verified = false;
     assert_eq!(found(&baking, &done), ["S8"]);
+}
+
+#[test]
+fn a_version_without_its_pods_does_not_become_stable_where_the_pods_are_the_traffic() {
+    let mut cluster = basic_with(five_steps(), json!({}));
+    cluster.run();
+    cluster.deploy("v2");
+    cluster.run();
+    let mut plan = Plan {
+        status: cluster.status(),
+        ..Plan::default()
+    };
+    plan.status.stable_rs = Some(PodTemplateHash(hash("v2").to_string()));
+    let mut snapshot = cluster.snapshot();
+    snapshot.rollout["status"]["promotion"] = json!("FullWeight");
+    let rules = |snapshot: &_| -> Vec<_> {
+        let breaches = check(snapshot, &plan).into_iter();
+        breaches.map(|breach| breach.rule).collect()
+    };
+    assert_eq!(rules(&snapshot), ["S8"]);
+    for set in snapshot.replica_sets.values_mut() {
+        (set.replicas, set.available) = (5, 5);
+    }
+    assert_eq!(rules(&snapshot), [""; 0]);
 }

@@ -2,14 +2,13 @@
 //! nothing is risked.
 
 use serde_json::json;
-use tidegate::api::names::HASH_LABEL;
 use tidegate::api::rollout_status::{AbortSource, Phase, Promotion};
 use tidegate::plan::model::{CREATE, GROW, Kind};
 use tidegate::plan::snapshot::Claim;
 
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::{Cluster, Fault};
-use crate::fixture::{basic_with, five_steps, gateway_with, hash, nginx, nginx_with};
+use crate::fixture::{basic_with, five_steps, gateway_with, nginx, nginx_with};
 
 fn paused(released: Cluster) -> Cluster {
     let mut cluster = deployed(released);
@@ -467,51 +466,4 @@ fn replicas_that_are_left_out_keep_their_number_in_a_release() {
         cluster.run();
         assert_released(&cluster, "v2");
     }
-}
-
-/// The traffic has come far enough for the next stage, and stays.
-#[test]
-fn a_promotion_is_held_where_it_is() {
-    let mut cluster = paused(nginx(five_steps()));
-    cluster.command("Promote");
-    cluster.run_until(|cluster| cluster.selected("checkout-stable") == "v2");
-    assert_eq!(cluster.weight(), 100);
-    let good = cluster.rollout().unwrap()["spec"].clone();
-    cluster.edit_rollout(|rollout| {
-        rollout["spec"]["strategy"]["canary"]["steps"][0] = json!({"setWeight": 101});
-    });
-    cluster.run();
-    assert_eq!(
-        (cluster.condition("Valid").0.as_str(), cluster.weight()),
-        ("False", 100)
-    );
-    cluster.edit_rollout(|rollout| rollout["spec"] = good);
-    cluster.run();
-    assert_released(&cluster, "v2");
-}
-
-/// Somebody else points the stable Service at a version that has not all of its pods.
-#[test]
-fn a_promotion_that_somebody_hurries_waits_for_its_pods() {
-    let steps = json!([{"setCanaryScale": {"replicas": 1}}, {"pause": {}}]);
-    let mut cluster = deployed(nginx_with(steps, json!({})));
-    cluster.deploy("v2");
-    cluster.run();
-    cluster.most_ready.insert(hash("v2").to_string(), 1);
-    cluster.command("Promote");
-    cluster.run_until(|cluster| cluster.status().promotion.is_some());
-    cluster.edit(Kind::Service, "checkout-stable", |service| {
-        service["spec"]["selector"][HASH_LABEL] = json!(hash("v2"));
-    });
-    cluster.run();
-    assert_eq!(
-        cluster.status().stable_rs,
-        Some(hash("v1")),
-        "{}",
-        cluster.explain()
-    );
-    assert_eq!(cluster.pods("v1"), 5);
-    cluster.most_ready.clear();
-    cluster.run();
-    assert_released(&cluster, "v2");
 }

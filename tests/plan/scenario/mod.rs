@@ -10,6 +10,7 @@ mod held;
 mod history;
 mod lost;
 mod measured;
+mod promotion;
 mod release;
 mod rerouted;
 mod scale;

@@ -319,3 +319,24 @@ fn a_rollout_goes_although_its_route_is_not_accepted() {
         assert!(waited.num_seconds() >= 5, "{waited}\n{}", cluster.what_happened());
     }
 }
+
+#[test]
+fn a_version_whose_pods_are_gone_is_not_promoted_by_taking_its_routing_away() {
+    let mut cluster = everything_there(nginx_with(json!([{"setWeight": 50}]), json!({})));
+    cluster.deploy("v2");
+    cluster.run_until(|cluster| cluster.selected("checkout-stable") == "v2" && cluster.weight() == 0);
+    assert!(cluster.status().promotion.is_some());
+    cluster.most_ready.insert(hash("v2").to_string(), 0);
+    route_by(&mut cluster, &json!({}));
+    cluster.run();
+    assert_eq!(
+        cluster.status().stable_rs,
+        Some(hash("v1")),
+        "{}",
+        cluster.explain()
+    );
+    assert_eq!(cluster.condition("Valid").0, "True", "{}", cluster.explain());
+    cluster.most_ready.clear();
+    cluster.run();
+    assert_released(&cluster, "v2");
+}
