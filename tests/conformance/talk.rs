@@ -211,13 +211,22 @@ impl Talk<'_> {
         }
     }
 
-    /// What a scheduler does.
+    /// What a scheduler does. A real API server under load deletes a pod by its cache, where it may have no node yet.
     pub async fn bind(&self, pod: &str) {
         let binding = json!({
             "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
             "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
         });
         self.given(&format!("pods/{pod}/binding"), &binding).await;
+        let cached = format!("pods/{pod}?resourceVersion=0");
+        let stopwatch = Stopwatch::start();
+        while self.ask("GET", &cached, JSON, "").await.body["spec"]["nodeName"] != NODE {
+            assert!(
+                stopwatch.elapsed() < PATIENCE,
+                "pod {pod} is not seen on its node"
+            );
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// What a kubelet says of a pod that runs.
