@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use tidegate::api::analysis_run::{AnalysisRun, Gate, Verdict};
-use tidegate::api::names::{HASH_LABEL, PodTemplateHash, StepIndex};
+use tidegate::api::names::{PodTemplateHash, StepIndex};
 use tidegate::api::rollout_status::Promotion;
 use tidegate::plan::check::check;
 use tidegate::plan::model::{Kind, Plan};
+use tidegate::plan::snapshot::Snapshot;
 
 use crate::cluster::Cluster;
 use crate::fixture::{basic_with, five_steps, hash, nginx, nginx_with};
@@ -14,10 +15,12 @@ use crate::refused::{idle, paused};
 fn status_rules(cluster: &Cluster, change: impl FnOnce(&mut Plan)) -> Vec<&'static str> {
     let mut plan = idle(cluster);
     change(&mut plan);
-    check(&cluster.snapshot(), &plan)
-        .into_iter()
-        .map(|breach| breach.rule)
-        .collect()
+    broken_rules(&cluster.snapshot(), &plan)
+}
+
+fn broken_rules(snapshot: &Snapshot, plan: &Plan) -> Vec<&'static str> {
+    let breaches = check(snapshot, plan).into_iter();
+    breaches.map(|breach| breach.rule).collect()
 }
 
 #[test]
@@ -71,14 +74,9 @@ fn a_version_without_all_of_the_traffic_does_not_become_stable() {
             status,
             ..Plan::default()
         };
-        let breaches = check(&cluster.snapshot(), &plan).into_iter();
-        breaches.map(|breach| breach.rule).collect::<Vec<_>>()
+        broken_rules(&cluster.snapshot(), &plan)
     };
-    let turn_back = |cluster: &mut Cluster| {
-        cluster.edit(Kind::Service, "checkout-stable", |service| {
-            service["spec"]["selector"][HASH_LABEL] = json!(hash("v1"));
-        });
-    };
+    let turn_back = |cluster: &mut Cluster| cluster.select("checkout-stable", "v1");
     let lower = |cluster: &mut Cluster| crate::scenario::trouble::set_weight(cluster, "0");
     assert_eq!(begun(&|_| ()), [""; 0], "both Services select it");
     assert_eq!(begun(&turn_back), ["S8"]);
@@ -87,11 +85,7 @@ fn a_version_without_all_of_the_traffic_does_not_become_stable() {
         lower(cluster);
     };
     assert_eq!(begun(&lowered), ["S8"]);
-    let keep_canary = |cluster: &mut Cluster| {
-        cluster.edit(Kind::Service, "checkout-canary", |service| {
-            service["spec"]["selector"][HASH_LABEL] = json!(hash("v1"));
-        });
-    };
+    let keep_canary = |cluster: &mut Cluster| cluster.select("checkout-canary", "v1");
     assert_eq!(begun(&keep_canary), ["S8"]);
 }
 
@@ -183,15 +177,11 @@ fn a_promotion_asks_its_own_analyses() {
     let mut done = idle(&baking);
     done.status.stable_rs = Some(PodTemplateHash(hash("v2").to_string()));
     done.status.promotion = None;
-    let found = |cluster: &Cluster, plan: &Plan| -> Vec<&'static str> {
-        let breaches = check(&cluster.snapshot(), plan).into_iter();
-        breaches.map(|breach| breach.rule).collect()
-    };
-    assert_eq!(found(&baking, &done), ["S8"]);
+    assert_eq!(broken_rules(&baking.snapshot(), &done), ["S8"]);
     baking.judge("Successful");
-    assert_eq!(found(&baking, &done), [""; 0]);
+    assert_eq!(broken_rules(&baking.snapshot(), &done), [""; 0]);
     done.status.canary.weights.as_mut().unwrap().verified = false;
-    assert_eq!(found(&baking, &done), ["S8"]);
+    assert_eq!(broken_rules(&baking.snapshot(), &done), ["S8"]);
 }
 
 #[test]
@@ -207,13 +197,9 @@ fn a_version_without_its_pods_does_not_become_stable_where_the_pods_are_the_traf
     plan.status.stable_rs = Some(PodTemplateHash(hash("v2").to_string()));
     let mut snapshot = cluster.snapshot();
     snapshot.rollout["status"]["promotion"] = json!("FullWeight");
-    let rules = |snapshot: &_| -> Vec<_> {
-        let breaches = check(snapshot, &plan).into_iter();
-        breaches.map(|breach| breach.rule).collect()
-    };
-    assert_eq!(rules(&snapshot), ["S8"]);
+    assert_eq!(broken_rules(&snapshot, &plan), ["S8"]);
     for set in snapshot.replica_sets.values_mut() {
         (set.replicas, set.available) = (5, 5);
     }
-    assert_eq!(rules(&snapshot), [""; 0]);
+    assert_eq!(broken_rules(&snapshot, &plan), [""; 0]);
 }

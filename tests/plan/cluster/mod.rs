@@ -231,6 +231,13 @@ impl Cluster {
             .unwrap_or(0)
     }
 
+    /// As somebody does by hand.
+    pub fn select(&mut self, service: &str, version: &str) {
+        self.edit(Kind::Service, service, |service| {
+            service["spec"]["selector"][HASH_LABEL] = json!(hash(version));
+        });
+    }
+
     pub fn selected(&self, service: &str) -> String {
         let service = self.object(Kind::Service, service).unwrap();
         readable(

@@ -5,7 +5,7 @@ use tidegate::api::rollout_status::Phase;
 use tidegate::plan::model::Kind;
 
 use super::trouble::{paused, set_weight};
-use super::{assert_released, deployed};
+use super::{assert_released, assert_stable, deployed};
 use crate::fixture::{five_steps, hash, nginx, nginx_with};
 
 #[test]
@@ -22,12 +22,7 @@ fn a_status_that_is_lost_is_found_again() {
     });
     cluster.log.clear();
     cluster.run();
-    assert_eq!(
-        cluster.status().stable_rs,
-        Some(hash("v1")),
-        "{}",
-        cluster.what_happened()
-    );
+    assert_stable(&cluster, "v1");
     assert_eq!(
         (cluster.phase(), cluster.step()),
         (Phase::Paused, 3),

@@ -27,6 +27,17 @@ pub fn is_sampled(index: usize, stride: usize) -> bool {
     index.is_multiple_of(stride) || std::env::var_os("TIDEGATE_FULL").is_some()
 }
 
+/// What an abort would go back to.
+pub fn assert_stable(cluster: &Cluster, version: &str) {
+    let stable = cluster.status().stable_rs;
+    assert_eq!(
+        stable,
+        Some(crate::fixture::hash(version)),
+        "{}",
+        cluster.explain()
+    );
+}
+
 /// Healthy at `version`, with everything in place for five pods.
 pub fn assert_released(cluster: &Cluster, version: &str) {
     assert_eq!(cluster.phase(), Phase::Healthy, "{}", cluster.what_happened());

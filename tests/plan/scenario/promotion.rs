@@ -1,10 +1,8 @@
 //! How far a promotion comes by what is seen of the traffic, and what holds it.
 
 use serde_json::json;
-use tidegate::api::names::HASH_LABEL;
-use tidegate::plan::model::Kind;
 
-use super::{assert_released, deployed};
+use super::{assert_released, assert_stable, deployed};
 use crate::fixture::{five_steps, hash, nginx, nginx_with};
 
 /// The traffic has come far enough for the next stage, and stays.
@@ -40,16 +38,9 @@ fn a_promotion_that_somebody_hurries_waits_for_its_pods() {
     cluster.most_ready.insert(hash("v2").to_string(), 1);
     cluster.command("Promote");
     cluster.run_until(|cluster| cluster.status().promotion.is_some());
-    cluster.edit(Kind::Service, "checkout-stable", |service| {
-        service["spec"]["selector"][HASH_LABEL] = json!(hash("v2"));
-    });
+    cluster.select("checkout-stable", "v2");
     cluster.run();
-    assert_eq!(
-        cluster.status().stable_rs,
-        Some(hash("v1")),
-        "{}",
-        cluster.explain()
-    );
+    assert_stable(&cluster, "v1");
     assert_eq!(cluster.pods("v1"), 5);
     cluster.most_ready.clear();
     cluster.run();

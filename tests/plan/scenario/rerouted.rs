@@ -5,7 +5,7 @@ use tidegate::api::names::{HASH_LABEL, MANAGED_BY_ANNOTATION};
 use tidegate::api::rollout_status::Phase;
 use tidegate::plan::model::Kind;
 
-use super::{assert_released, deployed};
+use super::{assert_released, assert_stable, deployed};
 use crate::cluster::Cluster;
 use crate::fixture::{
     basic_with, five_steps, gateway_with, hash, http_route, ingress, nginx, nginx_with, service, with,
@@ -329,12 +329,7 @@ fn a_version_whose_pods_are_gone_is_not_promoted_by_taking_its_routing_away() {
     cluster.most_ready.insert(hash("v2").to_string(), 0);
     route_by(&mut cluster, &json!({}));
     cluster.run();
-    assert_eq!(
-        cluster.status().stable_rs,
-        Some(hash("v1")),
-        "{}",
-        cluster.explain()
-    );
+    assert_stable(&cluster, "v1");
     assert_eq!(cluster.condition("Valid").0, "True", "{}", cluster.explain());
     cluster.most_ready.clear();
     cluster.run();
