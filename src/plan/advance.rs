@@ -8,7 +8,7 @@ use crate::plan::gate::{Finding, GateKind, OpenGate, unobserved};
 use crate::plan::promotion;
 use crate::plan::step::{become_stable, finish_step};
 use crate::plan::validate::valid::Step;
-use crate::plan::wait::Wait;
+use crate::plan::wait::{Wait, unless_paused};
 use crate::plan::world::World;
 
 pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
@@ -19,12 +19,7 @@ pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
             "spec.replicas is 0; nothing can be judged".to_owned(),
         ));
     }
-    if world.spec_paused() {
-        return Err(Wait::on(
-            WaitingReason::SpecPaused,
-            "spec.paused is set".to_owned(),
-        ));
-    }
+    unless_paused(world)?;
     if let Some(gate) = evidence
         .gates
         .iter()
@@ -112,12 +107,7 @@ fn begin_promotion(evidence: &Evidence) -> Result<Moved, Wait> {
 /// The end of a promotion: what the traffic alone cannot tell. How far it is otherwise, `promotion` has found out.
 pub fn advance_promotion(evidence: &Evidence, stage: Promotion) -> Result<Moved, Wait> {
     let (world, traffic) = (evidence.world, evidence.traffic);
-    if world.spec_paused() {
-        return Err(Wait::on(
-            WaitingReason::SpecPaused,
-            "spec.paused is set".to_owned(),
-        ));
-    }
+    unless_paused(world)?;
     if stage == Promotion::Bake {
         baked(evidence)?;
     }

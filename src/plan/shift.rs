@@ -9,7 +9,7 @@ use crate::api::rollout_status::{Promotion, TrafficSplit, WaitingReason};
 use crate::plan::replicas::{pods_for_share, weight_carried_by};
 use crate::plan::traffic::{Backend, Traffic, share_in};
 use crate::plan::validate::valid::Step;
-use crate::plan::wait::Wait;
+use crate::plan::wait::{Wait, unless_paused};
 use crate::plan::world::World;
 
 /// Where the traffic should be in the end, for what is decided and the stage of the promotion.
@@ -202,12 +202,7 @@ fn lower(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> 
 }
 
 fn raise(world: &World, traffic: &Traffic, goal: Weight) -> Result<Shift, Wait> {
-    if world.spec_paused() {
-        return Err(Wait::on(
-            WaitingReason::SpecPaused,
-            "spec.paused is set".to_owned(),
-        ));
-    }
+    unless_paused(world)?;
     if let Some(wait) = &traffic.unsettled {
         return Err(wait.clone());
     }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use crate::api::rollout_status::{WaitingOn, WaitingReason};
 use crate::plan::text::shorten;
+use crate::plan::world::World;
 
 /// For so long it is looked every second whether what is not watched has come to pass, then every ten.
 pub const PATIENCE: Duration = Duration::seconds(60);
@@ -54,5 +55,16 @@ impl Wait {
             since,
             until: self.until,
         }
+    }
+}
+
+/// Nothing goes forward while the user holds it.
+pub fn unless_paused(world: &World) -> Result<(), Wait> {
+    match world.spec_paused() {
+        true => Err(Wait::on(
+            WaitingReason::SpecPaused,
+            "spec.paused is set".to_owned(),
+        )),
+        false => Ok(()),
     }
 }
