@@ -1,9 +1,10 @@
 //! Which news of a status can wait. Every write of the status costs the API server and all who watch; most of what a
 //! busy round finds out is overtaken by the next one, moments later.
 //!
-//! Guarantees: what was decided is written at once, and so is a new phase. Splits of the traffic are on record before
-//! the next change of the traffic, unless what is on record asks for as much. Everything else is written when it has lasted a moment, so that a status at rest
-//! is complete. What is lost with the controller is found out anew: the settle time begins again.
+//! Guarantees: what was decided is written at once, and so are a new phase and that the routes send an aborted version
+//! nothing any more. Splits of the traffic are on record before the next change of the traffic, unless what is on record
+//! asks for as much. Everything else is written when it has lasted a moment, so that a status at rest is complete. What
+//! is lost with the controller is found out anew: the settle time begins again.
 
 use chrono::{DateTime, Duration, Utc};
 
@@ -107,9 +108,16 @@ fn decisions(status: &RolloutStatus) -> impl PartialEq {
     // Between its begin and its bake a promotion is where the traffic is, see `promotion`.
     let promotion = promotion.map(|stage| stage == Promotion::Bake);
     let course = (phase, promotion, fast_track, pause_conditions, verdict);
-    let end = (abort, aborted_at, abort_reason, retries, history);
+    // People and scripts wait for an abort to have arrived.
+    let is_turned_back = *abort && routes_nothing_to_canary(canary);
+    let end = (abort, aborted_at, abort_reason, is_turned_back, retries, history);
     let scale = (observed_generation, wanted_replicas, selector);
     (version, steps, course, end, scale, canary_decisions(canary))
+}
+
+fn routes_nothing_to_canary(canary: &CanaryStatus) -> bool {
+    let mut weights = canary.weights.iter();
+    weights.all(|weights| weights.canary.weight <= Weight::ZERO)
 }
 
 fn canary_decisions(canary: &CanaryStatus) -> impl PartialEq {

@@ -122,6 +122,20 @@ fn the_order_of_an_abort() {
 }
 
 #[test]
+fn that_an_abort_has_arrived_is_shown_at_once() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    cluster.run();
+    cluster.command("Abort");
+    cluster.wait(1);
+    let shown = cluster.status().canary.weights.unwrap();
+    assert_eq!(
+        (cluster.weight(), shown.canary.weight.0, shown.stable.weight.0),
+        (0, 0, 100)
+    );
+}
+
+#[test]
 fn an_abort_follows_stable_up_when_stable_had_shrunk() {
     let mut cluster = deployed(nginx_with(five_steps(), json!({"dynamicStableScale": true})));
     cluster.deploy("v2");
