@@ -18,10 +18,9 @@
 //!   saved and read again.
 //! * [`plan`] first validates the snapshot: either every field is usable, or there is a list of violations that
 //!   name the object, the field and the fix, and the cluster is left as it is. Then it decides. The result is a
-//!   `Plan`: ordered stages of finished writes, the new status, the moment to look again, and a report of what
-//!   decided it (which rule, what was measured, against which threshold, what is being waited for). Writes in one
-//!   stage have no order between them; a stage starts when the one before it has succeeded. So the order of
-//!   effects is data that can be read and tested, not an order of statements.
+//!   `Plan`: ordered stages of finished writes, the new status, the moment to look again, and the rule that decided.
+//!   Writes in one stage have no order between them; a stage starts when the one before it has succeeded. So the
+//!   order of effects is data that can be read and tested, not an order of statements.
 //! * `check`, also in [`plan`], looks at snapshot and plan with code of its own and asks only: could this lose a
 //!   request? If it could, nothing is written but a condition that says so.
 //! * [`apply`] carries the stages out. Every write says which state of the object it was decided on

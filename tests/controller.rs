@@ -407,7 +407,7 @@ async fn plans_are_counted_by_what_became_of_them() {
             };
             let stages = writes.then(|| vec![write(Kind::ReplicaSet, "checkout-a", create)]);
             let mut planned = plan(stages.into_iter().collect(), rule);
-            planned.report.rule = rule.to_owned();
+            planned.rule = rule.to_owned();
             planned
         });
         world.catch_up(&context).await;

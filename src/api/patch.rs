@@ -2,7 +2,7 @@
 //! Only the four operations we need; the API server applies them all or none.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
@@ -51,6 +51,14 @@ impl PatchOp {
 
     pub fn remove(path: impl Into<String>) -> Self {
         PatchOp::Remove { path: path.into() }
+    }
+
+    /// Sets an annotation. Its map comes with the first one: `is_bare`.
+    pub fn annotate(key: &str, value: &str, is_bare: bool) -> Self {
+        if is_bare {
+            return Self::add("/metadata/annotations", json!({ key: value }));
+        }
+        Self::add(pointer(["metadata", "annotations", key]), value)
     }
 
     pub fn path(&self) -> &str {

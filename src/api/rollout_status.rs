@@ -40,7 +40,7 @@ pub struct RolloutStatus {
     /// Version of the algorithm that made the hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_algorithm: Option<String>,
-    /// Hash of the steps; with `stepHashes` tells which of them were edited.
+    /// Hash of the steps; with `executedStepHashes` tells which of them were edited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_step_hash: Option<String>,
     /// Hash of each step already executed, so that an edit behind us can be told from one ahead.
@@ -54,7 +54,6 @@ pub struct RolloutStatus {
     /// Newest verdict of the running analyses, for the VERDICT column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// Where the promotion after the last step stood when the status was written; by now the traffic may be further.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<Promotion>,
     /// All remaining steps and analyses are skipped, by `promote --full`, first deploy or a rollback.
@@ -123,6 +122,18 @@ impl RolloutStatus {
     /// there is no version yet that could take the traffic back.
     pub fn is_in_release(&self, current: Option<&PodTemplateHash>) -> bool {
         self.stable_rs.is_some() && self.stable_rs.as_ref() != current
+    }
+
+    /// By the routes and Services as they were seen, nothing is sent to the version of `spec.template`.
+    pub fn spares_current(&self) -> bool {
+        let weights = self.canary.weights.iter();
+        let mut backends = weights.flat_map(|weights| [&weights.canary, &weights.stable]);
+        let current = self.current_pod_hash.as_ref();
+        // A Service without the label of a version selects all of them.
+        backends.all(|backend| {
+            let hash = &backend.pod_template_hash;
+            backend.weight <= Weight::ZERO || !hash.is_empty() && Some(hash) != current
+        })
     }
 
     /// When the release of the current revision began, or was last begun again by a retry. What was wrong before then,
@@ -202,7 +213,8 @@ pub enum WaitingReason {
     NewVersion,
 }
 
-/// The promotion does one thing at a time; each value names the thing being done.
+/// Where the promotion after the last step stood when the status was written; by now the traffic may be further. It does
+/// one thing at a time, and each value names that thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Promotion {
     /// The canary grows to all replicas and the weight to `maxTrafficWeight`.
@@ -320,7 +332,7 @@ pub struct TrafficWeights {
     /// When the routes, selectors and endpoints were first seen as they are now; settling counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
-    /// Every split that some data plane may still follow, oldest first; the newest is the one in the routes.
+    /// Every split that a data plane might follow when the status was written, oldest first; the newest is in the routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live: Vec<TrafficSplit>,
     /// Ready endpoints behind each Service, and since when at least so many.

@@ -191,7 +191,7 @@ impl Metrics {
     pub fn count_plan(&self, plan: &Plan) {
         let writes = plan.stages.iter().any(|stage| !stage.writes.is_empty());
         let outcome = match writes {
-            _ if plan.report.rule == REFUSED => "refused",
+            _ if plan.rule == REFUSED => "refused",
             true => "writes",
             false => "empty",
         };

@@ -6,7 +6,6 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::context::{Context, Next};
-use crate::api::names::Weight;
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
 use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::{AbortReason, AbortSource, RolloutStatus};
@@ -201,7 +200,7 @@ fn tell(context: &Context, key: &ObjectKey, rollout: &Value, now: DateTime<Utc>)
     }
 }
 
-/// When the last of the canary's weight is taken away, how long it took since somebody or something asked for it.
+/// When the last of the new version's traffic is taken away, how long it took since somebody or something asked for it.
 fn measure_abort(context: &Context, snapshot: &Snapshot, plan: &Plan) {
     let Some(abort) = &plan.status.abort_reason else {
         return;
@@ -212,9 +211,7 @@ fn measure_abort(context: &Context, snapshot: &Snapshot, plan: &Plan) {
     };
     let unwritten = snapshot.unwritten.as_ref();
     let before = unwritten.map_or_else(written, |unwritten| unwritten.status.clone());
-    let weight = |status: &RolloutStatus| Some(status.canary.weights.as_ref()?.canary.weight);
-    let had_weight = weight(&before).is_some_and(|weight| weight > Weight::ZERO);
-    if had_weight && weight(&plan.status) == Some(Weight::ZERO) {
+    if !before.spares_current() && plan.status.spares_current() {
         let took = context.clock.now() - asked_at(snapshot, abort);
         // Objects are dated to the second, and by another clock.
         context

@@ -10,6 +10,7 @@ use super::rollout::ReconcileError;
 use crate::api::names::ROLLOUT_LABEL;
 use crate::api::resource::{ObjectKey, Resource};
 use crate::observe::ObserveError;
+use crate::observe::stores::is_open;
 
 impl Context {
     /// Whether a Rollout that somebody woke us for belongs to another controller. One that is not in the cache is asked
@@ -20,11 +21,11 @@ impl Context {
         }
         let stores = &self.observer.stores;
         let mut commands = stores.of_rollout(Resource::RolloutCommand, rollout).into_iter();
-        let is_open = |key: ObjectKey| {
+        let asks = |key: ObjectKey| {
             let command = stores.get(Resource::RolloutCommand, &key);
-            command.is_some_and(|command| command.pointer("/status/phase").is_none())
+            command.is_some_and(|command| is_open(&command))
         };
-        if !commands.any(is_open) {
+        if !commands.any(asks) {
             return Ok(true);
         }
         let live = self.observer.api.get(Resource::Rollout, rollout).await;

@@ -58,7 +58,7 @@ pub struct Observer {
     endpoints: Endpoints,
 }
 
-/// One look: at `now`, from caches or, if `live`, past them.
+/// One look: at the caches or, if `live`, past them.
 #[derive(Clone, Copy)]
 struct Look<'a> {
     observer: &'a Observer,
@@ -94,7 +94,7 @@ impl Observer {
         }
     }
 
-    /// Nothing is kept of a Rollout that is none of ours any more.
+    /// Nothing is remembered of a Rollout that is none of ours any more, but our own writes to it: it may come back.
     pub fn forget(&self, rollout: &ObjectKey) {
         self.heals.forget(rollout);
         self.endpoints.forget(rollout);

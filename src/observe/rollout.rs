@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::decode::{self, PodNames, SERVICE_NAME_LABEL};
+use super::stores::is_open;
 use super::{Look, ObserveError, Observer};
 use crate::api::analysis_run::AnalysisRun;
 use crate::api::analysis_template::AnalysisTemplateSpec;
@@ -102,7 +103,7 @@ impl Observer {
         for key in self.stores.of_rollout(Resource::RolloutCommand, key) {
             let cached = self.stores.get(Resource::RolloutCommand, &key);
             let object = match cached {
-                Some(object) if object.pointer("/status/phase").is_some() => Some(object),
+                Some(object) if !is_open(&object) => Some(object),
                 _ => look.object(Resource::RolloutCommand, &key).await?,
             };
             let read = object.and_then(|object| command((key, object)));

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::cache::{Cache, CacheEvent, Change};
 use crate::api::resource::{ObjectKey, Resource, metadata_text};
+use crate::api::rollout_status::RolloutStatus;
 use crate::plan::needs::{asked_for, needs};
 use crate::plan::snapshot::Claim;
 
@@ -345,15 +347,16 @@ fn takes_traffic_back(run: &Value) -> bool {
 }
 
 /// A command that has no answer yet.
-fn is_open(command: &Value) -> bool {
+pub fn is_open(command: &Value) -> bool {
     command.pointer("/status/phase").is_none()
 }
 
-/// An aborted Rollout whose canary still has weight.
+/// An aborted Rollout whose new version still has traffic.
 fn is_on_its_way_back(rollout: &Value) -> bool {
-    let status = |pointer| rollout.pointer(pointer);
-    let weight = status("/status/canary/weights/canary/weight").and_then(Value::as_i64);
-    status("/status/abort") == Some(&Value::Bool(true)) && weight.is_some_and(|weight| weight > 0)
+    let status = rollout.get("status");
+    let aborted = status.filter(|status| status.get("abort") == Some(&Value::Bool(true)));
+    let aborted = aborted.and_then(|status| RolloutStatus::deserialize(status).ok());
+    aborted.is_some_and(|status| !status.spares_current())
 }
 
 /// Whatever its spec says by now.

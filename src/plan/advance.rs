@@ -20,17 +20,9 @@ pub fn advance_step(evidence: &Evidence) -> Result<Moved, Wait> {
         ));
     }
     unless_paused(world)?;
-    if let Some(gate) = evidence
-        .gates
-        .iter()
-        .find(|gate| gate.finding(world) == Finding::Undecided)
-    {
-        let message = format!(
-            "AnalysisRun {} is {:?}; promote or abort",
-            gate.run_name(),
-            gate.verdict()
-        );
-        return Err(Wait::on(WaitingReason::InconclusiveAnalysis, message));
+    let is_undecided = |gate: &&OpenGate| gate.finding(world) == Finding::Undecided;
+    if let Some(gate) = evidence.gates.iter().find(is_undecided) {
+        return Err(gate.wait_for_person());
     }
     let Some(step) = world.current_step() else {
         return begin_promotion(evidence);
@@ -139,14 +131,7 @@ fn baked(evidence: &Evidence) -> Result<(), Wait> {
         ));
     }
     match evidence.gates.iter().find(|gate| gate.kind == GateKind::Bake) {
-        Some(gate) if gate.finding(world) == Finding::Undecided => {
-            let message = format!(
-                "AnalysisRun {} is {:?}; promote or abort",
-                gate.run_name(),
-                gate.verdict()
-            );
-            Err(Wait::on(WaitingReason::InconclusiveAnalysis, message))
-        }
+        Some(gate) if gate.finding(world) == Finding::Undecided => Err(gate.wait_for_person()),
         Some(gate) if gate.finding(world) != Finding::Passed => Err(gate.wait()),
         _ => Ok(()),
     }

@@ -11,7 +11,7 @@ use crate::api::time::from_meta;
 use crate::plan::command::expire_commands;
 use crate::plan::effect::route_write;
 use crate::plan::gate::precondition_of;
-use crate::plan::model::{Action, Kind, Precondition, Target, Write};
+use crate::plan::model::{Action, Kind, Target, Write};
 use crate::plan::snapshot::ReplicaSetSeen;
 use crate::plan::world::World;
 use crate::routers::{self, RouteWrite};
@@ -59,10 +59,7 @@ fn old_replica_sets(world: &World) -> (Vec<Write>, Vec<String>) {
             name: set.name.clone(),
         },
         action: Action::Delete {
-            precondition: Precondition {
-                uid: set.uid.clone(),
-                resource_version: set.resource_version.clone(),
-            },
+            precondition: set.precondition(),
         },
         reason: "beyond revisionHistoryLimit".to_owned(),
     });

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::api::names::{FINALIZER, HASH_LABEL, MANAGED_BY_ANNOTATION, PodTemplateHash, Weight};
 use crate::api::patch::{PatchOp, pointer};
+use crate::api::resource::metadata_text;
 use crate::api::rollout_status::{TrafficSplit, WaitingReason};
 use crate::plan::gate::{OpenGate, plan_runs, unobserved};
 use crate::plan::model::{
@@ -106,11 +107,7 @@ fn finalizer(world: &World) -> Option<Write> {
     let canary = &world.spec.canary;
     let names_service = canary.stable_service.is_some() || canary.canary_service.is_some();
     let leaves_marks = names_service || world.status.canary.routing.is_some();
-    let finalizers = world
-        .snapshot
-        .rollout
-        .pointer("/metadata/finalizers")
-        .and_then(|list| list.as_array());
+    let finalizers = world.finalizers();
     let has_finalizer = finalizers.is_some_and(|list| list.iter().any(|name| name == FINALIZER));
     if !leaves_marks || has_finalizer || world.is_deleting() {
         return None;
@@ -150,12 +147,8 @@ fn create(world: &World, replicas: i64) -> Option<Write> {
 
 /// A patch of the Rollout itself.
 pub fn patch_rollout(world: &World, ops: Vec<PatchOp>, reason: &str) -> Write {
-    let text = |path: &str| {
-        let value = world
-            .snapshot
-            .rollout
-            .pointer(path)
-            .and_then(|value| value.as_str());
+    let text = |field| {
+        let value = metadata_text(&world.snapshot.rollout, field);
         value.unwrap_or_default().to_owned()
     };
     Write {
@@ -165,8 +158,8 @@ pub fn patch_rollout(world: &World, ops: Vec<PatchOp>, reason: &str) -> Write {
         },
         action: Action::Patch {
             precondition: Precondition {
-                uid: text("/metadata/uid"),
-                resource_version: text("/metadata/resourceVersion"),
+                uid: text("uid"),
+                resource_version: text("resourceVersion"),
             },
             subresource: None,
             ops,
@@ -390,17 +383,12 @@ fn select_version(world: &World, service: &ServiceSeen, hash: &PodTemplateHash) 
         return None;
     }
     if service.annotation(MANAGED_BY_ANNOTATION) != Some(&world.spec.name) {
-        if service.annotations.is_none() {
-            ops.push(PatchOp::add(
-                "/metadata/annotations",
-                json!({ MANAGED_BY_ANNOTATION: world.spec.name }),
-            ));
-        } else {
-            ops.push(PatchOp::add(
-                pointer(["metadata", "annotations", MANAGED_BY_ANNOTATION]),
-                world.spec.name.clone(),
-            ));
-        }
+        let is_bare = service.annotations.is_none();
+        ops.push(PatchOp::annotate(
+            MANAGED_BY_ANNOTATION,
+            &world.spec.name,
+            is_bare,
+        ));
     }
     Some(patch_service(service, ops, format!("selects version {hash}")))
 }
@@ -412,10 +400,7 @@ pub fn patch_service(service: &ServiceSeen, ops: Vec<PatchOp>, reason: String) -
             name: service.name.clone(),
         },
         action: Action::Patch {
-            precondition: Precondition {
-                uid: service.uid.clone(),
-                resource_version: service.resource_version.clone(),
-            },
+            precondition: service.precondition(),
             subresource: None,
             ops,
         },

@@ -211,6 +211,18 @@ impl OpenGate<'_> {
         )
     }
 
+    /// It has ended without a verdict.
+    pub fn wait_for_person(&self) -> Wait {
+        Wait::on(
+            WaitingReason::InconclusiveAnalysis,
+            format!(
+                "AnalysisRun {} is {:?}; promote or abort",
+                self.run_name,
+                self.verdict()
+            ),
+        )
+    }
+
     /// The run, or what keeps it from being made.
     fn create(&self, world: &World) -> Result<Write, Problem> {
         if world.snapshot.unreadable_runs.contains(&self.run_name) {

@@ -14,7 +14,7 @@ use crate::api::rollout_status::{RolloutStatus, WaitingReason};
 use crate::plan::command::refuse_all;
 use crate::plan::decide::{Evidence, carry_out_command, judge_analyses};
 use crate::plan::effect::{Effects, plan_rescue};
-use crate::plan::model::{CLEAR_UP, Plan, Report};
+use crate::plan::model::{CLEAR_UP, Plan};
 use crate::plan::reference::{Problem, join_problems};
 use crate::plan::report::{Findings, report, report_invalid};
 use crate::plan::revision::hash_template;
@@ -36,7 +36,6 @@ pub fn plan_invalid(snapshot: &Snapshot, problems: &[Problem], rule: &str, now: 
         .and_then(Value::as_i64)
         .unwrap_or_default();
     let status = report_invalid(before, generation, problems, now);
-    let waiting_on = status.waiting_on.clone();
     let mut effects = Effects::default();
     effects.stage(
         CLEAR_UP,
@@ -45,11 +44,7 @@ pub fn plan_invalid(snapshot: &Snapshot, problems: &[Problem], rule: &str, now: 
     Plan {
         stages: effects.stages,
         status,
-        report: Report {
-            rule: rule.to_owned(),
-            waiting_on,
-            ..Report::default()
-        },
+        rule: rule.to_owned(),
         ..Plan::default()
     }
 }
@@ -127,17 +122,22 @@ pub fn plan_held(evidence: &Evidence, mut traffic: Option<Traffic>, problems: &[
     }
     let mut effects = plan_rescue(world, traffic.as_mut().filter(|_| routed), evidence.sizes);
     effects.stage(CLEAR_UP, evidence.commands.writes.clone());
+    let is_rivalry = |wait: &&Wait| wait.reason == WaitingReason::RouteContended;
+    let rivalry = effects.waits.iter().find(is_rivalry).cloned();
+    let is_contended = rivalry.is_some();
+    let invalid = || Wait::on(WaitingReason::Invalid, join_problems(problems));
     let findings = Findings {
-        wait: Some(Wait::on(WaitingReason::Invalid, join_problems(problems))),
+        wait: Some(rivalry.unwrap_or_else(invalid)),
         problems,
         gates: evidence.gates,
+        reverted: effects.reverted,
         ..Findings::default()
     };
     let mut core = world.status.clone();
     core.handled_commands = evidence.commands.handled.clone();
     let status = report(world, core, traffic.as_ref().filter(|_| routed), findings);
     // Whoever mends it wakes us, and so does every change of the pods; only the canary's endpoints may go unnoticed.
-    let moves = !effects.stages.is_empty() || is_dying(world, &status);
+    let moves = !effects.stages.is_empty() || is_contended || is_dying(world, &status);
     let next = next_look(world, &status, &effects.waits).filter(|_| moves);
     let weights = status.canary.weights.as_ref();
     let exposed = weights.is_some_and(|weights| weights.canary.weight > Weight::ZERO);

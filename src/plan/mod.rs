@@ -54,7 +54,7 @@ use crate::plan::decide::{Decision, Evidence, at_rest, decide};
 use crate::plan::effect::{Effects, plan_effects};
 use crate::plan::gate::{find_unjudgeable, open_gates};
 use crate::plan::held::{invalid_spec, plan_held, plan_invalid, salvage};
-use crate::plan::model::{CLEAR_UP, GROW, MOVES_TRAFFIC, Plan, Report, SHRINK, Stage};
+use crate::plan::model::{CLEAR_UP, GROW, MOVES_TRAFFIC, Plan, SHRINK, Stage};
 use crate::plan::postpone::due_later;
 use crate::plan::reference::{Problem, find_problems, join_problems};
 use crate::plan::report::{Findings, report};
@@ -387,19 +387,12 @@ fn is_dying(world: &World, status: &RolloutStatus) -> bool {
 }
 
 fn finish(stages: Vec<Stage>, status: RolloutStatus, requeue_at: Option<DateTime<Utc>>, rule: &str) -> Plan {
-    let abort = status.abort_reason.as_ref();
-    let report = Report {
-        rule: rule.to_owned(),
-        measured: abort.and_then(|abort| abort.measured),
-        threshold: abort.and_then(|abort| abort.threshold),
-        waiting_on: status.waiting_on.clone(),
-    };
     Plan {
         stages,
         status,
         status_due: None,
         requeue_at,
-        report,
+        rule: rule.to_owned(),
     }
 }
 

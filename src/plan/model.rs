@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::patch::PatchOp;
-use crate::api::rollout_status::{RolloutStatus, WaitingOn};
+use crate::api::rollout_status::RolloutStatus;
 
 /// What one reconcile does. `stages` run in order, the first failure stops the rest (a refusal not all of it, see
-/// [`ON_THEIR_OWN`]); then the status is written, if it differs from the one observed.
+/// [`ON_THEIR_OWN`]); then the status is written, if it differs from the one observed and is due.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub stages: Vec<Stage>,
@@ -21,7 +21,8 @@ pub struct Plan {
     pub status_due: Option<DateTime<Utc>>,
     /// When to look again although nothing changed.
     pub requeue_at: Option<DateTime<Utc>>,
-    pub report: Report,
+    /// The rule that decided, as it stands in the docs.
+    pub rule: String,
 }
 
 impl Plan {
@@ -35,7 +36,7 @@ impl Plan {
     }
 }
 
-/// `report.rule` of a plan that the second opinion objected to.
+/// `rule` of a plan that the second opinion objected to.
 pub const REFUSED: &str = "Refused";
 
 /// Purposes of the stages that move traffic or the pods that carry it.
@@ -128,16 +129,6 @@ pub struct Precondition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Subresource {
     Status,
-}
-
-/// Why the plan is what it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// The rule that decided, as it stands in the docs.
-    pub rule: String,
-    pub measured: Option<f64>,
-    pub threshold: Option<f64>,
-    pub waiting_on: Option<WaitingOn>,
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Which news of a status can wait. Every write of the status costs the API server and all who watch; most of what a
 //! busy round finds out is overtaken by the next one, moments later.
 //!
-//! Guarantees: what was decided is written at once, and so are a new phase and that the routes send an aborted version
-//! nothing any more. Splits of the traffic are on record before the next change of the traffic, unless what is on record
+//! Guarantees: what was decided is written at once, and so are a new phase and that routes and Services send an aborted
+//! version nothing any more. Splits of the traffic are on record before the next change of the traffic, unless what is on record
 //! asks for as much. Everything else is written when it has lasted a moment, so that a status at rest is complete. What
 //! is lost with the controller is found out anew: the settle time begins again.
 
@@ -33,9 +33,8 @@ pub fn due_later(world: &World, status: &RolloutStatus) -> Option<DateTime<Utc>>
     let last = since + LONGEST;
     let shown = written.waiting_on.as_ref().map(|waiting| waiting.reason);
     let due = match &status.waiting_on {
-        Some(waiting) if Some(waiting.reason) == shown => since + MOMENT,
-        Some(waiting) if is_short(waiting) => last,
-        Some(waiting) => waiting.since + MOMENT,
+        Some(waiting) if Some(waiting.reason) != shown && is_short(waiting) => last,
+        Some(waiting) => since.max(waiting.since) + MOMENT,
         None => since + MOMENT,
     };
     // A clock that went back postpones nothing.
@@ -52,9 +51,12 @@ fn is_short(waiting: &WaitingOn) -> bool {
 fn decides_the_same(written: &RolloutStatus, status: &RolloutStatus) -> bool {
     // That a command was answered is told by the command; until the status is written it is carried out no second time.
     let mut handled = status.handled_commands.iter();
+    // People and scripts wait for an abort to have arrived.
+    let has_arrived = |status: &RolloutStatus| status.abort && status.spares_current();
     decisions(written) == decisions(status)
         && judgements(status).eq(judgements(written))
         && handled.all(|uid| written.handled_commands.contains(uid))
+        && (has_arrived(written) || !has_arrived(status))
 }
 
 /// Everything in a status but what was merely seen. Every field is named, so that a new one is sorted in here.
@@ -108,16 +110,9 @@ fn decisions(status: &RolloutStatus) -> impl PartialEq {
     // Between its begin and its bake a promotion is where the traffic is, see `promotion`.
     let promotion = promotion.map(|stage| stage == Promotion::Bake);
     let course = (phase, promotion, fast_track, pause_conditions, verdict);
-    // People and scripts wait for an abort to have arrived.
-    let is_turned_back = *abort && routes_nothing_to_canary(canary);
-    let end = (abort, aborted_at, abort_reason, is_turned_back, retries, history);
+    let end = (abort, aborted_at, abort_reason, retries, history);
     let scale = (observed_generation, wanted_replicas, selector);
     (version, steps, course, end, scale, canary_decisions(canary))
-}
-
-fn routes_nothing_to_canary(canary: &CanaryStatus) -> bool {
-    let mut weights = canary.weights.iter();
-    weights.all(|weights| weights.canary.weight <= Weight::ZERO)
 }
 
 fn canary_decisions(canary: &CanaryStatus) -> impl PartialEq {
@@ -167,8 +162,7 @@ pub fn is_on_record(world: &World, traffic: &Traffic, next: &TrafficSplit) -> bo
 
 /// While all of `known` may be in effect, nothing goes, and no Service moves, that `split` has need of.
 fn is_covered(split: &TrafficSplit, known: &[&TrafficSplit], max: Weight) -> bool {
-    let most = |of: &dyn Fn(&TrafficSplit) -> Weight| known.iter().map(|known| of(known)).max();
-    let at_most = |of: &dyn Fn(&TrafficSplit) -> Weight| Some(of(split)) <= most(of);
+    let at_most = |of: &dyn Fn(&TrafficSplit) -> Weight| known.iter().any(|known| of(split) <= of(known));
     let mut versions = [&split.canary_hash, &split.stable_hash].into_iter();
     let mut known_canaries = known.iter().map(|known| known.canary_weight);
     let keeps_canary =

@@ -86,12 +86,9 @@ pub fn release(world: &World, traffic: Option<&Traffic>, effects: &mut Effects) 
     if !writes.is_empty() {
         return effects.stage("give the Services back", writes);
     }
-    let finalizers = world
-        .snapshot
-        .rollout
-        .pointer("/metadata/finalizers")
-        .and_then(|list| list.as_array());
-    let index = finalizers.and_then(|list| list.iter().position(|name| name == FINALIZER));
+    let index = world
+        .finalizers()
+        .and_then(|list| list.iter().position(|name| name == FINALIZER));
     if let Some(index) = index {
         let path = format!("/metadata/finalizers/{index}");
         let ops = vec![PatchOp::test(path.clone(), FINALIZER), PatchOp::remove(path)];

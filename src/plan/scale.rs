@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
 
 use crate::api::names::{PodTemplateHash, REVISION_ANNOTATION, Weight};
-use crate::api::patch::{PatchOp, pointer};
+use crate::api::patch::PatchOp;
 use crate::api::rollout_status::{FastTrack, Promotion, WaitingReason};
 use crate::api::time::to_rfc3339;
-use crate::plan::model::{Action, Kind, Precondition, Target, Write};
+use crate::plan::model::{Action, Kind, Target, Write};
 use crate::plan::replicas::{Counts, Leeway, Present, pods_for_share, split_by_weight, step_toward};
 use crate::plan::shift::find_goal;
 use crate::plan::snapshot::ReplicaSetSeen;
@@ -50,7 +49,7 @@ fn routed<'a>(world: &World<'a>, traffic: &Traffic) -> Sizes<'a> {
     let needed = |set: &ReplicaSetSeen| traffic.pods_needed(&set.hash, world.replicas);
     // When the status was lost, so was what else may be in effect: nothing goes before the split has settled.
     let unsettled = !traffic.verified() && world.replicas > 0;
-    // Past the full weight, which was verified, everything is on record again.
+    // Past the full weight what is on record asks for all that may be in effect.
     let is_past = !matches!(world.status.promotion, None | Some(Promotion::FullWeight));
     let kept = |set: &ReplicaSetSeen| {
         if unsettled && !is_past {
@@ -331,10 +330,7 @@ impl Size<'_> {
                 name: self.set.name.clone(),
             },
             action: Action::Patch {
-                precondition: Precondition {
-                    uid: self.set.uid.clone(),
-                    resource_version: self.set.resource_version.clone(),
-                },
+                precondition: self.set.precondition(),
                 subresource: None,
                 ops,
             },
@@ -347,16 +343,10 @@ impl Size<'_> {
         let known = self.set.hash == world.current && world.is_current_known();
         let revision = world.status.revision.filter(|_| known);
         let revision = revision.filter(|revision| Some(*revision) != self.set.revision)?;
-        let value = revision.to_string();
-        if self.set.is_bare {
-            return Some(PatchOp::add(
-                "/metadata/annotations",
-                json!({REVISION_ANNOTATION: value}),
-            ));
-        }
-        Some(PatchOp::add(
-            pointer(["metadata", "annotations", REVISION_ANNOTATION]),
-            value,
+        Some(PatchOp::annotate(
+            REVISION_ANNOTATION,
+            &revision.to_string(),
+            self.set.is_bare,
         ))
     }
 }

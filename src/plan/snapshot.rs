@@ -17,6 +17,7 @@ use crate::api::resource::metadata_text;
 use crate::api::rollout::TemplateRef;
 use crate::api::rollout_command::RolloutCommand;
 use crate::api::rollout_status::RolloutStatus;
+use crate::plan::model::Precondition;
 pub use crate::routers::ObservedRoutes;
 
 /// One Rollout and what it depends on.
@@ -83,6 +84,14 @@ pub struct ReplicaSetSeen {
 }
 
 impl ServiceSeen {
+    /// As it was seen.
+    pub fn precondition(&self) -> Precondition {
+        Precondition {
+            uid: self.uid.clone(),
+            resource_version: self.resource_version.clone(),
+        }
+    }
+
     /// From the object as the API server gives it.
     pub fn read(object: &Value) -> Self {
         let text = |field| metadata_text(object, field).unwrap_or_default().to_owned();
@@ -108,6 +117,14 @@ impl ReplicaSetSeen {
     /// Pods that are available and not about to go.
     pub fn steady(&self) -> i64 {
         self.available.min(self.replicas)
+    }
+
+    /// As it was seen.
+    pub fn precondition(&self) -> Precondition {
+        Precondition {
+            uid: self.uid.clone(),
+            resource_version: self.resource_version.clone(),
+        }
     }
 }
 

@@ -26,13 +26,16 @@ enum Testimony {
     Silent(String),
 }
 
+/// Where a Rollout names a data plane: in what is asked for, and in what is in use.
+const PLACES: [&str; 2] = [
+    "/spec/strategy/canary/trafficRouting/dataPlane",
+    "/status/canary/routing/trafficRouting/dataPlane",
+];
+
 /// What to ask before this snapshot is planned, if anything depends on it.
 pub fn question(snapshot: &Snapshot, now: DateTime<Utc>) -> Option<Question> {
-    let named = ["/spec/strategy/canary/trafficRouting/dataPlane", IN_USE];
-    if named
-        .iter()
-        .all(|place| snapshot.rollout.pointer(place).is_none())
-    {
+    let mut places = PLACES.into_iter();
+    if !places.any(|place| snapshot.rollout.pointer(place).is_some()) {
         return None;
     }
     let spec = validate_rollout(&snapshot.rollout).ok();
@@ -45,8 +48,6 @@ pub fn question(snapshot: &Snapshot, now: DateTime<Utc>) -> Option<Question> {
         data_plane,
     })
 }
-
-const IN_USE: &str = "/status/canary/routing/trafficRouting/dataPlane";
 
 /// Why a split that should have settled at `settled` is not taken to be in effect all the same.
 pub fn doubt(world: &World, traffic: &Traffic, settled: DateTime<Utc>) -> Option<Wait> {

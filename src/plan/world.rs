@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::api::names::{PodTemplateHash, StepIndex, Weight};
 use crate::api::rollout_status::{FastTrack, Promotion, RolloutStatus, RoutingInUse};
@@ -269,6 +270,10 @@ impl<'a> World<'a> {
     /// The routing that the spec asks for, as the routers take it.
     pub fn wanted_routing(&self) -> Option<&'a RoutingInUse> {
         Some(&self.spec.canary.routing.as_ref()?.wanted)
+    }
+
+    pub fn finalizers(&self) -> Option<&Vec<Value>> {
+        self.snapshot.rollout.pointer("/metadata/finalizers")?.as_array()
     }
 
     pub fn is_deleting(&self) -> bool {

@@ -189,14 +189,14 @@ pub fn is_promoted(status: &RolloutStatus) -> bool {
     status.phase == Some(Phase::Healthy) && status.stable_rs == status.current_pod_hash
 }
 
-/// Aborted, and no data plane sends the canary anything any more.
+/// Aborted, and no data plane sends the new version anything any more.
 pub fn is_back(status: &RolloutStatus) -> bool {
     let verified = status
         .canary
         .weights
         .as_ref()
         .is_some_and(|weights| weights.verified);
-    status.abort && verified && canary_weight(status) == 0
+    status.abort && verified && status.spares_current()
 }
 
 fn failed(verb: &'static str, error: kube::Error) -> ShopError {

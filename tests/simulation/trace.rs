@@ -52,7 +52,7 @@ pub fn describe(plan: Option<&Plan>) -> String {
     let Some(plan) = plan else {
         return "none".to_owned();
     };
-    let mut text = plan.report.rule.clone();
+    let mut text = plan.rule.clone();
     for stage in &plan.stages {
         text.push_str(&format!("\n  stage: {}", stage.purpose));
         for write in &stage.writes {

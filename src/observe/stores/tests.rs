@@ -80,6 +80,14 @@ fn a_change_wakes_those_it_concerns() {
     }
 }
 
+/// `v2` is released; `stable` is what the stable Service selects.
+fn status_of_v2(abort: bool, weight: i64, stable: &str) -> Value {
+    let behind = |weight: i64, version: &str| json!({"weight": weight, "serviceName": "web", "podTemplateHash": version});
+    json!({"abort": abort, "currentPodHash": "v2", "canary": {"weights": {
+        "canary": behind(weight, "v2"), "stable": behind(100 - weight, stable), "verified": true,
+    }}})
+}
+
 #[test]
 fn what_takes_traffic_back_is_urgent() {
     let run = |phase: &str| {
@@ -88,10 +96,10 @@ fn what_takes_traffic_back_is_urgent() {
         run["status"] = json!({"phase": phase});
         run
     };
-    let aborted = |weight: i64| {
+    let aborted = |weight: i64, stable: &str| {
         let mut rollout = rollout("a", "2026-01-02T00:00:00Z", "web");
         rollout["metadata"]["resourceVersion"] = json!("2");
-        rollout["status"] = json!({"abort": true, "canary": {"weights": {"canary": {"weight": weight}}}});
+        rollout["status"] = status_of_v2(true, weight, stable);
         rollout
     };
     for (resource, object, expected) in [
@@ -99,8 +107,10 @@ fn what_takes_traffic_back_is_urgent() {
         (Resource::AnalysisRun, run("Error"), true),
         (Resource::AnalysisRun, run("Running"), false),
         (Resource::AnalysisRun, run("Successful"), false),
-        (Resource::Rollout, aborted(10), true),
-        (Resource::Rollout, aborted(0), false),
+        (Resource::Rollout, aborted(10, "v1"), true),
+        (Resource::Rollout, aborted(0, "v1"), false),
+        // As in a bake.
+        (Resource::Rollout, aborted(0, "v2"), true),
     ] {
         let wakes = woken(apply(&stores(), resource, object.clone()));
         let is_urgent = wakes.contains(&("a".to_owned(), Cause::Safety));
@@ -116,7 +126,7 @@ fn whatever_an_abort_waits_for_wakes_it_urgently() {
     for (version, abort, expected) in [("2", true, Cause::Safety), ("3", false, Cause::Dependency)] {
         let mut rollout = rollout("a", "2026-01-02T00:00:00Z", "web");
         rollout["metadata"]["resourceVersion"] = json!(version);
-        rollout["status"] = json!({"abort": abort, "canary": {"weights": {"canary": {"weight": 10}}}});
+        rollout["status"] = status_of_v2(abort, 10, "v1");
         apply(&stores, Resource::Rollout, rollout);
         pods["metadata"]["resourceVersion"] = json!(version);
         let wakes = woken(apply(&stores, Resource::ReplicaSet, pods.clone()));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::object::{config_map, replica_set, rollout};
-use crate::talk::{JSON, MERGE_PATCH, Talk};
+use crate::talk::{JSON, JSON_PATCH, MERGE_PATCH, Talk};
 
 pub async fn invalid_options(talk: &mut Talk<'_>) {
     for option in [
@@ -72,6 +72,21 @@ pub async fn unknown_fields_of_a_replica_set(talk: &mut Talk<'_>) {
         "/spec/template/spec/containers/0/nothing",
     )
     .await;
+}
+
+/// As a status from a controller that is newer than the CustomResourceDefinitions.
+pub async fn unknown_fields_of_a_status(talk: &mut Talk<'_>) {
+    talk.given("rollouts", &rollout("a")).await;
+    let status = json!({"phase": "Healthy", "nothing": {"a": 1}});
+    let patch = json!([{"op": "add", "path": "/status", "value": status}]).to_string();
+    for validation in ["Ignore", "Strict"] {
+        let path = format!("rollouts/a/status?fieldValidation={validation}");
+        let answer = talk.tell("PATCH", &path, JSON_PATCH, patch.clone()).await;
+        talk.show(&answer, &["/status"]);
+        let message = answer.text("/message").replace('\\', "");
+        let names = message.contains("unknown field \"status.nothing\"");
+        talk.note(format!("  names the field: {names}"));
+    }
 }
 
 pub async fn duplicate_fields(talk: &mut Talk<'_>) {

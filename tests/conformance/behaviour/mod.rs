@@ -66,7 +66,8 @@ pub fn all() -> Vec<Behaviour> {
             generation_of_a_rollout generation_of_a_replica_set status_apart_from_spec fields_of_the_server dry_runs
             managers_of_fields a_missing_namespace annotations_and_labels;
         decoding:
-            invalid_options unknown_fields_of_a_rollout unknown_fields_of_a_replica_set duplicate_fields
+            invalid_options unknown_fields_of_a_rollout unknown_fields_of_a_replica_set
+            unknown_fields_of_a_status duplicate_fields
             unreadable_bodies a_yaml_body wrong_types;
         bookkeeping: leases events invalid_events reviews;
         patching:

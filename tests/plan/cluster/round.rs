@@ -55,7 +55,7 @@ impl Cluster {
         if !planned.stages.is_empty() || planned.status != self.status() {
             assert_planned_again(&snapshot, &planned, self.now);
         }
-        if planned.report.rule == "Refused" {
+        if planned.rule == "Refused" {
             panic!(
                 "{}\n{}",
                 readable(&planned.status.message.clone().unwrap_or_default()),
@@ -161,7 +161,7 @@ impl Cluster {
         if !is_due || self.rollout().unwrap().get("status") == Some(&status) {
             return changed;
         }
-        if !matches!(planned.report.rule.as_str(), "Waiting" | "Acting" | "Deleting") {
+        if !matches!(planned.rule.as_str(), "Waiting" | "Acting" | "Deleting") {
             self.log
                 .push(format!("{:>5} {}", self.clock(), self.decided(planned)));
         }
@@ -191,7 +191,7 @@ impl Cluster {
             .promotion
             .map(|promotion| format!(", {promotion:?}"))
             .unwrap_or_default();
-        format!("{} (step {step}{promotion})", planned.report.rule)
+        format!("{} (step {step}{promotion})", planned.rule)
     }
 
     fn write(&mut self, write: &Write) {

@@ -377,6 +377,8 @@ fn a_bake_keeps_the_old_pods_until_it_is_over() {
 fn a_bake_that_fails_goes_straight_back() {
     let mut cluster = baking();
     cluster.judge("Failed");
+    cluster.wait(1);
+    assert!(cluster.status().spares_current(), "shown at once");
     cluster.run();
     assert_turned_back(&cluster, "v1");
     insta::assert_snapshot!("bake_failed", cluster.what_happened());

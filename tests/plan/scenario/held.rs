@@ -6,6 +6,7 @@ use tidegate::api::rollout_status::{AbortSource, Phase, Promotion};
 use tidegate::plan::model::{CREATE, GROW, Kind};
 use tidegate::plan::snapshot::Claim;
 
+use super::trouble::set_weight;
 use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::{Cluster, Fault};
 use crate::fixture::{basic_with, five_steps, gateway_with, nginx, nginx_with};
@@ -52,6 +53,30 @@ fn an_invalid_spec_holds_and_an_abort_still_works() {
         cluster.run();
         assert_turned_back(&cluster, "v1");
     }
+}
+
+#[test]
+fn a_foreign_weight_is_put_back_three_times_whatever_is_to_be_mended() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.edit_rollout(|rollout| rollout["spec"]["strategy"]["canary"]["steps"] = json!([{}]));
+    for _ in 0..3 {
+        set_weight(&mut cluster, "70");
+        cluster.round();
+        assert_eq!(cluster.weight(), 0, "{}", cluster.what_happened());
+        cluster.wait(7);
+    }
+    set_weight(&mut cluster, "70");
+    cluster.wait(7);
+    assert_eq!(cluster.weight(), 70, "left alone for a while");
+    assert_eq!(cluster.condition("RouteContended").0, "True");
+    assert_eq!(cluster.condition("Valid").0, "False", "{}", cluster.explain());
+    cluster.run();
+    assert_eq!(
+        (cluster.weight(), cluster.condition("RouteContended").0.as_str()),
+        (0, "False"),
+        "{}",
+        cluster.what_happened()
+    );
 }
 
 #[test]

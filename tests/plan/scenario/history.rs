@@ -17,7 +17,7 @@ fn follow(cluster: &mut Cluster) -> Vec<HistoryEntry> {
     for _ in 0..1_000 {
         let told = cluster.status().history;
         let (planned, changed) = cluster.round();
-        let rule = planned.report.rule.as_str();
+        let rule = planned.rule.as_str();
         let decided = !NO_DECISIONS.contains(&rule) && !PARTS_OF_A_PROMOTION.contains(&rule);
         let history = cluster.status().history;
         assert_eq!(history[..told.len()], told, "{rule}: what was told stays");

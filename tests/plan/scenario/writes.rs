@@ -1,22 +1,20 @@
 //! What a promotion costs the API server: every write, and what it is for.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate::api::rollout_status::WaitingReason;
 
-use super::{assert_released, deployed};
+use super::{assert_released, assert_turned_back, deployed};
 use crate::cluster::Cluster;
 use crate::fixture::{five_steps, hash, nginx, nginx_with};
 
-/// Two weights without a pause, with this time to settle.
-fn promoted(settle_seconds: u32) -> Cluster {
-    let routing = json!({"settleSeconds": settle_seconds, "nginx": {"stableIngress": "web"}});
-    let steps = json!([{"setWeight": 10}, {"setWeight": 50}]);
-    let mut cluster = deployed(nginx_with(steps, json!({"trafficRouting": routing})));
-    cluster.writes.clear();
-    cluster.deploy("v2");
-    cluster.run();
-    assert_released(&cluster, "v2");
-    cluster
+/// `v1`, with this time to settle.
+fn settling_for(seconds: u32, steps: Value) -> Cluster {
+    let routing = json!({"settleSeconds": seconds, "nginx": {"stableIngress": "web"}});
+    deployed(nginx_with(steps, json!({"trafficRouting": routing})))
+}
+
+fn writes_of(cluster: &Cluster) -> String {
+    format!("{} writes\n{}", cluster.writes.len(), cluster.writes.join("\n"))
 }
 
 #[test]
@@ -34,10 +32,27 @@ fn a_wait_that_lasts_is_shown() {
 #[test]
 fn each_write_of_a_promotion_has_its_reason() {
     for settle_seconds in [1, 5] {
-        let cluster = promoted(settle_seconds);
-        insta::assert_snapshot!(
-            format!("writes_when_settled_after_{settle_seconds}s"),
-            format!("{} writes\n{}", cluster.writes.len(), cluster.writes.join("\n"))
-        );
+        let mut cluster = settling_for(settle_seconds, json!([{"setWeight": 10}, {"setWeight": 50}]));
+        cluster.writes.clear();
+        cluster.deploy("v2");
+        cluster.run();
+        assert_released(&cluster, "v2");
+        let name = format!("writes_when_settled_after_{settle_seconds}s");
+        insta::assert_snapshot!(name, writes_of(&cluster));
+    }
+}
+
+#[test]
+fn each_write_of_an_abort_has_its_reason() {
+    for settle_seconds in [1, 5] {
+        let mut cluster = settling_for(settle_seconds, json!([{"setWeight": 10}, {"pause": {}}]));
+        cluster.deploy("v2");
+        cluster.run();
+        cluster.writes.clear();
+        cluster.command("Abort");
+        cluster.run();
+        assert_turned_back(&cluster, "v1");
+        let name = format!("writes_of_an_abort_when_settled_after_{settle_seconds}s");
+        insta::assert_snapshot!(name, writes_of(&cluster));
     }
 }
