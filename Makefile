@@ -15,7 +15,7 @@ demo: prometheus ## Watch a good version promote itself and bad ones come back (
 test: prometheus alertmanager kustomize ## Run every test but those of make e2e
 	CARGO="$(CARGO)" scripts/test
 
-e2e: prometheus ## Test the chart, and all against a real control plane, Traefik, Prometheus (E2E=part of a scenario's title)
+e2e: prometheus alertmanager ## Test the chart, and all against a real control plane, Traefik, Prometheus (E2E=part of a scenario's title)
 	@CARGO="$(CARGO)" scripts/e2e $(E2E)
 
 lint: ## Check format, clippy, the rules of the house and the dependencies

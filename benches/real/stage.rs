@@ -11,7 +11,7 @@ use tidegate::sandbox::resource::Key;
 use tokio::task::JoinSet;
 
 use crate::apply::apply;
-use crate::chart::Chart;
+use crate::chart::{CLUSTER_WIDE, Chart};
 use crate::control_plane::{ADMIN, ControlPlane, client};
 use crate::kubelet;
 use crate::object::{ingress, rollout, service, template};
@@ -44,7 +44,7 @@ impl Stage {
         let control_plane = ControlPlane::start(&tools.control_plane, directory).await;
         let admin = control_plane.admin();
         let client = client(&admin, "user").await;
-        let chart = Chart::install(&client, tools).await;
+        let chart = Chart::install(&client, tools, &CLUSTER_WIDE).await;
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "sandbox"}});
         let class = json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "nginx"},

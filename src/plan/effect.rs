@@ -243,7 +243,7 @@ fn render_routes(world: &World, traffic: &Traffic, split: &TrafficSplit) -> Vec<
 }
 
 /// The routes show a weight that is neither the one we recorded nor the one we want. Or, while no other is wanted, a
-/// weight that was seen in place has to be written again.
+/// weight that was seen in place has to be written again, or something else of the routes before they have settled.
 fn is_foreign_change(world: &World, traffic: &Traffic, shift: Option<&Shift>, writes: &[Write]) -> bool {
     let Some(recorded) = &world.status.canary.weights else {
         return false;
@@ -251,7 +251,12 @@ fn is_foreign_change(world: &World, traffic: &Traffic, shift: Option<&Shift>, wr
     let (before, seen) = (recorded.canary.weight, traffic.seen_weight());
     let is_other = seen != before && seen != find_goal(world, traffic).weight;
     let was_in_place = recorded.since.is_some();
-    is_other || shift.is_none() && was_in_place && writes.iter().any(sets_weight)
+    let is_repaired = match writes.iter().any(sets_weight) {
+        true => was_in_place,
+        // Whoever edits the stable Ingress lets it rest between two edits.
+        false => !recorded.verified,
+    };
+    is_other || shift.is_none() && is_repaired
 }
 
 /// Else a canary Ingress follows what its user has made of the stable one.

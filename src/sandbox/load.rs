@@ -180,7 +180,8 @@ enum Outcome {
 
 async fn send(client: &Client<HttpConnector, String>, load: &Load) -> Outcome {
     let uri = format!("http://{}{}", load.target, load.path);
-    let request = Request::get(uri).header(HOST, &load.host).body(String::new());
+    // No proxy may send it a second time, as it may a GET whose connection broke.
+    let request = Request::post(uri).header(HOST, &load.host).body(String::new());
     let lost = |reason: LostReason| Outcome::Lost(reason.as_str().to_owned());
     let Ok(request) = request else {
         return Outcome::Lost("invalid-request".to_owned());

@@ -9,6 +9,7 @@
 
 mod access;
 mod alerts;
+mod certificate;
 mod helm;
 mod object;
 mod policies;

@@ -12,7 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// What is wrong with it; nothing for kinds that others define.
+use crate::certificate::Certificate;
+
+/// What is wrong with it; nothing for most kinds that others define.
 pub fn faults(object: &Value) -> Vec<String> {
     let kind = object["kind"].as_str().unwrap_or_default();
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
@@ -33,6 +35,7 @@ pub fn faults(object: &Value) -> Vec<String> {
         ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding") => {
             read::<ValidatingAdmissionPolicyBinding>(object)
         }
+        ("cert-manager.io/v1", "Certificate") => read::<Certificate>(object),
         // tests/crds.rs judges these.
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => vec![],
         ("monitoring.coreos.com/v1", "PodMonitor" | "PrometheusRule") => vec![],

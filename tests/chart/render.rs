@@ -15,7 +15,7 @@ pub const ALERTS: &[&str] = &[
 ];
 
 /// Every value at least once away from its default.
-const MATRIX: [&[&str]; 12] = [
+const MATRIX: [&[&str]; 14] = [
     &[],
     &["clusterWide=true", r#"selector="team in (a, b),tier!=test""#],
     &[r#"namespaces=["shop","payments"]"#, "replicas=1"],
@@ -39,6 +39,15 @@ const MATRIX: [&[&str]; 12] = [
         r#"alerts.receiver={"enabled":true,"tlsSecret":"t","tokensSecret":"s","port":8443,"clientCertificates":true,"namespaceLabel":"ns","rolloutLabel":"app","from":[{"podSelector":{}}]}"#,
         r#"alerts.alertmanager={"url":"https://alertmanager.monitoring","pollInterval":"10s","tokenSecret":{"name":"a","key":"k"},"caConfigMap":{"name":"c","key":"bundle.pem"}}"#,
         r#"networkPolicy.alertmanager={"ports":[443],"to":[{"ipBlock":{"cidr":"10.0.0.0/8"}}]}"#,
+    ],
+    &[
+        "alerts.receiver.enabled=true",
+        r#"alerts.receiver.tokensSecret="alert-tokens""#,
+        r#"alerts.receiver.certManager.issuerRef.name="authority""#,
+    ],
+    &[
+        r#"alerts.receiver={"enabled":true,"tlsSecret":"t","tokensSecret":"s"}"#,
+        r#"alerts.receiver.certManager.issuerRef={"name":"a","kind":"StepClusterIssuer","group":"certmanager.step.sm"}"#,
     ],
     &[
         "podMonitor.enabled=true",

@@ -2,6 +2,17 @@
 
 use crate::helm::template;
 
+fn assert_refused(value: &str, named: &str) {
+    let output = template(&[value]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{value} is taken");
+    assert!(
+        said.contains("values don't meet the specifications"),
+        "{value}: {said}"
+    );
+    assert!(said.contains(named), "{value}: {said}");
+}
+
 #[test]
 fn a_bad_value_is_refused_by_name() {
     for (value, named) in [
@@ -26,8 +37,9 @@ fn a_bad_value_is_refused_by_name() {
         ("prometheus.insecure=true", "insecure"),
         (r#"prometheus.caConfigMap.key="""#, "key"),
         ("alerts.enabled=true", "enabled"),
-        ("alerts.receiver.enabled=true", "tlsSecret"),
+        ("alerts.receiver.enabled=true", "tokensSecret"),
         ("alerts.receiver.port=443", "port"),
+        (r#"alerts.receiver.tlsSecret="Alert_TLS""#, "tlsSecret"),
         (r#"alerts.alertmanager.url="alertmanager:9093""#, "url"),
         (r#"alerts.alertmanager.pollInterval="100ms""#, "pollInterval"),
         (r#"alerts.alertmanager.pollInterval="0s""#, "pollInterval"),
@@ -55,15 +67,49 @@ fn a_bad_value_is_refused_by_name() {
         ("prometheusRule.rules=[]", "rules"),
         ("dashboard.labels.a=1", "labels"),
     ] {
-        let output = template(&[value]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success(), "{value} is taken");
-        assert!(
-            said.contains("values don't meet the specifications"),
-            "{value}: {said}"
-        );
-        assert!(said.contains(named), "{value}: {said}");
+        assert_refused(value, named);
     }
+}
+
+#[test]
+fn a_bad_issuer_is_refused_by_name() {
+    for (value, named) in [
+        (r#"issueRef={"name":"a"}"#, "issueRef"),
+        (r#"issuerRef="a""#, "issuerRef"),
+        (r#"issuerRef.nam="a""#, "nam"),
+        ("issuerRef.name=1", "name"),
+        (r#"issuerRef.kind="Clusterissuer""#, "kind"),
+        (r#"issuerRef.kind="""#, "kind"),
+        (
+            r#"issuerRef={"kind":"issuer","group":"certmanager.step.sm"}"#,
+            "kind",
+        ),
+        (r#"issuerRef.group="Step""#, "group"),
+        (r#"duration="1h""#, "duration"),
+    ] {
+        assert_refused(&format!("alerts.receiver.certManager.{value}"), named);
+    }
+}
+
+/// Where the certificate comes from is a choice of two, so the refusal names both.
+#[test]
+fn a_receiver_without_a_certificate_is_refused() {
+    let mut values = vec![
+        "alerts.receiver.enabled=true",
+        r#"alerts.receiver.tokensSecret="alert-tokens""#,
+    ];
+    let output = template(&values);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it is taken");
+    for named in [
+        "alerts.receiver.enabled needs a certificate",
+        "set alerts.receiver.tlsSecret",
+        "or alerts.receiver.certManager.issuerRef.name",
+    ] {
+        assert!(said.contains(named), "{said}");
+    }
+    values[0] = "alerts.receiver.enabled=false";
+    assert!(template(&values).status.success());
 }
 
 #[test]

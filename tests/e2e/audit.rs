@@ -85,7 +85,13 @@ impl Audit {
             .collect()
     }
 
-    /// Writes that carry an older epoch than one that was accepted before them.
+    /// Every leader writes with an epoch of its own.
+    pub fn epochs(&self) -> BTreeSet<u64> {
+        let writes = self.requests.iter().filter(|request| request.is_write());
+        writes.filter_map(Request::epoch).collect()
+    }
+
+    /// Writes that carry an older epoch than one that was accepted before them, or none.
     pub fn fenced(&self) -> Vec<String> {
         let mut newest = 0;
         let mut writes: Vec<&Request> = self
@@ -96,7 +102,13 @@ impl Audit {
         writes.sort_by(|left, right| left.at.cmp(&right.at));
         let mut fenced = Vec::new();
         for write in writes {
-            let Some(epoch) = write.epoch() else { continue };
+            let Some(epoch) = write.epoch() else {
+                fenced.push(format!(
+                    "{} {} {} without epoch",
+                    write.at, write.verb, write.resource
+                ));
+                continue;
+            };
             if epoch < newest && write.code < 400 {
                 fenced.push(format!(
                     "{} {} {} of epoch {epoch} after {newest}",

@@ -14,32 +14,61 @@ use serde_json::{Value, json};
 use crate::apply::apply;
 use crate::tools::Tools;
 
-pub const NAMESPACE: &str = "tidegate-system";
+/// The release of the chart, and its service account.
 const RELEASE: &str = "tidegate";
-/// Of its service account, which also names its User in the audit log.
-pub const USER: &str = "system:serviceaccount:tidegate-system:tidegate";
 
-/// Every part that gives a right is on.
-const VALUES: [&str; 5] = [
-    "clusterWide=true",
-    "alerts.receiver.enabled=true",
-    "alerts.receiver.tlsSecret=tidegate-alerts-tls",
-    "alerts.receiver.tokensSecret=tidegate-alerts-tokens",
-    "alerts.alertmanager.url=http://alertmanager.monitoring:9093",
-];
+/// One way to install it.
+pub struct Installation {
+    pub namespace: &'static str,
+    values: &'static [&'static str],
+}
+
+/// For all namespaces; every part that gives a right is on.
+pub const CLUSTER_WIDE: Installation = Installation {
+    namespace: "tidegate-system",
+    values: &[
+        "clusterWide=true",
+        "alerts.receiver.enabled=true",
+        "alerts.receiver.tlsSecret=tidegate-alerts-tls",
+        "alerts.receiver.tokensSecret=tidegate-alerts-tokens",
+        "alerts.alertmanager.url=http://alertmanager.monitoring:9093",
+    ],
+};
+
+/// The one namespace that [`NAMESPACED`] looks after.
+pub const SHOP: &str = "namespaced-nginx-100ms";
+
+/// For one namespace, beside the other.
+pub const NAMESPACED: Installation = Installation {
+    namespace: "tidegate-shop",
+    values: &[
+        "namespaces={namespaced-nginx-100ms}",
+        "crds.install=false",
+        "userRoles.enabled=false",
+    ],
+};
+
+impl Installation {
+    /// The service account as a user, as the audit log names it.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{RELEASE}", self.namespace)
+    }
+}
 
 pub struct Chart {
+    namespace: &'static str,
     objects: Vec<Value>,
     pub deployment: Value,
 }
 
 impl Chart {
-    /// Installs it for all namespaces; the scenarios make theirs as they go.
-    pub async fn install(client: &kube::Client, tools: &Tools) -> Self {
-        let objects = render(tools);
+    /// Installs it.
+    pub async fn install(client: &kube::Client, tools: &Tools, installation: &Installation) -> Self {
+        let objects = render(tools, installation);
+        let name = installation.namespace;
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+            "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
         });
         apply(client, namespace).await;
         let (deployments, others): (Vec<&Value>, Vec<&Value>) =
@@ -48,30 +77,45 @@ impl Chart {
             apply(client, object.clone()).await;
         }
         let deployment = deployments[0].clone();
-        Chart { objects, deployment }
+        Chart {
+            namespace: installation.namespace,
+            objects,
+            deployment,
+        }
+    }
+
+    fn written_arguments(&self) -> impl Iterator<Item = String> {
+        let container = &self.deployment["spec"]["template"]["spec"]["containers"][0];
+        let written = container["args"].as_array().unwrap().iter();
+        written.map(|argument| argument.as_str().unwrap().to_owned())
+    }
+
+    /// Whether alerts are sent to it.
+    pub fn receives_alerts(&self) -> bool {
+        self.written_arguments()
+            .any(|argument| argument.starts_with("--alert-address"))
     }
 
     /// The controller's, with what a pod has by itself, and without alerts, whose files and addresses are a cluster's.
     pub fn arguments(&self, metrics_address: &str, kubeconfig: &Path) -> Vec<String> {
-        let container = &self.deployment["spec"]["template"]["spec"]["containers"][0];
-        let written = container["args"].as_array().unwrap().iter();
-        let written = written.map(|argument| argument.as_str().unwrap().to_owned());
         let own = [
             format!("--metrics-address={metrics_address}"),
             format!("--kubeconfig={}", kubeconfig.display()),
-            format!("--lease-namespace={NAMESPACE}"),
+            format!("--lease-namespace={}", self.namespace),
         ];
         let is_of_cluster = |argument: &&String| {
             let parts = ["--metrics-address", "--alert"];
             parts.iter().any(|part| argument.starts_with(part))
         };
-        let kept = written.filter(|argument| !is_of_cluster(&argument));
+        let kept = self
+            .written_arguments()
+            .filter(|argument| !is_of_cluster(&argument));
         kept.chain(own).collect()
     }
 
     /// A token of its service account.
     pub async fn token(&self, client: &kube::Client) -> String {
-        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), self.namespace);
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 expiration_seconds: Some(3600),
@@ -124,11 +168,11 @@ impl Chart {
     }
 }
 
-fn render(tools: &Tools) -> Vec<Value> {
+fn render(tools: &Tools, installation: &Installation) -> Vec<Value> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/tidegate");
     let rendered = Command::new(&tools.helm)
-        .args(["template", RELEASE, "--namespace", NAMESPACE])
-        .args(VALUES.iter().flat_map(|value| ["--set", value]))
+        .args(["template", RELEASE, "--namespace", installation.namespace])
+        .args(installation.values.iter().flat_map(|value| ["--set", value]))
         .arg(chart)
         .output()
         .unwrap();

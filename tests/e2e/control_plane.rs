@@ -1,13 +1,14 @@
 //! A real control plane: etcd, kube-apiserver with RBAC and an audit log, kube-controller-manager. No scheduler and no
 //! kubelet: the sandbox's nodes run the pods.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use crate::process::Process;
 
-const SERVER: &str = "https://127.0.0.1:6443";
+pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
 pub const ADMIN: &str = "admin";
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 /// Nodes that nothing heartbeats need no controllers that act on them.
@@ -26,7 +27,7 @@ kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: Metadata
-  userGroups: [\"system:serviceaccounts:tidegate-system\", people]
+  userGroups: [\"system:serviceaccounts:tidegate-system\", \"system:serviceaccounts:tidegate-shop\", people]
 - level: None
 ";
 
@@ -52,12 +53,10 @@ impl ControlPlane {
         // Its certificate is there before it answers.
         let certificate = directory.join("certificates/apiserver.crt");
         api_server
-            .await_ready(async || {
-                certificate.exists() && std::net::TcpStream::connect("127.0.0.1:6443").is_ok()
-            })
+            .await_ready(async || certificate.exists() && std::net::TcpStream::connect(SERVER).is_ok())
             .await;
-        let admin = write_kubeconfig(directory, ADMIN, ADMIN);
-        write_kubeconfig(directory, CONTROLLER_MANAGER, CONTROLLER_MANAGER);
+        let admin = write_kubeconfig(directory, SERVER, ADMIN, ADMIN);
+        write_kubeconfig(directory, SERVER, CONTROLLER_MANAGER, CONTROLLER_MANAGER);
         let client = client(&admin, "test").await;
         let is_ready = async || {
             let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
@@ -85,7 +84,13 @@ impl ControlPlane {
 
     /// With the rights of whoever the token is of.
     pub fn kubeconfig(&self, name: &str, token: &str) -> PathBuf {
-        write_kubeconfig(&self.directory, name, token)
+        write_kubeconfig(&self.directory, SERVER, name, token)
+    }
+
+    /// [`Self::admin`], by way of an address that leads here.
+    pub fn admin_by(&self, address: SocketAddr) -> PathBuf {
+        let name = format!("{ADMIN}-by-{}", address.port());
+        write_kubeconfig(&self.directory, address, &name, ADMIN)
     }
 
     /// One line of JSON per request.
@@ -106,12 +111,12 @@ pub async fn client(kubeconfig: &Path, name: &str) -> kube::Client {
     kube::Client::try_from(config).unwrap()
 }
 
-fn write_kubeconfig(directory: &Path, name: &str, token: &str) -> PathBuf {
+fn write_kubeconfig(directory: &Path, server: SocketAddr, name: &str, token: &str) -> PathBuf {
     let path = directory.join(format!("{}.kubeconfig", name.replace(':', "-")));
     let authority = directory.join("certificates/apiserver.crt");
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: e2e\n\
-         clusters:\n- name: e2e\n  cluster: {{server: \"{SERVER}\", certificate-authority: \"{}\"}}\n\
+         clusters:\n- name: e2e\n  cluster: {{server: \"https://{server}\", certificate-authority: \"{}\"}}\n\
          users:\n- name: e2e\n  user: {{token: \"{token}\"}}\n\
          contexts:\n- name: e2e\n  context: {{cluster: e2e, user: e2e, namespace: default}}\n",
         authority.display()

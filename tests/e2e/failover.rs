@@ -7,6 +7,7 @@ use tidegate::api::rollout_status::RolloutStatus;
 use tidegate::clock::Stopwatch;
 use tidegate::sandbox::shop::{canary_weight, is_back};
 
+use crate::patience::until;
 use crate::replica::Replica;
 use crate::scenario::open_pausing;
 use crate::traefik::Dialect;
@@ -16,6 +17,8 @@ use crate::world::{Throttle, World};
 pub enum End {
     Killed,
     Stopped,
+    /// It is stopped and does not notice, until another one has done what was asked.
+    Frozen,
 }
 
 /// Customers' requests, and how long it took from the leader's end until the next one had written weight 0.
@@ -33,10 +36,20 @@ pub async fn play(world: &World, end: End, replicas: Vec<Replica>) -> (u64, Dura
         }
     }
     let leader = leader.expect("nobody leads");
-    match end {
-        End::Killed => leader.process.kill().await,
-        End::Stopped => leader.process.terminate().await,
-    }
+    let frozen = match end {
+        End::Killed => {
+            leader.process.kill().await;
+            None
+        }
+        End::Stopped => {
+            leader.process.terminate().await;
+            None
+        }
+        End::Frozen => {
+            leader.process.freeze(true).await;
+            Some(leader)
+        }
+    };
     let stopwatch = Stopwatch::start();
     let has_no_weight = |status: &RolloutStatus| status.abort && canary_weight(status) == 0;
     let (_answer, _status) = tokio::join!(
@@ -47,5 +60,14 @@ pub async fn play(world: &World, end: End, replicas: Vec<Replica>) -> (u64, Dura
     let took = stopwatch.elapsed();
     shop.until("v1 has everything again", is_back).await;
     shop.until_all_answered_by("v1").await;
+    if let Some(leader) = frozen {
+        leader.process.freeze(false).await;
+        until("the old leader knows that it is none any more", || async {
+            let knows = !leader.leads().await && leader.answers("/readyz").await;
+            knows.then_some(()).ok_or("it does not".to_owned())
+        })
+        .await;
+        others.push(leader);
+    }
     (shop.close().await.sent, took, others)
 }

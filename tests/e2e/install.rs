@@ -8,7 +8,7 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::apply::apply;
-use crate::chart;
+use crate::chart::CLUSTER_WIDE;
 use crate::patience::until;
 use crate::replica::Replica;
 use crate::world::World;
@@ -23,7 +23,7 @@ pub async fn become_ready(world: &World, replicas: &[Replica]) {
     let name = deployment["metadata"]["name"].as_str().unwrap().to_owned();
     let probe = probe_path(&deployment);
     apply(&world.client, deployment).await;
-    let pods: Api<Pod> = Api::namespaced(world.client.clone(), chart::NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), CLUSTER_WIDE.namespace);
     let made = until("the chart's Deployment has its pods", || async {
         let made = pods.list(&ListParams::default()).await.unwrap().items;
         let count = made.len();
@@ -40,7 +40,7 @@ pub async fn become_ready(world: &World, replicas: &[Replica]) {
         );
         report_ready(&pods, pod.metadata.name.as_deref().unwrap(), number).await;
     }
-    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), chart::NAMESPACE);
+    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), CLUSTER_WIDE.namespace);
     until("the chart's Deployment is available", || async {
         let status = deployments.get(&name).await.unwrap().status.unwrap_or_default();
         let is_available = status.available_replicas == i32::try_from(replicas.len()).ok();

@@ -17,10 +17,12 @@ mod chart;
 mod control_plane;
 mod failover;
 mod install;
+mod namespaced;
 mod network;
 mod patience;
 mod policies;
 mod process;
+mod relay;
 mod replica;
 mod scenario;
 mod tenant;
@@ -37,6 +39,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use audit::Audit;
+use chart::CLUSTER_WIDE;
 use failover::End;
 use replica::Replica;
 use scenario::Scenario;
@@ -44,7 +47,7 @@ use tools::Tools;
 use world::World;
 
 /// Scenarios at a time: as many as leave a machine with two cores time to answer.
-const AT_A_TIME: usize = 5;
+const AT_A_TIME: usize = 7;
 const SCENARIO_ENDS_WITHIN: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
@@ -61,7 +64,10 @@ async fn run() -> ExitCode {
         chosen.is_empty() || chosen.iter().any(|part| title.contains(part))
     };
     let scenarios: Vec<Scenario> = scenario::all().into_iter().filter(is_chosen).collect();
-    let plays_something = !scenarios.is_empty() || chosen.iter().any(|part| "failover".contains(part));
+    let all = chosen.is_empty();
+    let is_asked_for = |title: &str| all || chosen.iter().any(|part| title.contains(part.as_str()));
+    let (fails_over, is_namespaced) = (is_asked_for("failover"), is_asked_for(chart::SHOP));
+    let plays_something = !scenarios.is_empty() || fails_over || is_namespaced;
     assert!(plays_something, "no scenario is called {chosen:?}");
     let directory = process::log_folder("e2e");
 
@@ -74,10 +80,17 @@ async fn run() -> ExitCode {
     let world = Arc::new(world);
     let wrong = policies::judge(&world).await;
     println!("admission policies: {} wrong answers {wrong:#?}", wrong.len());
-    let all = chosen.is_empty();
-    let fails_over = all || chosen.iter().any(|part| "failover".contains(part));
-    let results = play_with_replicas(&world, scenarios, fails_over).await;
-    let is_clean = judge(&world, all) && wrong.is_empty();
+    let mut results = Vec::new();
+    if is_namespaced {
+        let requests = namespaced::play(&world).await.sent;
+        println!("ok     the chart for one namespace      {requests:6} requests");
+        results.push(Ended {
+            passed: true,
+            requests,
+        });
+    }
+    results.extend(play_with_replicas(&world, scenarios, fails_over).await);
+    let is_clean = judge(&world, all, is_namespaced) && wrong.is_empty();
     let requests: u64 = results.iter().map(|result| result.requests).sum();
     let failed = results.iter().filter(|result| !result.passed).count();
     println!(
@@ -95,13 +108,14 @@ async fn run() -> ExitCode {
 /// Everything that needs a controller.
 async fn play_with_replicas(world: &Arc<World>, scenarios: Vec<Scenario>, fails_over: bool) -> Vec<Ended> {
     let mut replicas = vec![
-        Replica::start(world, "controller-a", 9081).await,
-        Replica::start(world, "controller-b", 9082).await,
+        Replica::start(world, &world.chart, "controller-a", 9081).await,
+        Replica::start(world, &world.chart, "controller-b", 9082).await,
     ];
     install::become_ready(world, &replicas).await;
     println!("the chart's Deployment is available");
     let mut results = play(Arc::clone(world), scenarios).await;
-    for end in [End::Killed, End::Stopped].into_iter().filter(|_| fails_over) {
+    let ends = [End::Killed, End::Stopped, End::Frozen];
+    for end in ends.into_iter().filter(|_| fails_over) {
         replicas = fail_over(world, end, replicas, &mut results).await;
     }
     for replica in replicas {
@@ -110,7 +124,7 @@ async fn play_with_replicas(world: &Arc<World>, scenarios: Vec<Scenario>, fails_
     results
 }
 
-/// Plays it, tells how long it took, and starts a replica in the place of the one that ended.
+/// Plays it, tells how long it took, and starts a replica in the place of one that ended.
 async fn fail_over(
     world: &World,
     end: End,
@@ -126,25 +140,41 @@ async fn fail_over(
         passed: true,
         requests,
     });
-    let (name, port) = match replicas[0].name.as_str() {
-        "controller-a" => ("controller-b", 9082),
-        _ => ("controller-a", 9081),
-    };
-    replicas.push(Replica::start(world, name, port).await);
+    if let [left] = replicas.as_slice() {
+        let (name, port) = match left.name.as_str() {
+            "controller-a" => ("controller-b", 9082),
+            _ => ("controller-a", 9081),
+        };
+        replicas.push(Replica::start(world, &world.chart, name, port).await);
+    }
     replicas
 }
 
 /// Whether the API server has seen of the controllers nothing that was refused, nothing of a leader after its
 /// successor, and, if every scenario was played, every right in use.
-fn judge(world: &World, all: bool) -> bool {
-    let audit = Audit::read(&world.control_plane.audit_log(), chart::USER);
+fn judge(world: &World, all: bool, is_namespaced: bool) -> bool {
+    let log = world.control_plane.audit_log();
+    let audit = Audit::read(&log, &CLUSTER_WIDE.user());
     for (what, count) in audit.counts() {
         println!("{count:8} {what}");
     }
     let (granted, used) = (world.chart.granted(), audit.used());
     let unused = granted.difference(&used).filter(|_| all);
+    // Each of the four leaders that a whole run has.
+    let epochs = audit.epochs();
+    println!("leaders that wrote: {}", epochs.len());
+    let unseen = (all && epochs.len() != 4).then(|| format!("{epochs:?}"));
     let problems = [
         ("refused", audit.forbidden()),
+        (
+            "refused for one namespace",
+            if is_namespaced {
+                namespaced::forbidden(&log)
+            } else {
+                Vec::new()
+            },
+        ),
+        ("leaders that are not four", unseen.into_iter().collect()),
         ("written by a leader after its successor", audit.fenced()),
         ("granted and not used", unused.cloned().collect()),
     ];

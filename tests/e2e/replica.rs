@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::alerting;
+use crate::chart::Chart;
 use crate::process::Process;
 use crate::traefik::get;
 use crate::world::World;
@@ -15,22 +16,24 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one that serves its metrics at this port, and receives alerts at one beside it.
-    pub async fn start(world: &World, name: &str, port: u16) -> Self {
-        let token = world.chart.token(&world.client).await;
+    /// Starts one of this chart that serves its metrics at this port, and receives alerts, if it does, at one beside it.
+    pub async fn start(world: &World, chart: &Chart, name: &str, port: u16) -> Self {
+        let token = chart.token(&world.client).await;
         let kubeconfig = world.control_plane.kubeconfig(name, &token);
         let metrics = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut arguments = world.chart.arguments(&metrics.to_string(), &kubeconfig);
+        let mut arguments = chart.arguments(&metrics.to_string(), &kubeconfig);
         arguments.extend([
             format!("--prometheus-url={}", world.prometheus.url()),
             "--allow-loopback-metrics".to_owned(),
         ]);
-        let receiver = port + alerting::RECEIVER_BESIDE;
-        arguments.extend(alerting::arguments(
-            &world.directory,
-            &world.alertmanager,
-            receiver,
-        ));
+        if chart.receives_alerts() {
+            let receiver = port + alerting::RECEIVER_BESIDE;
+            arguments.extend(alerting::arguments(
+                &world.directory,
+                &world.alertmanager,
+                receiver,
+            ));
+        }
         // The one that is released, if it was built.
         let released = std::env::var_os("TIDEGATE_CONTROLLER").map(PathBuf::from);
         let program = released.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into());

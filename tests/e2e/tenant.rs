@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::Service;
 use kube::Api;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
@@ -35,6 +35,8 @@ const REQUESTS_PER_SECOND: u32 = 50;
 pub struct Form<'a> {
     pub dialect: Dialect,
     pub throttle: Throttle,
+    /// Where customers send their requests.
+    pub entry: SocketAddr,
     /// Changes every object before it is applied.
     pub change: &'a (dyn Fn(&mut Value) + Sync),
 }
@@ -49,10 +51,8 @@ pub struct Tenant<'a> {
 impl<'a> Tenant<'a> {
     /// A shop whose first version is up, and whose customers come.
     pub async fn open(world: &'a World, name: &str, form: Form<'_>) -> Self {
-        let mut object = Namespace::default();
-        object.metadata.name = Some(name.to_owned());
-        let namespaces: Api<Namespace> = Api::all(world.client.clone());
-        namespaces.create(&PostParams::default(), &object).await.unwrap();
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        apply(&world.client, namespace).await;
         let host = format!("{name}.example");
         if form.dialect == Dialect::GatewayApi {
             apply(&world.client, gateway(name, form.throttle)).await;
@@ -68,9 +68,8 @@ impl<'a> Tenant<'a> {
         let shop = Shop::open_changed(client, name, &host, settle, change)
             .await
             .unwrap();
-        let entry = world.traefik(form.dialect, form.throttle).entry;
-        await_route(entry, &host).await;
-        let customers = shop.admit_customers(entry, REQUESTS_PER_SECOND);
+        await_route(form.entry, &host).await;
+        let customers = shop.admit_customers(form.entry, REQUESTS_PER_SECOND);
         let tenant = Tenant {
             world,
             namespace: name.to_owned(),
@@ -254,6 +253,20 @@ impl<'a> Tenant<'a> {
                 "{version} does not answer everything: {told:?}"
             );
         }
+    }
+
+    /// Waits until customers have had an answer of each version from now on.
+    pub async fn until_answered_by(&self, versions: &[&str]) {
+        let before = self.tally();
+        let count =
+            |tally: &Tally, version: &str| tally.versions.get(version).map_or(0, |found| found.requests);
+        until(&format!("{}: {versions:?} answer", self.namespace), || async {
+            let now = self.tally();
+            let answers = |version: &&str| count(&now, version) > count(&before, version);
+            let all = versions.iter().all(answers);
+            all.then_some(()).ok_or(format!("{:?}", now.versions.keys()))
+        })
+        .await;
     }
 
     pub fn tally(&self) -> Tally {

@@ -15,6 +15,7 @@ pub enum Dialect {
 }
 
 pub struct Traefik {
+    pub dialect: Dialect,
     /// Where it takes requests.
     pub entry: SocketAddr,
     /// Where its API and its metrics are.
@@ -34,8 +35,7 @@ impl Traefik {
         number: u8,
         directory: &Path,
     ) -> Self {
-        let address = |port| SocketAddr::from((Ipv4Addr::new(10, 77, 0, number), port));
-        let (entry, api) = (address(80), address(8080));
+        let (entry, api) = (at(number, 80), api_at(number));
         let provider = match dialect {
             Dialect::Nginx => vec![
                 "--providers.kubernetesingressnginx".to_owned(),
@@ -68,7 +68,12 @@ impl Traefik {
         process
             .await_ready(async || get(&format!("http://{api}/ping")).await.is_some())
             .await;
-        Traefik { entry, api, process }
+        Traefik {
+            dialect,
+            entry,
+            api,
+            process,
+        }
     }
 
     /// The base of its API.
@@ -80,6 +85,15 @@ impl Traefik {
     pub async fn freeze(&self, frozen: bool) {
         self.process.freeze(frozen).await;
     }
+}
+
+/// Where the API of the one of this number is.
+pub fn api_at(number: u8) -> SocketAddr {
+    at(number, 8080)
+}
+
+fn at(number: u8, port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(10, 77, 0, number), port))
 }
 
 /// The body of an answer 200.

@@ -15,11 +15,13 @@ use tokio::task::JoinSet;
 
 use crate::alerting;
 use crate::apply::apply;
-use crate::chart::Chart;
+use crate::chart::{CLUSTER_WIDE, Chart};
 use crate::control_plane::{ControlPlane, client};
 use crate::tools::Tools;
-use crate::traefik::{Dialect, Traefik};
+use crate::traefik::{self, Dialect, Traefik};
 
+/// Numbers of the Traefiks that scenarios start for themselves.
+const OWN_TRAEFIKS: [u8; 4] = [10, 11, 12, 13];
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How seldom a Traefik takes up changes.
@@ -61,7 +63,7 @@ pub struct World {
     pub chart: Chart,
     quick: [Traefik; 2],
     default: [Traefik; 2],
-    traefik_program: PathBuf,
+    pub tools: Tools,
     /// Where logs go.
     pub directory: PathBuf,
     _tasks: JoinSet<()>,
@@ -72,7 +74,7 @@ impl World {
         let control_plane = ControlPlane::start(&tools.control_plane, directory).await;
         let admin = control_plane.admin();
         let client = client(&admin, "test").await;
-        let chart = Chart::install(&client, &tools).await;
+        let chart = Chart::install(&client, &tools, &CLUSTER_WIDE).await;
         install(&client, &tools).await;
         let alertmanager = alerting::start(directory).await;
         let alerting = Alerting {
@@ -99,6 +101,7 @@ impl World {
             .into_iter()
             .flatten()
             .map(|traefik| traefik.api);
+        let apis = apis.chain(OWN_TRAEFIKS.map(traefik::api_at));
         prometheus.scrape("traefik", &apis.collect::<Vec<_>>()).unwrap();
         let mut tasks = JoinSet::new();
         let addresses = Addresses::starting_at(Ipv4Addr::new(10, 77, 1, 1));
@@ -114,7 +117,7 @@ impl World {
             chart,
             quick,
             default,
-            traefik_program: tools.traefik,
+            tools,
             directory: directory.to_owned(),
             _tasks: tasks,
         }
@@ -131,11 +134,27 @@ impl World {
         }
     }
 
-    /// A Traefik that reads what that of this throttle reads, and that nobody sends requests to: it may be frozen.
-    pub async fn start_witness(&self, dialect: Dialect, throttle: Throttle, number: u8) -> Traefik {
-        let (program, admin) = (&self.traefik_program, self.control_plane.admin());
+    /// A Traefik of one scenario, which may hinder it as it likes; it reads what that of this throttle reads.
+    pub async fn start_traefik(
+        &self,
+        kubeconfig: &Path,
+        dialect: Dialect,
+        throttle: Throttle,
+        number: u8,
+    ) -> Traefik {
+        assert!(OWN_TRAEFIKS.contains(&number));
         let (duration, class) = (throttle.duration(), throttle.gateway_class());
-        Traefik::start(program, &admin, dialect, duration, class, number, &self.directory).await
+        let program = &self.tools.traefik;
+        Traefik::start(
+            program,
+            kubeconfig,
+            dialect,
+            duration,
+            class,
+            number,
+            &self.directory,
+        )
+        .await
     }
 }
 

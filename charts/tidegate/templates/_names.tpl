@@ -28,6 +28,24 @@
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "tidegate.serviceAccount" . }}
 {{- end -}}
 
+{{/* Where Alertmanager sends alerts; the certificate is for its names. */}}
+{{- define "tidegate.alertService" -}}
+{{- include "tidegate.fullname" . }}-alerts
+{{- end -}}
+
+{{/* The Secret of the receiver's certificate, whoever makes it. */}}
+{{- define "tidegate.alertTlsSecret" -}}
+{{- $receiver := .Values.alerts.receiver -}}
+{{- if $receiver.tlsSecret -}}
+{{- $receiver.tlsSecret -}}
+{{- else if $receiver.certManager.issuerRef.name -}}
+{{- include "tidegate.fullname" . }}-alert-tls
+{{- else -}}
+{{- fail (cat "alerts.receiver.enabled needs a certificate: set alerts.receiver.tlsSecret to a Secret that has one,"
+  "or alerts.receiver.certManager.issuerRef.name to an issuer of cert-manager") -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "tidegate.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "tidegate.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

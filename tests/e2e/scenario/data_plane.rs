@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tidegate::api::rollout_status::{RolloutStatus, WaitingReason};
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{canary_weight, is_back, is_promoted};
 
-use super::{open_changed, open_pausing};
+use super::{open_changed, open_pausing, open_pausing_behind};
 use crate::apply::apply;
+use crate::control_plane::SERVER;
+use crate::relay::Relay;
 use crate::tenant::Tenant;
 use crate::traefik::Dialect;
 use crate::world::{Throttle, World};
@@ -71,12 +73,12 @@ async fn ignored(shop: Tenant<'_>, says: &str) -> Tally {
 
 /// Who is asked stops answering: nothing goes forward until it is back.
 pub async fn frozen(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let witness = world.start_witness(dialect, throttle, 10).await;
+    let admin = world.control_plane.admin();
+    let witness = world.start_traefik(&admin, dialect, throttle, 10).await;
     let url = witness.url();
     let shop = open_pausing(world, name, dialect, throttle, |spec| {
         ask_traefik(spec, &url);
-        let steps = spec["strategy"]["canary"]["steps"].as_array_mut().unwrap();
-        steps.push(json!({"setWeight": 80}));
+        go_on_to_80(spec);
     })
     .await;
     shop.release("v2").await;
@@ -98,9 +100,95 @@ pub async fn frozen(world: &World, name: &str, dialect: Dialect, throttle: Throt
     shop.close().await
 }
 
+/// The ingress controller is stopped, while its proxy goes on with what it knows: the next weight does not pass.
+pub async fn cut_off_by_api(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let relay = Relay::start(SERVER).await;
+    let kubeconfig = world.control_plane.admin_by(relay.address);
+    let traefik = world.start_traefik(&kubeconfig, dialect, throttle, 12).await;
+    let url = traefik.url();
+    let shop = open_pausing_behind(&traefik, world, name, throttle, |spec| {
+        ask_traefik(spec, &url);
+        go_on_to_80(spec);
+    })
+    .await;
+    cut_off(shop, &relay, "weight 80 of 100; it gives 50 of 100").await
+}
+
+/// The same by the requests that customers sent.
+pub async fn cut_off_by_share(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let relay = Relay::start(SERVER).await;
+    let kubeconfig = world.control_plane.admin_by(relay.address);
+    let traefik = world.start_traefik(&kubeconfig, dialect, throttle, 13).await;
+    let shop = open_pausing_behind(&traefik, world, name, throttle, |spec| {
+        ask_prometheus(spec, name);
+        go_on_to_80(spec);
+    })
+    .await;
+    cut_off(shop, &relay, "weight 80 of 100; it gives").await
+}
+
+async fn cut_off(shop: Tenant<'_>, relay: &Relay, says: &str) -> Tally {
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    relay.cut(true);
+    shop.type_command(&["promote", "checkout"]).await;
+    shop.until("the data plane is seen not to follow", |status| {
+        waits_for_data_plane(status, says)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let status = shop.shop.status().await.unwrap();
+    assert_eq!(status.current_step_index.unwrap().0, 2, "{status:?}");
+    assert!(!status.canary.weights.unwrap().verified);
+    relay.cut(false);
+    shop.until("v2 is promoted", is_promoted).await;
+    shop.until_all_answered_by("v2").await;
+    shop.close().await
+}
+
+fn go_on_to_80(spec: &mut Value) {
+    let steps = spec["strategy"]["canary"]["steps"].as_array_mut().unwrap();
+    steps.push(json!({"setWeight": 80}));
+}
+
+/// Somebody keeps giving our canary Ingress another pathType than the stable one has, by which Traefik ignores it.
+pub async fn path_type(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let url = world.traefik(dialect, throttle).url();
+    let shop = open_pausing(world, name, dialect, throttle, |spec| ask_traefik(spec, &url)).await;
+    let path_type = "/spec/rules/0/http/paths/0/pathType";
+    let change = json!([{"op": "replace", "path": path_type, "value": "Exact"}]);
+    let change = Patch::<()>::Json(serde_json::from_value(change).unwrap());
+    shop.release("v2").await;
+    let mut put_back = 0;
+    for _ in 0..50 {
+        let before = ingresses(&shop).get(OURS).await.unwrap();
+        let before = serde_json::to_value(before).unwrap();
+        if before.pointer(path_type) == Some(&json!("Prefix")) {
+            put_back += 1;
+            let changed = ingresses(&shop)
+                .patch(OURS, &PatchParams::default(), &change)
+                .await;
+            changed.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let status = shop.shop.status().await.unwrap();
+        assert_eq!(status.current_step_index.unwrap().0, 0, "{status:?}");
+    }
+    assert!(put_back > 1, "it is not put back");
+    let waiting = shop.shop.status().await.unwrap().waiting_on.unwrap();
+    assert_eq!(waiting.reason, WaitingReason::RouteContended);
+    assert!(waiting.message.contains(OURS), "{}", waiting.message);
+    shop.until_paused_at(50).await;
+    shop.type_command(&["promote", "checkout"]).await;
+    shop.until("v2 is promoted", is_promoted).await;
+    shop.until_all_answered_by("v2").await;
+    shop.close().await
+}
+
 /// An abort asks nobody: customers are back at once, and pods go a while later.
 pub async fn abort_frozen(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let witness = world.start_witness(dialect, throttle, 11).await;
+    let admin = world.control_plane.admin();
+    let witness = world.start_traefik(&admin, dialect, throttle, 11).await;
     let url = witness.url();
     let shop = open_pausing(world, name, dialect, throttle, |spec| ask_traefik(spec, &url)).await;
     shop.release("v2").await;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tidegate::sandbox::load::Tally;
 
 use crate::tenant::{Form, Tenant};
-use crate::traefik::Dialect;
+use crate::traefik::{Dialect, Traefik};
 use crate::world::{Throttle, World};
 
 /// A scenario opens a shop, does something, and returns what its customers were told.
@@ -50,7 +50,7 @@ impl Scenario {
 }
 
 /// The four releases of the demo, and one that the data plane confirms, at both throttles and in both dialects;
-/// everything else, where the throttle is what users have, and mostly in one dialect.
+/// everything else, where the throttle is what users have, and mostly in one dialect. What takes longest comes first.
 pub fn all() -> Vec<Scenario> {
     let everywhere: [(&'static str, Play); 5] = [
         ("promote", play!(release::promote)),
@@ -59,27 +59,30 @@ pub fn all() -> Vec<Scenario> {
         ("abort-command", play!(release::abort_command)),
         ("data-plane-promote", play!(data_plane::promote)),
     ];
-    let rest: [(&'static str, Play); 18] = [
+    let rest: [(&'static str, Play); 17] = [
+        ("data-plane-frozen-abort", play!(data_plane::abort_frozen)),
+        ("data-plane-path-type", play!(data_plane::path_type)),
+        ("data-plane-cut-off", play!(data_plane::cut_off_by_api)),
+        ("data-plane-cut-off-share", play!(data_plane::cut_off_by_share)),
         ("alert-pushed", play!(alert::abort)),
         ("alert-polled", play!(alert::abort)),
         ("people", play!(people::people)),
         ("abort-in-analysis", play!(release::abort_in_analysis)),
         ("retry", play!(release::retry)),
-        ("fast-rollback", play!(release::fast_rollback)),
-        ("v3-over-v2", play!(release::v3_over_v2)),
         ("history", play!(release::history)),
         ("unrouted", play!(release::unrouted)),
-        ("scale", play!(trouble::scale)),
         ("without-size", play!(trouble::without_size)),
-        ("dynamic-stable-scale", play!(trouble::dynamic_stable_scale)),
         ("missing-templates", play!(trouble::missing_templates)),
         ("renamed-port", play!(trouble::renamed_port)),
         ("data-plane-ignores", play!(data_plane::ignored_by_api)),
         ("data-plane-ignores-share", play!(data_plane::ignored_by_share)),
         ("data-plane-frozen", play!(data_plane::frozen)),
-        ("data-plane-frozen-abort", play!(data_plane::abort_frozen)),
     ];
-    let in_both: [(&'static str, Play); 3] = [
+    let in_both: [(&'static str, Play); 7] = [
+        ("fast-rollback", play!(release::fast_rollback)),
+        ("v3-over-v2", play!(release::v3_over_v2)),
+        ("scale", play!(trouble::scale)),
+        ("dynamic-stable-scale", play!(trouble::dynamic_stable_scale)),
         ("headless", play!(release::headless)),
         ("deleted", play!(trouble::deleted)),
         ("routing-removed", play!(trouble::routing_removed)),
@@ -91,14 +94,14 @@ pub fn all() -> Vec<Scenario> {
         play,
     };
     let mut scenarios = Vec::new();
+    scenarios.extend(rest.map(|part| scenario(part, Dialect::Nginx, Throttle::Default)));
+    for dialect in [Dialect::Nginx, Dialect::GatewayApi] {
+        scenarios.extend(in_both.map(|part| scenario(part, dialect, Throttle::Default)));
+    }
     for throttle in [Throttle::Default, Throttle::Quick] {
         for dialect in [Dialect::Nginx, Dialect::GatewayApi] {
             scenarios.extend(everywhere.map(|part| scenario(part, dialect, throttle)));
         }
-    }
-    scenarios.extend(rest.map(|part| scenario(part, Dialect::Nginx, Throttle::Default)));
-    for dialect in [Dialect::Nginx, Dialect::GatewayApi] {
-        scenarios.extend(in_both.map(|part| scenario(part, dialect, Throttle::Default)));
     }
     scenarios
 }
@@ -116,7 +119,19 @@ pub async fn open_pausing<'a>(
     throttle: Throttle,
     change: impl Fn(&mut Value) + Sync,
 ) -> Tenant<'a> {
-    open_changed(world, name, dialect, throttle, |spec| {
+    let traefik = world.traefik(dialect, throttle);
+    open_pausing_behind(traefik, world, name, throttle, change).await
+}
+
+/// [`open_pausing`] behind a Traefik of its own.
+async fn open_pausing_behind<'a>(
+    traefik: &Traefik,
+    world: &'a World,
+    name: &str,
+    throttle: Throttle,
+    change: impl Fn(&mut Value) + Sync,
+) -> Tenant<'a> {
+    open_behind(traefik, world, name, throttle, |spec| {
         spec["strategy"]["canary"]["steps"] = json!([{"setWeight": 50}, {"pause": {}}]);
         change(spec);
     })
@@ -144,14 +159,25 @@ async fn open_changed<'a>(
     throttle: Throttle,
     change: impl Fn(&mut Value) + Sync,
 ) -> Tenant<'a> {
+    open_behind(world.traefik(dialect, throttle), world, name, throttle, change).await
+}
+
+async fn open_behind<'a>(
+    traefik: &Traefik,
+    world: &'a World,
+    name: &str,
+    throttle: Throttle,
+    change: impl Fn(&mut Value) + Sync,
+) -> Tenant<'a> {
     let change = |object: &mut Value| {
         if object["kind"] == "Rollout" {
             change(&mut object["spec"]);
         }
     };
     let form = Form {
-        dialect,
+        dialect: traefik.dialect,
         throttle,
+        entry: traefik.entry,
         change: &change,
     };
     Tenant::open(world, name, form).await

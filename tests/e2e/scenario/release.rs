@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate::api::analysis_run::Verdict;
-use tidegate::api::rollout_status::{AbortSource, RolloutStatus};
+use tidegate::api::rollout_status::{AbortSource, Phase, RolloutStatus};
 use tidegate::sandbox::load::Tally;
 use tidegate::sandbox::shop::{Version, is_back, is_promoted};
 
@@ -26,6 +26,7 @@ pub async fn headless(world: &World, name: &str, dialect: Dialect, throttle: Thr
     let form = Form {
         dialect,
         throttle,
+        entry: world.traefik(dialect, throttle).entry,
         change: &change,
     };
     promote_v2(Tenant::open(world, name, form).await).await
@@ -134,11 +135,20 @@ pub async fn unrouted(world: &World, name: &str, dialect: Dialect, throttle: Thr
     let shop = open_changed(world, name, dialect, throttle, |spec| {
         let canary = spec["strategy"]["canary"].as_object_mut().unwrap();
         canary.remove("trafficRouting");
-        canary["steps"] = json!([{"setWeight": 50}, {"pause": {"duration": "3s"}}]);
+        canary["steps"] = json!([{"setWeight": 50}, {"pause": {}}]);
         spec["drainSeconds"] = 5.into();
     })
     .await;
     shop.release("v2").await;
+    let paused = |status: &RolloutStatus| status.phase == Some(Phase::Paused);
+    let status = shop.until("half of the pods are of v2", paused).await;
+    assert_eq!(
+        (status.updated_replicas, status.available_replicas),
+        (2, 4),
+        "{status:?}"
+    );
+    shop.until_answered_by(&["v1", "v2"]).await;
+    shop.type_command(&["promote", "checkout"]).await;
     shop.until("v2 is promoted", is_promoted).await;
     shop.until_all_answered_by("v2").await;
     let_it_settle().await;

@@ -193,6 +193,34 @@ fn whoever_edits_the_stable_ingress_is_no_rival() {
 }
 
 #[test]
+fn whoever_keeps_giving_our_ingress_another_path_type_is_left_alone() {
+    let mut cluster = deployed(nginx(five_steps()));
+    let set_path_type = |cluster: &mut Cluster| {
+        let name = canary_ingress(cluster);
+        cluster.edit(Kind::Ingress, &name, |ingress| {
+            ingress["spec"]["rules"][0]["http"]["paths"][0]["pathType"] = json!("Exact");
+        });
+    };
+    cluster.deploy("v2");
+    for _ in 0..20 {
+        set_path_type(&mut cluster);
+        cluster.wait(1);
+    }
+    assert_eq!(cluster.step(), 0, "{}", cluster.what_happened());
+    let waiting = cluster.status().waiting_on.unwrap();
+    assert_eq!(waiting.reason, WaitingReason::RouteContended);
+    let repairs = cluster.writes.iter().filter(|write| write.contains("weight 0"));
+    assert!(repairs.count() < 6, "{}", cluster.writes.join("\n"));
+    cluster.run();
+    assert_eq!(
+        (cluster.step(), cluster.weight()),
+        (3, 50),
+        "{}",
+        cluster.what_happened()
+    );
+}
+
+#[test]
 fn a_route_that_nobody_accepts_is_looked_at_less_and_less() {
     let mut cluster = deployed(gateway_with(five_steps(), json!({})));
     cluster.refused = Some("Accepted".to_owned());
