@@ -184,7 +184,7 @@ impl Bench {
         let each = |count: u64| count as f64 / self.size.rollouts as f64;
         let writes = each(writes(&requests));
         let events = requests.get(EVENTS).copied().unwrap_or_default();
-        let lost = (EVENTS_OF_A_PROMOTION * self.size.rollouts as u64).saturating_sub(events);
+        let lost = (EVENTS_OF_A_PROMOTION * self.size.rollouts as u64).abs_diff(events);
         row(
             "all promoted, steps 10 and 50, settleSeconds 1",
             format!("{last:.1} s"),
@@ -198,7 +198,7 @@ impl Bench {
             format!("{writes:.1}"),
             "20",
         );
-        row("  Events that were not recorded", lost, "0");
+        row("  Events too few, or too many", lost, "0");
         for (request, count) in &requests {
             row(&format!("    {request}"), format!("{:.2}", each(*count)), "");
         }

@@ -124,7 +124,8 @@ impl RolloutStatus {
         self.stable_rs.is_some() && self.stable_rs.as_ref() != current
     }
 
-    /// By the routes and Services as they were seen, nothing is sent to the version of `spec.template`.
+    /// Nothing is sent to the version of `spec.template`, by routes and Services as they were seen or are to be written.
+    /// Without routing that is not known, and taken to be so.
     pub fn spares_current(&self) -> bool {
         let weights = self.canary.weights.iter();
         let mut backends = weights.flat_map(|weights| [&weights.canary, &weights.stable]);

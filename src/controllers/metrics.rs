@@ -149,7 +149,7 @@ impl Metrics {
         registry.register("promotions", "Releases promoted", self.promotions.clone());
         registry.register(
             "abort_seconds",
-            "From what asked for an abort until weight 0 was written",
+            "From what asked for an abort until the new version was given nothing any more",
             self.abort_seconds.clone(),
         );
         self.rollouts.register(registry);
@@ -236,7 +236,7 @@ impl Metrics {
         self.promotions.inc();
     }
 
-    /// How long it took from what asked for an abort until weight 0 was written.
+    /// How long it took from what asked for an abort until routes and Services gave the new version nothing.
     pub fn observe_abort(&self, by: AbortSource, took: Duration) {
         let seconds = self.abort_seconds.get_or_create(&[("by", source(by))]);
         seconds.observe(took.as_secs_f64());

@@ -26,6 +26,8 @@ use crate::routers::{self, RouteKind, RouteWrite};
 /// A foreign change is put back so often within [`CONTENTION_SECONDS`]; then it is left alone for that long.
 const REVERTS_ALLOWED: usize = 3;
 const CONTENTION_SECONDS: i64 = 60;
+/// Changes that come closer together count as one.
+const AT_ONCE: chrono::Duration = chrono::Duration::seconds(1);
 
 /// Stages and what stands in the way of more.
 #[derive(Default)]
@@ -212,8 +214,10 @@ fn shift_traffic(world: &World, traffic: &mut Traffic, gates: &[OpenGate], effec
         return false;
     }
     let contended = still_contended(world);
-    let urgent =
+    let moves = shift.is_some() || writes.iter().any(sets_weight);
+    let goes_back =
         world.aborted() || world.is_rollback() || world.is_deleting() || canary_is_dead(world, traffic);
+    let urgent = moves && goes_back;
     if (contended.is_some() || is_foreign_change(world, traffic, shift.as_ref(), &writes)) && !urgent {
         if let Some(wait) = contended.or_else(|| contention(world, traffic, &split, &writes)) {
             effects.waits.insert(0, wait);
@@ -242,7 +246,7 @@ fn render_routes(world: &World, traffic: &Traffic, split: &TrafficSplit) -> Vec<
         .collect()
 }
 
-/// The routes show a weight that is neither the one we recorded nor the one we want. Or, while no other is wanted, a
+/// The routes show a weight that is neither the one we recorded nor the one we want. Or, while no other is written, a
 /// weight that was seen in place has to be written again, or something else of the routes before they have settled.
 fn is_foreign_change(world: &World, traffic: &Traffic, shift: Option<&Shift>, writes: &[Write]) -> bool {
     let Some(recorded) = &world.status.canary.weights else {
@@ -253,13 +257,13 @@ fn is_foreign_change(world: &World, traffic: &Traffic, shift: Option<&Shift>, wr
     let was_in_place = recorded.since.is_some();
     let is_repaired = match writes.iter().any(sets_weight) {
         true => was_in_place,
-        // Whoever edits the stable Ingress lets it rest between two edits.
-        false => !recorded.verified,
+        // Perhaps the canary's Ingress follows the stable one, whose edits come far apart or all at once.
+        false => !recorded.verified && !was_just_reverted(world),
     };
     is_other || shift.is_none() && is_repaired
 }
 
-/// Else a canary Ingress follows what its user has made of the stable one.
+/// Else it makes a canary Ingress again what its stable one says.
 fn sets_weight(write: &Write) -> bool {
     match (&write.action, write.target.kind) {
         (Action::Patch { ops, .. }, Kind::Ingress) => {
@@ -268,6 +272,11 @@ fn sets_weight(write: &Write) -> bool {
         }
         (_, kind) => matches!(kind, Kind::Ingress | Kind::HttpRoute),
     }
+}
+
+fn was_just_reverted(world: &World) -> bool {
+    let reverts = &world.status.canary.route_reverts;
+    reverts.last().is_some_and(|at| *at + AT_ONCE > world.now)
 }
 
 /// What was seen in a round that left the weights alone is recorded by now, and looks foreign no more.
@@ -291,7 +300,7 @@ fn contention(world: &World, traffic: &Traffic, split: &TrafficSplit, writes: &[
     let oldest = recent.first().filter(|_| recent.len() >= REVERTS_ALLOWED)?;
     let names: Vec<String> = writes.iter().map(|write| write.target.to_string()).collect();
     let message = format!(
-        "somebody else keeps changing {}, by which Service {} is to have weight {} of {}",
+        "somebody keeps changing {}, or what it is made from; by it Service {} is to have weight {} of {}",
         names.join(", "),
         traffic.service_name(Backend::Canary),
         split.canary_weight,

@@ -130,7 +130,7 @@ fn told_by_condition(condition: &Condition) -> Option<Told> {
         _ => return None,
     };
     let note = match condition.message.as_str() {
-        "" => "others change the weights of a route back; they are left alone for now",
+        "" => "others keep changing a route; it is left alone for now",
         message => message,
     };
     let since = condition.last_transition_time;
@@ -297,7 +297,7 @@ mod tests {
                 condition("RouteContended", true, "ForeignChanges", ""),
                 Some((
                     "RouteContended",
-                    "others change the weights of a route back; they are left alone for now",
+                    "others keep changing a route; it is left alone for now",
                 )),
             ),
         ] {

@@ -2,9 +2,9 @@
 //! busy round finds out is overtaken by the next one, moments later.
 //!
 //! Guarantees: what was decided is written at once, and so are a new phase and that routes and Services send an aborted
-//! version nothing any more. Splits of the traffic are on record before the next change of the traffic, unless what is on record
-//! asks for as much. Everything else is written when it has lasted a moment, so that a status at rest is complete. What
-//! is lost with the controller is found out anew: the settle time begins again.
+//! version nothing any more. Splits of the traffic are on record before the next change of the traffic, unless what is
+//! on record asks for as much. Everything else is written when it has lasted a moment, so that a status at rest is
+//! complete. What is lost with the controller is found out anew: the settle time begins again.
 
 use chrono::{DateTime, Duration, Utc};
 

@@ -201,7 +201,8 @@ fn next_action(view: &RolloutView) -> String {
             format!("a new version, or `kubectl tidegate retry {name}` to start this one again")
         }
         WaitingReason::RouteContended => {
-            "find out who else writes the weights of the route; ours are left alone until then".to_owned()
+            "find out who else writes the route, its weights or the rest of it; it is left alone until then"
+                .to_owned()
         }
         WaitingReason::PauseDuration => format!("goes on with {}", step_after(view)),
         WaitingReason::Analysis => format!("success goes on with {}, failure aborts", step_after(view)),

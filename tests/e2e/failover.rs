@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate::api::rollout_status::RolloutStatus;
 use tidegate::clock::Stopwatch;
-use tidegate::sandbox::shop::{canary_weight, is_back};
+use tidegate::sandbox::shop::is_back;
 
 use crate::patience::until;
 use crate::replica::Replica;
@@ -51,11 +51,11 @@ pub async fn play(world: &World, end: End, replicas: Vec<Replica>) -> (u64, Dura
         }
     };
     let stopwatch = Stopwatch::start();
-    let has_no_weight = |status: &RolloutStatus| status.abort && canary_weight(status) == 0;
+    let has_arrived = |status: &RolloutStatus| status.abort && status.spares_current();
     let (_answer, _status) = tokio::join!(
         // Nobody may be there to answer in time; it is stored all the same.
         shop.try_command(&["abort", "checkout", "--reason", "the leader ended"]),
-        shop.until("the next leader carries out the abort", has_no_weight),
+        shop.until("the next leader carries out the abort", has_arrived),
     );
     let took = stopwatch.elapsed();
     shop.until("v1 has everything again", is_back).await;

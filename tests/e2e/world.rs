@@ -21,7 +21,7 @@ use crate::tools::Tools;
 use crate::traefik::{self, Dialect, Traefik};
 
 /// Numbers of the Traefiks that scenarios start for themselves.
-const OWN_TRAEFIKS: [u8; 4] = [10, 11, 12, 13];
+const OWN_TRAEFIKS: [u8; 5] = [10, 11, 12, 13, 14];
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How seldom a Traefik takes up changes.

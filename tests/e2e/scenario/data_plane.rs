@@ -136,7 +136,10 @@ async fn cut_off(shop: Tenant<'_>, relay: &Relay, says: &str) -> Tally {
         waits_for_data_plane(status, says)
     })
     .await;
+    let before = shop.tally();
     tokio::time::sleep(Duration::from_secs(10)).await;
+    let share = share_of("v2", &before, &shop.tally());
+    assert!((0.4..0.6).contains(&share), "v2 is given {share}");
     let status = shop.shop.status().await.unwrap();
     assert_eq!(status.current_step_index.unwrap().0, 2, "{status:?}");
     assert!(!status.canary.weights.unwrap().verified);
@@ -146,6 +149,48 @@ async fn cut_off(shop: Tenant<'_>, relay: &Relay, says: &str) -> Tally {
     shop.close().await
 }
 
+/// An abort while the proxy still gives the canary its share: its pods stay until it does not.
+pub async fn cut_off_abort(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
+    let relay = Relay::start(SERVER).await;
+    let kubeconfig = world.control_plane.admin_by(relay.address);
+    let traefik = world.start_traefik(&kubeconfig, dialect, throttle, 14).await;
+    let url = traefik.url();
+    let shop = open_pausing_behind(&traefik, world, name, throttle, |spec| {
+        ask_traefik(spec, &url);
+        spec["strategy"]["canary"]["abortScaleDownDelaySeconds"] = 1.into();
+    })
+    .await;
+    shop.release("v2").await;
+    shop.until_paused_at(50).await;
+    relay.cut(true);
+    shop.type_command(&["abort", "checkout", "--reason", "second thoughts"])
+        .await;
+    let says = "weight 0 of 100; it gives 50 of 100";
+    shop.until("the data plane is seen not to follow", |status| {
+        waits_for_data_plane(status, says)
+    })
+    .await;
+    let before = shop.tally();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let share = share_of("v2", &before, &shop.tally());
+    assert!((0.4..0.6).contains(&share), "v2 is given {share}");
+    let status = shop.shop.status().await.unwrap();
+    assert!(status.updated_replicas > 0 && !is_back(&status), "{status:?}");
+    relay.cut(false);
+    shop.until("v1 has everything again", is_back).await;
+    shop.until_all_answered_by("v1").await;
+    shop.until("the pods of v2 are gone", |status| status.replicas == 4)
+        .await;
+    shop.close().await
+}
+
+/// Of the answers between two moments.
+fn share_of(version: &str, before: &Tally, after: &Tally) -> f64 {
+    let count = |tally: &Tally| tally.versions.get(version).map_or(0, |found| found.requests);
+    let all = |tally: &Tally| tally.ok + tally.errors;
+    (count(after) - count(before)) as f64 / (all(after) - all(before)) as f64
+}
+
 fn go_on_to_80(spec: &mut Value) {
     let steps = spec["strategy"]["canary"]["steps"].as_array_mut().unwrap();
     steps.push(json!({"setWeight": 80}));
@@ -153,33 +198,26 @@ fn go_on_to_80(spec: &mut Value) {
 
 /// Somebody keeps giving our canary Ingress another pathType than the stable one has, by which Traefik ignores it.
 pub async fn path_type(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let url = world.traefik(dialect, throttle).url();
-    let shop = open_pausing(world, name, dialect, throttle, |spec| ask_traefik(spec, &url)).await;
+    let shop = open_pausing(world, name, dialect, throttle, go_on_to_80).await;
     let path_type = "/spec/rules/0/http/paths/0/pathType";
     let change = json!([{"op": "replace", "path": path_type, "value": "Exact"}]);
     let change = Patch::<()>::Json(serde_json::from_value(change).unwrap());
     shop.release("v2").await;
-    let mut put_back = 0;
+    shop.until_paused_at(50).await;
+    shop.type_command(&["promote", "checkout"]).await;
     for _ in 0..50 {
-        let before = ingresses(&shop).get(OURS).await.unwrap();
-        let before = serde_json::to_value(before).unwrap();
-        if before.pointer(path_type) == Some(&json!("Prefix")) {
-            put_back += 1;
-            let changed = ingresses(&shop)
-                .patch(OURS, &PatchParams::default(), &change)
-                .await;
-            changed.unwrap();
-        }
+        let ingresses = ingresses(&shop);
+        let patched = ingresses.patch(OURS, &PatchParams::default(), &change).await;
+        patched.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
         let status = shop.shop.status().await.unwrap();
-        assert_eq!(status.current_step_index.unwrap().0, 0, "{status:?}");
+        assert_eq!(status.current_step_index.unwrap().0, 2, "{status:?}");
     }
-    assert!(put_back > 1, "it is not put back");
     let waiting = shop.shop.status().await.unwrap().waiting_on.unwrap();
     assert_eq!(waiting.reason, WaitingReason::RouteContended);
     assert!(waiting.message.contains(OURS), "{}", waiting.message);
-    shop.until_paused_at(50).await;
-    shop.type_command(&["promote", "checkout"]).await;
+    // It is left alone, and Traefik ignores it.
+    shop.until_all_answered_by("v1").await;
     shop.until("v2 is promoted", is_promoted).await;
     shop.until_all_answered_by("v2").await;
     shop.close().await

@@ -59,10 +59,11 @@ pub fn all() -> Vec<Scenario> {
         ("abort-command", play!(release::abort_command)),
         ("data-plane-promote", play!(data_plane::promote)),
     ];
-    let rest: [(&'static str, Play); 17] = [
+    let rest: [(&'static str, Play); 18] = [
         ("data-plane-frozen-abort", play!(data_plane::abort_frozen)),
         ("data-plane-path-type", play!(data_plane::path_type)),
         ("data-plane-cut-off", play!(data_plane::cut_off_by_api)),
+        ("data-plane-cut-off-abort", play!(data_plane::cut_off_abort)),
         ("data-plane-cut-off-share", play!(data_plane::cut_off_by_share)),
         ("alert-pushed", play!(alert::abort)),
         ("alert-polled", play!(alert::abort)),

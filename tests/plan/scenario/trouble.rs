@@ -194,29 +194,75 @@ fn whoever_edits_the_stable_ingress_is_no_rival() {
 
 #[test]
 fn whoever_keeps_giving_our_ingress_another_path_type_is_left_alone() {
-    let mut cluster = deployed(nginx(five_steps()));
-    let set_path_type = |cluster: &mut Cluster| {
+    let mut cluster = paused();
+    cluster.command("Promote");
+    assert_path_type_is_left_alone(&mut cluster);
+    assert_eq!(
+        (cluster.step(), cluster.weight()),
+        (4, 50),
+        "{}",
+        cluster.what_happened()
+    );
+    cluster.run();
+    assert_released(&cluster, "v2");
+}
+
+#[test]
+fn whoever_does_so_after_an_abort_is_left_alone_too() {
+    let mut cluster = paused();
+    cluster.command("Abort");
+    cluster.round();
+    assert_path_type_is_left_alone(&mut cluster);
+    cluster.run();
+    assert_turned_back(&cluster, "v1");
+    assert_eq!(cluster.pods("v2"), 0);
+}
+
+fn assert_path_type_is_left_alone(cluster: &mut Cluster) {
+    cluster.writes.clear();
+    for _ in 0..20 {
         let name = canary_ingress(cluster);
         cluster.edit(Kind::Ingress, &name, |ingress| {
             ingress["spec"]["rules"][0]["http"]["paths"][0]["pathType"] = json!("Exact");
         });
-    };
-    cluster.deploy("v2");
-    for _ in 0..20 {
-        set_path_type(&mut cluster);
         cluster.wait(1);
     }
-    assert_eq!(cluster.step(), 0, "{}", cluster.what_happened());
     let waiting = cluster.status().waiting_on.unwrap();
-    assert_eq!(waiting.reason, WaitingReason::RouteContended);
-    let repairs = cluster.writes.iter().filter(|write| write.contains("weight 0"));
-    assert!(repairs.count() < 6, "{}", cluster.writes.join("\n"));
+    assert_eq!(
+        waiting.reason,
+        WaitingReason::RouteContended,
+        "{}",
+        cluster.explain()
+    );
+    let repairs = cluster
+        .writes
+        .iter()
+        .filter(|write| write.contains("-canary weight"));
+    assert!((1..6).contains(&repairs.count()), "{}", cluster.writes.join("\n"));
+}
+
+#[test]
+fn many_stable_ingresses_changed_at_once_are_no_rival() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.deploy("v2");
+    for path in ["/a", "/b", "/c", "/d", "/e", "/f"] {
+        cluster.edit(Kind::Ingress, "web", |web| {
+            web["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
+        });
+        cluster.round();
+    }
     cluster.run();
     assert_eq!(
         (cluster.step(), cluster.weight()),
         (3, 50),
         "{}",
         cluster.what_happened()
+    );
+    assert!(
+        !cluster
+            .writes
+            .iter()
+            .any(|write| write.contains("RouteContended"))
     );
 }
 
