@@ -264,6 +264,23 @@ async fn variables_that_are_empty_or_say_1_are_understood() {
 }
 
 #[tokio::test]
+async fn what_it_runs_with_is_printed_at_the_start() {
+    let address = "http://prometheus.example:9090";
+    let variables = [
+        ("TIDEGATE_NAMESPACES", "shop"),
+        ("TIDEGATE_ALERT_POLL_INTERVAL", "7s"),
+    ];
+    let said = refused(1, &["--prometheus-url", address], &variables).await;
+    let start = said
+        .lines()
+        .find(|line| line.contains("tidegate controller starts"));
+    let start = start.unwrap_or_else(|| panic!("{said}"));
+    for part in [address, "shop", "7s"] {
+        assert!(start.contains(part), "{part}: {start}");
+    }
+}
+
+#[tokio::test]
 async fn a_password_is_never_shown() {
     for address in ["http://u:hunter2@h", "http://u:hunter2@h:port"] {
         for said in [
