@@ -10,7 +10,9 @@ use chrono::{DateTime, Duration, Utc};
 
 use crate::api::condition::ConditionStatus;
 use crate::api::names::Weight;
-use crate::api::rollout_status::{CanaryStatus, Promotion, RolloutStatus, TrafficSplit, WaitingOn};
+use crate::api::rollout_status::{
+    CanaryStatus, Promotion, RolloutStatus, TrafficSplit, WaitingOn, WaitingReason,
+};
 use crate::plan::report::AVAILABLE;
 use crate::plan::traffic::{Traffic, share_in};
 use crate::plan::world::World;
@@ -33,12 +35,23 @@ pub fn due_later(world: &World, status: &RolloutStatus) -> Option<DateTime<Utc>>
     let last = since + LONGEST;
     let shown = written.waiting_on.as_ref().map(|waiting| waiting.reason);
     let due = match &status.waiting_on {
-        Some(waiting) if Some(waiting.reason) != shown && is_short(waiting) => last,
+        Some(waiting) if Some(waiting.reason) != shown && is_short(waiting) && !shown.is_some_and(alarms) => {
+            last
+        }
         Some(waiting) => since.max(waiting.since) + MOMENT,
         None => since + MOMENT,
     };
     // A clock that went back postpones nothing.
     Some(due.min(last)).filter(|due| *due > world.now && since <= world.now)
+}
+
+/// People who read it look for something to mend: it is not shown for longer than it is true.
+fn alarms(reason: WaitingReason) -> bool {
+    use WaitingReason::{CanaryPods, DataPlane, Invalid, RouteAccepted, RouteContended, StablePods};
+    matches!(
+        reason,
+        CanaryPods | StablePods | RouteAccepted | RouteContended | DataPlane | Invalid
+    )
 }
 
 fn is_short(waiting: &WaitingOn) -> bool {

@@ -72,16 +72,22 @@ pub async fn one_object(talk: &mut Talk<'_>) {
 }
 
 pub async fn bookmarks(talk: &mut Talk<'_>) {
-    let begin = talk.given("rollouts", &rollout("a")).await.version().to_owned();
-    let query =
-        format!("rollouts?watch=true&timeoutSeconds=4&allowWatchBookmarks=true&resourceVersion={begin}");
-    let mut answer = talk.ask("GET", &query, JSON, "").await;
-    // It comes in the last two seconds of a watch, which are over too soon on a machine that is busy.
-    for _ in 0..2 {
-        if answer.text("/type") != "BOOKMARK" {
-            answer = talk.ask("GET", &query, JSON, "").await;
+    talk.given("rollouts", &rollout("a")).await;
+    let mut attempt = 1;
+    let (begin, answer) = loop {
+        // A cache that has seen no event yet, as one that was just made anew, does not say how far it is.
+        let begin = relabel(talk, "a", &attempt.to_string()).await;
+        // It comes in the last two seconds of a watch, which are over too soon on a machine that is busy.
+        let seconds = 4 * attempt;
+        let query = format!("timeoutSeconds={seconds}&allowWatchBookmarks=true&resourceVersion={begin}");
+        let answer = talk
+            .ask("GET", &format!("rollouts?watch=true&{query}"), JSON, "")
+            .await;
+        if attempt == 4 || answer.text("/type") == "BOOKMARK" {
+            break (begin, answer);
         }
-    }
+        attempt += 1;
+    };
     talk.show(
         &answer,
         &[

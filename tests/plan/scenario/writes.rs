@@ -28,6 +28,24 @@ fn a_wait_that_lasts_is_shown() {
     assert_eq!((shown.replicas, shown.updated_replicas), (6, 1));
 }
 
+#[test]
+fn an_alarming_wait_is_not_shown_for_longer_than_it_is_true() {
+    let mut cluster = deployed(nginx(five_steps()));
+    cluster.most_ready.insert(hash("v2").to_string(), 0);
+    cluster.deploy("v2");
+    cluster.wait(9);
+    let shown = |cluster: &Cluster| cluster.status().waiting_on.map(|waiting| waiting.reason);
+    assert_eq!(shown(&cluster), Some(WaitingReason::CanaryPods));
+    cluster.most_ready.clear();
+    cluster.wait(4);
+    assert_ne!(
+        shown(&cluster),
+        Some(WaitingReason::CanaryPods),
+        "{}",
+        cluster.what_happened()
+    );
+}
+
 /// A line more here is a line more for every release of every Rollout.
 #[test]
 fn each_write_of_a_promotion_has_its_reason() {
