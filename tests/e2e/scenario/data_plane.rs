@@ -16,7 +16,7 @@ use crate::apply::apply;
 use crate::control_plane::SERVER;
 use crate::relay::Relay;
 use crate::tenant::Tenant;
-use crate::traefik::Dialect;
+use crate::traefik::{Dialect, Traefik};
 use crate::world::{Throttle, World};
 
 /// A window of the measured share, and the time after a change until it is all of the new weight.
@@ -102,9 +102,7 @@ pub async fn frozen(world: &World, name: &str, dialect: Dialect, throttle: Throt
 
 /// The ingress controller is stopped, while its proxy goes on with what it knows: the next weight does not pass.
 pub async fn cut_off_by_api(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let relay = Relay::start(SERVER).await;
-    let kubeconfig = world.control_plane.admin_by(relay.address);
-    let traefik = world.start_traefik(&kubeconfig, dialect, throttle, 12).await;
+    let (traefik, relay) = start_behind_relay(world, dialect, throttle, 12).await;
     let url = traefik.url();
     let shop = open_pausing_behind(&traefik, world, name, throttle, |spec| {
         ask_traefik(spec, &url);
@@ -116,9 +114,7 @@ pub async fn cut_off_by_api(world: &World, name: &str, dialect: Dialect, throttl
 
 /// The same by the requests that customers sent.
 pub async fn cut_off_by_share(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let relay = Relay::start(SERVER).await;
-    let kubeconfig = world.control_plane.admin_by(relay.address);
-    let traefik = world.start_traefik(&kubeconfig, dialect, throttle, 13).await;
+    let (traefik, relay) = start_behind_relay(world, dialect, throttle, 13).await;
     let shop = open_pausing_behind(&traefik, world, name, throttle, |spec| {
         ask_prometheus(spec, name);
         go_on_to_80(spec);
@@ -132,15 +128,7 @@ async fn cut_off(shop: Tenant<'_>, relay: &Relay, says: &str) -> Tally {
     shop.until_paused_at(50).await;
     relay.cut(true);
     shop.type_command(&["promote", "checkout"]).await;
-    shop.until("the data plane is seen not to follow", |status| {
-        waits_for_data_plane(status, says)
-    })
-    .await;
-    let before = shop.tally();
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let share = share_of("v2", &before, &shop.tally());
-    assert!((0.4..0.6).contains(&share), "v2 is given {share}");
-    let status = shop.shop.status().await.unwrap();
+    let status = until_seen_to_stay(&shop, says).await;
     assert_eq!(status.current_step_index.unwrap().0, 2, "{status:?}");
     assert!(!status.canary.weights.unwrap().verified);
     relay.cut(false);
@@ -151,9 +139,7 @@ async fn cut_off(shop: Tenant<'_>, relay: &Relay, says: &str) -> Tally {
 
 /// An abort while the proxy still gives the canary its share: its pods stay until it does not.
 pub async fn cut_off_abort(world: &World, name: &str, dialect: Dialect, throttle: Throttle) -> Tally {
-    let relay = Relay::start(SERVER).await;
-    let kubeconfig = world.control_plane.admin_by(relay.address);
-    let traefik = world.start_traefik(&kubeconfig, dialect, throttle, 14).await;
+    let (traefik, relay) = start_behind_relay(world, dialect, throttle, 14).await;
     let url = traefik.url();
     let shop = open_pausing_behind(&traefik, world, name, throttle, |spec| {
         ask_traefik(spec, &url);
@@ -165,7 +151,31 @@ pub async fn cut_off_abort(world: &World, name: &str, dialect: Dialect, throttle
     relay.cut(true);
     shop.type_command(&["abort", "checkout", "--reason", "second thoughts"])
         .await;
-    let says = "weight 0 of 100; it gives 50 of 100";
+    let status = until_seen_to_stay(&shop, "weight 0 of 100; it gives 50 of 100").await;
+    assert!(status.updated_replicas > 0 && !is_back(&status), "{status:?}");
+    relay.cut(false);
+    shop.until("v1 has everything again", is_back).await;
+    shop.until_all_answered_by("v1").await;
+    shop.until("the pods of v2 are gone", |status| status.replicas == 4)
+        .await;
+    shop.close().await
+}
+
+/// A Traefik that can be cut off from the API server.
+async fn start_behind_relay(
+    world: &World,
+    dialect: Dialect,
+    throttle: Throttle,
+    number: u8,
+) -> (Traefik, Relay) {
+    let relay = Relay::start(SERVER).await;
+    let kubeconfig = world.control_plane.admin_by(relay.address);
+    let traefik = world.start_traefik(&kubeconfig, dialect, throttle, number).await;
+    (traefik, relay)
+}
+
+/// Waits until the data plane is seen not to follow, and looks ten seconds later: v2 is given half all the while.
+async fn until_seen_to_stay(shop: &Tenant<'_>, says: &str) -> RolloutStatus {
     shop.until("the data plane is seen not to follow", |status| {
         waits_for_data_plane(status, says)
     })
@@ -174,14 +184,7 @@ pub async fn cut_off_abort(world: &World, name: &str, dialect: Dialect, throttle
     tokio::time::sleep(Duration::from_secs(10)).await;
     let share = share_of("v2", &before, &shop.tally());
     assert!((0.4..0.6).contains(&share), "v2 is given {share}");
-    let status = shop.shop.status().await.unwrap();
-    assert!(status.updated_replicas > 0 && !is_back(&status), "{status:?}");
-    relay.cut(false);
-    shop.until("v1 has everything again", is_back).await;
-    shop.until_all_answered_by("v1").await;
-    shop.until("the pods of v2 are gone", |status| status.replicas == 4)
-        .await;
-    shop.close().await
+    shop.shop.status().await.unwrap()
 }
 
 /// Of the answers between two moments.

@@ -1,7 +1,7 @@
 //! Things that are missing, changed by others, or on their way out.
 
 use serde_json::json;
-use tidegate::api::rollout_status::{Phase, WaitingReason};
+use tidegate::api::rollout_status::{Phase, WaitingOn, WaitingReason};
 use tidegate::plan::model::Kind;
 
 use super::{assert_released, assert_turned_back, deployed};
@@ -121,6 +121,17 @@ fn restore_route(cluster: &mut Cluster, name: &str) {
     });
 }
 
+fn assert_waits_for_rival(cluster: &Cluster) -> WaitingOn {
+    let waiting = cluster.status().waiting_on.unwrap();
+    assert_eq!(
+        waiting.reason,
+        WaitingReason::RouteContended,
+        "{}",
+        cluster.explain()
+    );
+    waiting
+}
+
 fn assert_contended(cluster: &mut Cluster) {
     for _ in 0..3 {
         restore_route(cluster, "web");
@@ -136,13 +147,7 @@ fn assert_contended(cluster: &mut Cluster) {
     }
     restore_route(cluster, "web");
     cluster.round();
-    let waiting = cluster.status().waiting_on.unwrap();
-    assert_eq!(
-        waiting.reason,
-        WaitingReason::RouteContended,
-        "{}",
-        cluster.explain()
-    );
+    let waiting = assert_waits_for_rival(cluster);
     assert!(
         waiting.message.contains("HTTPRoute web") && waiting.message.contains("Service checkout-canary"),
         "{}",
@@ -175,14 +180,18 @@ fn one_of_two_routes_that_is_restored_over_and_over_is_left_alone() {
     assert_contended(&mut cluster);
 }
 
+fn set_stable_path(cluster: &mut Cluster, path: &str) {
+    cluster.edit(Kind::Ingress, "web", |web| {
+        web["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
+    });
+}
+
 /// The canary Ingress has to follow.
 #[test]
 fn whoever_edits_the_stable_ingress_is_no_rival() {
     let mut cluster = paused();
     for path in ["/a", "/b", "/c", "/d", "/e"] {
-        cluster.edit(Kind::Ingress, "web", |web| {
-            web["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
-        });
+        set_stable_path(&mut cluster, path);
         cluster.wait(7);
         let canary = cluster.object(Kind::Ingress, &canary_ingress(&cluster)).unwrap();
         assert_eq!(
@@ -227,18 +236,10 @@ fn assert_path_type_is_left_alone(cluster: &mut Cluster) {
         });
         cluster.wait(1);
     }
-    let waiting = cluster.status().waiting_on.unwrap();
-    assert_eq!(
-        waiting.reason,
-        WaitingReason::RouteContended,
-        "{}",
-        cluster.explain()
-    );
-    let repairs = cluster
-        .writes
-        .iter()
-        .filter(|write| write.contains("-canary weight"));
-    assert!((1..6).contains(&repairs.count()), "{}", cluster.writes.join("\n"));
+    assert_waits_for_rival(cluster);
+    let is_repair = |write: &&String| write.contains("-canary weight");
+    let repairs = cluster.writes.iter().filter(is_repair).count();
+    assert!((1..6).contains(&repairs), "{}", cluster.writes.join("\n"));
 }
 
 #[test]
@@ -246,9 +247,7 @@ fn many_stable_ingresses_changed_at_once_are_no_rival() {
     let mut cluster = deployed(nginx(five_steps()));
     cluster.deploy("v2");
     for path in ["/a", "/b", "/c", "/d", "/e", "/f"] {
-        cluster.edit(Kind::Ingress, "web", |web| {
-            web["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path);
-        });
+        set_stable_path(&mut cluster, path);
         cluster.round();
     }
     cluster.run();

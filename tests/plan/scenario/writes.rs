@@ -17,12 +17,18 @@ fn writes_of(cluster: &Cluster) -> String {
     format!("{} writes\n{}", cluster.writes.len(), cluster.writes.join("\n"))
 }
 
-#[test]
-fn a_wait_that_lasts_is_shown() {
+/// No pod of `v2` has got ready for nine seconds.
+fn waiting_for_pods() -> Cluster {
     let mut cluster = deployed(nginx(five_steps()));
     cluster.most_ready.insert(hash("v2").to_string(), 0);
     cluster.deploy("v2");
     cluster.wait(9);
+    cluster
+}
+
+#[test]
+fn a_wait_that_lasts_is_shown() {
+    let cluster = waiting_for_pods();
     let shown = cluster.status();
     assert_eq!(shown.waiting_on.unwrap().reason, WaitingReason::CanaryPods);
     assert_eq!((shown.replicas, shown.updated_replicas), (6, 1));
@@ -30,10 +36,7 @@ fn a_wait_that_lasts_is_shown() {
 
 #[test]
 fn an_alarming_wait_is_not_shown_for_longer_than_it_is_true() {
-    let mut cluster = deployed(nginx(five_steps()));
-    cluster.most_ready.insert(hash("v2").to_string(), 0);
-    cluster.deploy("v2");
-    cluster.wait(9);
+    let mut cluster = waiting_for_pods();
     let shown = |cluster: &Cluster| cluster.status().waiting_on.map(|waiting| waiting.reason);
     assert_eq!(shown(&cluster), Some(WaitingReason::CanaryPods));
     cluster.most_ready.clear();
